@@ -1,0 +1,36 @@
+# Everything a newcomer types. PIP_FLAGS goes to every `pip install`
+# (see README for the CPU build of torch).
+PYTHON ?= python3
+PIP_FLAGS ?=
+OUT ?= out
+BIN := .venv/bin
+
+.PHONY: demo test test-all lint clean
+
+demo: .venv/demo.stamp
+	$(BIN)/sparserefine demo --out $(OUT)/demo
+
+test: .venv/dev.stamp
+	$(BIN)/python -m pytest -q -m "not slow and not gpu"
+
+test-all: .venv/dev.stamp
+	$(BIN)/python -m pytest -q -m "not gpu"
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+clean:
+	rm -rf .venv $(OUT)
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/demo.stamp: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/pip install $(PIP_FLAGS) -c constraints.txt -e .
+	@touch $@
+
+.venv/dev.stamp: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/pip install $(PIP_FLAGS) -c constraints.txt -e ".[dev]"
+	@touch $@

@@ -1,0 +1,1 @@
+"""Datasets, paired transforms and the synthetic street."""

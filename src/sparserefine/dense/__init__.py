@@ -1,0 +1,1 @@
+"""Dense segmentation models behind one protocol."""

@@ -1,0 +1,54 @@
+"""What the refiner asks of a dense model: images in, logits out, and a few facts about it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """Facts that come with a dense model and its weights.
+
+    Attributes:
+        dense_size: Size the model runs at inside the refiner: a scale of each side, or (height, width).
+        threshold: Entropy threshold in nats that suits the model.
+        class_names: One name per class; empty where unknown.
+        palette: One RGB triple (0..255) per class; empty where unknown.
+        license: What a user must know about the weights before using them; empty for random weights.
+    """
+
+    dense_size: float | tuple[int, int] = 0.5
+    threshold: float = 0.3
+    class_names: tuple[str, ...] = ()
+    palette: tuple[tuple[int, int, int], ...] = ()
+    license: str = ""
+
+
+class DenseModel(nn.Module, ABC):
+    """A frozen semantic segmentation model, as the refiner sees it.
+
+    Attributes:
+        num_classes: K, the number of classes it predicts.
+        size_divisor: Input sides must be multiples of it; the refiner pads, never squashes.
+        preset: Facts about the model and its weights.
+    """
+
+    num_classes: int
+    size_divisor: int
+    preset: Preset
+
+    @abstractmethod
+    def forward(self, images: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B K h_out w_out"]:
+        """Predict logits.
+
+        Args:
+            images: RGB in 0..1; the model normalizes them itself. Sides are multiples of `size_divisor`.
+
+        Returns:
+            float32 logits at the model's own resolution. A model that yields class scores returns
+            `log(clip(p, 1e-10))`, so that softmax gives the scores back.
+        """

@@ -1,0 +1,1 @@
+"""The method: uncertainty, selector, extractor, ensembler, refiner."""
