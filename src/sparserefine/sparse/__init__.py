@@ -1,1 +1,37 @@
-"""2-D sparse convolution."""
+"""2-D sparse convolution: active pixels, kernel maps, convolutions and layers.
+
+Knows nothing of segmentation and can be used on its own.
+"""
+
+from sparserefine.sparse.functional import (
+    sparse_conv2d,
+    sparse_inverse_conv2d,
+    submanifold_conv2d,
+)
+from sparserefine.sparse.kernel_map import KernelMap
+from sparserefine.sparse.layers import (
+    BatchNorm,
+    Pointwise,
+    SparseConv2d,
+    SparseInverseConv2d,
+    SubMConv2d,
+)
+from sparserefine.sparse.pixels import ActivePixels, Downsampling, DownsamplingMode
+from sparserefine.sparse.tensor import SparseTensor, cat
+
+__all__ = [
+    "ActivePixels",
+    "BatchNorm",
+    "Downsampling",
+    "DownsamplingMode",
+    "KernelMap",
+    "Pointwise",
+    "SparseConv2d",
+    "SparseInverseConv2d",
+    "SparseTensor",
+    "SubMConv2d",
+    "cat",
+    "sparse_conv2d",
+    "sparse_inverse_conv2d",
+    "submanifold_conv2d",
+]

@@ -1,0 +1,217 @@
+"""Sparse convolutions as plain torch arithmetic; no autograd here (see `functional`).
+
+Each function computes what `reference.convolve` defines. Which one is fastest depends on the
+number of channels and of pixels; `choose_method` knows.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sparserefine.sparse.kernel_map import KernelMap
+from sparserefine.sparse.layouts import Blocks, Strips
+from sparserefine.sparse.pixels import ActivePixels
+
+Method = Literal["im2col", "pairs", "strips", "winograd2", "winograd4"]
+
+# Gathered rows of one chunk stay in the second-level cache or near it: 4 MiB of float32.
+_CHUNK_ELEMENTS = 1 << 20
+
+
+def convolve_im2col(
+    feats: Float[Tensor, "N C_in"], weight: Float[Tensor, "9 C_in C_out"], kernel_map: KernelMap
+) -> Float[Tensor, "M C_out"]:
+    """Gather all neighbors of a chunk of rows, then one matrix product."""
+    c_in, c_out = weight.shape[1:]
+    padded = _with_zero_row(feats)
+    out = feats.new_empty(kernel_map.num_outputs, c_out)
+    for group in kernel_map.groups:
+        taps = len(group.taps)
+        matrix = _taps_of(weight, group.taps).reshape(taps * c_in, c_out)
+        chunk = max(_CHUNK_ELEMENTS // (taps * c_in), 64)
+        by_row = group.neighbors.t()
+        for start in range(0, by_row.shape[0], chunk):
+            index = by_row[start : start + chunk]
+            gathered = padded.index_select(0, index.reshape(-1)).view(len(index), taps * c_in)
+            if group.rows is None:
+                torch.mm(gathered, matrix, out=out[start : start + chunk])
+            else:
+                out.index_copy_(0, group.rows[start : start + chunk].long(), gathered @ matrix)
+    return out
+
+
+def convolve_pairs(
+    feats: Float[Tensor, "N C_in"], weight: Float[Tensor, "9 C_in C_out"], kernel_map: KernelMap
+) -> Float[Tensor, "M C_out"]:
+    """Gather, multiply and scatter-add the existing pairs of each tap: no wasted product."""
+    out = feats.new_zeros(kernel_map.num_outputs, weight.shape[2])
+    for tap, inputs, outputs in kernel_map.pairs:
+        out.index_add_(0, outputs, feats.index_select(0, inputs) @ weight[tap])
+    return out
+
+
+def convolve_strips(
+    feats: Float[Tensor, "N C_in"], weight: Float[Tensor, "9 C_in C_out"], strips: Strips
+) -> Float[Tensor, "N C_out"]:
+    """One dense convolution of the 3-row strips around the active pixels."""
+    c_in, c_out = weight.shape[1:]
+    segments, _, columns = strips.neighbors.shape
+    padded = _with_zero_row(feats)
+    kernel = weight.view(3, 3, c_in, c_out).permute(3, 2, 0, 1)
+    kernel = kernel.contiguous(memory_format=torch.channels_last)
+    out = feats.new_empty(segments * (columns - 2), c_out)
+    chunk = max(4 * _CHUNK_ELEMENTS // (3 * columns * c_in), 8)
+    for start in range(0, segments, chunk):
+        index = strips.neighbors[start : start + chunk]
+        gathered = padded.index_select(0, index.reshape(-1))
+        images = gathered.view(len(index), 3, columns, c_in).permute(0, 3, 1, 2)
+        result = torch.conv2d(images, kernel)  # [s, C_out, 1, columns - 2]
+        first = start * (columns - 2)
+        flat = result.permute(0, 2, 3, 1).reshape(-1, c_out)
+        out[first : first + len(flat)] = flat
+    return out.index_select(0, strips.outputs)
+
+
+def convolve_winograd(
+    feats: Float[Tensor, "N C_in"], weight: Float[Tensor, "9 C_in C_out"], blocks: Blocks
+) -> Float[Tensor, "N C_out"]:
+    """Winograd F(size×size, 3×3) on the active blocks: 2.25 or 4 times fewer products.
+
+    Source: Lavin & Gray 2016, arXiv:1509.09308.
+    """
+    c_in, c_out = weight.shape[1:]
+    size, points = blocks.size, (blocks.size + 2) ** 2
+    number = blocks.neighbors.shape[1]
+    to_points, kernel_to_points, to_pixels = _winograd_matrices(size, feats.dtype, feats.device)
+    transformed = (kernel_to_points @ weight.reshape(9, -1)).view(points, c_in, c_out)
+    padded = _with_zero_row(feats)
+    out = feats.new_empty(size * size, number, c_out)
+    chunk = max(2 * _CHUNK_ELEMENTS // (points * max(c_in, c_out)), 32)
+    for start in range(0, number, chunk):
+        index = blocks.neighbors[:, start : start + chunk]
+        count = index.shape[1]
+        gathered = padded.index_select(0, index.reshape(-1)).view(points, count * c_in)
+        products = torch.bmm((to_points @ gathered).view(points, count, c_in), transformed)
+        pixels = to_pixels @ products.view(points, count * c_out)
+        out[:, start : start + count] = pixels.view(size * size, count, c_out)
+    return out.view(-1, c_out).index_select(0, blocks.outputs)
+
+
+def weight_gradient(
+    feats: Float[Tensor, "N C_in"], grad: Float[Tensor, "M C_out"], kernel_map: KernelMap
+) -> Float[Tensor, "9 C_in C_out"]:
+    """Gradient of the weights of any of the above: per tap, gathered inputsᵀ @ grad."""
+    c_in, c_out = feats.shape[1], grad.shape[1]
+    padded = _with_zero_row(feats)
+    out = feats.new_zeros(9, c_in, c_out)
+    for group in kernel_map.groups:
+        taps = len(group.taps)
+        total = feats.new_zeros(taps * c_in, c_out)
+        chunk = max(_CHUNK_ELEMENTS // (taps * c_in), 64)
+        by_row = group.neighbors.t()
+        for start in range(0, by_row.shape[0], chunk):
+            index = by_row[start : start + chunk]
+            gathered = padded.index_select(0, index.reshape(-1)).view(len(index), taps * c_in)
+            if group.rows is None:
+                rows = grad[start : start + chunk]
+            else:
+                rows = grad.index_select(0, group.rows[start : start + chunk])
+            total.addmm_(gathered.t(), rows)
+        # A tap stands in one group of a submanifold or strided map, in several of an inverse map.
+        for tap, part in zip(group.taps, total.view(taps, c_in, c_out), strict=True):
+            out[tap] += part
+    return out
+
+
+def choose_method(pixels: ActivePixels, c_in: int, c_out: int) -> Method:
+    """The fastest method for a submanifold convolution of float32 on CPU.
+
+    By channels, as measured on two cores at 10 to 35 % density (dev/LOG.md, 2026-11-24).
+    """
+    channels = max(c_in, c_out)
+    if len(pixels) < 512 or min(c_in, c_out) < 8:
+        return "im2col"
+    if channels <= 64:
+        return "strips"
+    if channels <= 128:
+        return "winograd4"
+    if channels <= 256:
+        return "winograd2"
+    # Blocks of few channels-rich pixels are mostly empty: pairs waste nothing.
+    filled = len(pixels) / (16 * max(pixels.blocks_4x4.neighbors.shape[1], 1))
+    return "winograd4" if filled > 0.45 else "pairs"
+
+
+def convolve_submanifold(
+    feats: Float[Tensor, "N C_in"],
+    weight: Float[Tensor, "9 C_in C_out"],
+    pixels: ActivePixels,
+    method: Method | Literal["auto"] = "auto",
+) -> Float[Tensor, "N C_out"]:
+    """Convolve at the active pixels by the chosen method."""
+    if len(pixels) == 0:
+        return feats.new_zeros(0, weight.shape[2])
+    if method == "auto":
+        method = choose_method(pixels, weight.shape[1], weight.shape[2])
+    if method == "strips":
+        return convolve_strips(feats, weight, pixels.strips)
+    if method == "winograd2":
+        return convolve_winograd(feats, weight, pixels.blocks_2x2)
+    if method == "winograd4":
+        return convolve_winograd(feats, weight, pixels.blocks_4x4)
+    if method == "pairs":
+        return convolve_pairs(feats, weight, pixels.submanifold_map)
+    return convolve_im2col(feats, weight, pixels.submanifold_map)
+
+
+def _with_zero_row(feats: Tensor) -> Tensor:
+    """Append the row of zeros that absent neighbors point at."""
+    return torch.cat([feats, feats.new_zeros(1, feats.shape[1])])
+
+
+def _taps_of(weight: Tensor, taps: tuple[int, ...]) -> Tensor:
+    if taps == tuple(range(9)):
+        return weight
+    return weight[list(taps)]
+
+
+@cache
+def _winograd_matrices(
+    size: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Two-dimensional transforms of input [P, P], kernel [P, 9] and output [size², P]."""
+    if size == 2:
+        data = [[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]]
+        kernel = [[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]]
+        output = [[1, 1, 1, 0], [0, 1, -1, -1]]
+    else:
+        data = [
+            [4, 0, -5, 0, 1, 0],
+            [0, -4, -4, 1, 1, 0],
+            [0, 4, -4, -1, 1, 0],
+            [0, -2, -1, 2, 1, 0],
+            [0, 2, -1, -2, 1, 0],
+            [0, 4, 0, -5, 0, 1],
+        ]
+        kernel = [
+            [1 / 4, 0, 0],
+            [-1 / 6, -1 / 6, -1 / 6],
+            [-1 / 6, 1 / 6, -1 / 6],
+            [1 / 24, 1 / 12, 1 / 6],
+            [1 / 24, -1 / 12, 1 / 6],
+            [0, 0, 1],
+        ]
+        output = [
+            [1, 1, 1, 1, 1, 0],
+            [0, 1, -1, 2, -2, 0],
+            [0, 1, 1, 4, 4, 0],
+            [0, 1, -1, 8, -8, 1],
+        ]
+    matrices = (torch.tensor(rows, dtype=torch.float64) for rows in (data, kernel, output))
+    first, second, third = (torch.kron(m, m).to(device=device, dtype=dtype) for m in matrices)
+    return first, second, third

@@ -1,0 +1,131 @@
+"""Kernel maps: which input pixel meets which weight at which output pixel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+_ALL_TAPS = tuple(range(9))
+
+
+@dataclass(frozen=True, eq=False)
+class TapGroup:
+    """Output rows that share one list of kernel offsets ("taps").
+
+    Attributes:
+        rows: Output rows of the group; None where the group is all rows in order.
+        taps: Which of the nine 3×3 weights, row-major over (dy, dx).
+        neighbors: Input row for each tap and output row; `num_inputs` where none is active,
+            so that one appended row of zeros serves all absent neighbors.
+    """
+
+    rows: Int[Tensor, " n"] | None
+    taps: tuple[int, ...]
+    neighbors: Int[Tensor, "T n"]
+
+
+@dataclass(frozen=True, eq=False)
+class KernelMap:
+    """y[row] = sum over taps of x[neighbor] @ weight[tap], for every group of rows.
+
+    Attributes:
+        num_inputs: Rows of x.
+        num_outputs: Rows of y; each stands in exactly one group.
+        groups: The groups.
+    """
+
+    num_inputs: int
+    num_outputs: int
+    groups: tuple[TapGroup, ...]
+
+    @cached_property
+    def pairs(self) -> tuple[tuple[int, Tensor, Tensor], ...]:
+        """(tap, input rows, output rows) of the pairs that exist, one entry per tap and group."""
+        found = []
+        for group in self.groups:
+            for tap, neighbors in zip(group.taps, group.neighbors, strict=True):
+                at = (neighbors < self.num_inputs).nonzero().squeeze(1)
+                rows = at if group.rows is None else group.rows.index_select(0, at)
+                found.append((tap, neighbors.index_select(0, at), rows.int()))
+        return tuple(found)
+
+    @cached_property
+    def num_pairs(self) -> int:
+        """Multiplications really needed, divided by C_in · C_out."""
+        return sum(int((group.neighbors < self.num_inputs).sum()) for group in self.groups)
+
+
+def build_submanifold_map(padded: Int[Tensor, "B H W"], coords: Int[Tensor, "N 3"]) -> KernelMap:
+    """Map of the 3×3 convolution whose output pixels are its input pixels.
+
+    Args:
+        padded: Index grid of the pixels, with a border of one empty cell.
+        coords: (batch, y, x) of the pixels.
+    """
+    neighbors = _look_up(padded, len(coords), coords, [divmod(tap, 3) for tap in _ALL_TAPS])
+    return KernelMap(len(coords), len(coords), (TapGroup(None, _ALL_TAPS, neighbors),))
+
+
+def build_strided_map(
+    padded_fine: Int[Tensor, "B H W"], num_fine: int, coarse: Int[Tensor, "n 3"], padding: int
+) -> KernelMap:
+    """Map of the 3×3 stride-2 convolution: fine = 2 · coarse + tap - padding in y and x.
+
+    Args:
+        padded_fine: Index grid of the fine pixels, with a border of one empty cell.
+        num_fine: Number of fine pixels.
+        coarse: (batch, y, x) of the coarse pixels.
+        padding: Zero padding, 0 or 1.
+    """
+    batch, y, x = coarse.unbind(1)
+    window = torch.stack([batch, 2 * y - padding + 1, 2 * x - padding + 1], 1)
+    neighbors = _look_up(padded_fine, num_fine, window, [divmod(tap, 3) for tap in _ALL_TAPS])
+    return KernelMap(num_fine, len(coarse), (TapGroup(None, _ALL_TAPS, neighbors),))
+
+
+def build_inverse_map(
+    padded_coarse: Int[Tensor, "B H W"], num_coarse: int, fine: Int[Tensor, "n 3"], padding: int
+) -> KernelMap:
+    """The pairs of `build_strided_map` seen from the fine pixels.
+
+    Fine pixels are grouped by parity: of nine taps only 1, 2, 2 or 4 can reach a pixel.
+    """
+    batch, y, x = fine.unbind(1)
+    groups = []
+    for parity_y in (0, 1):
+        for parity_x in (0, 1):
+            rows = ((y % 2 == parity_y) & (x % 2 == parity_x)).nonzero().squeeze(1)
+            parents = torch.stack([batch, y // 2 + 1, x // 2 + 1], 1).index_select(0, rows)
+            taps, offsets = [], []
+            for tap in _ALL_TAPS:
+                dy, dx = divmod(tap, 3)
+                twice_y, twice_x = parity_y + padding - dy, parity_x + padding - dx
+                if twice_y % 2 == 0 and twice_x % 2 == 0:
+                    taps.append(tap)
+                    offsets.append((twice_y // 2, twice_x // 2))
+            neighbors = _look_up(padded_coarse, num_coarse, parents, offsets)
+            groups.append(TapGroup(rows.int(), tuple(taps), neighbors))
+    return KernelMap(num_coarse, len(fine), tuple(groups))
+
+
+def _look_up(
+    padded: Int[Tensor, "B H W"],
+    absent: int,
+    origin: Int[Tensor, "n 3"],
+    offsets: list[tuple[int, int]],
+) -> Int[Tensor, "T n"]:
+    """Rows found at origin + offset in a padded index grid, `absent` where the cell is empty."""
+    _, height, width = padded.shape
+    flat = padded.flatten()
+    batch, y, x = origin.unbind(1)
+    found = flat.new_empty(len(offsets), len(origin))
+    for row, (dy, dx) in zip(found, offsets, strict=True):
+        # A window may reach past the border; the border itself is as empty as what lies beyond.
+        inside_y = (y + dy).clamp(0, height - 1)
+        inside_x = (x + dx).clamp(0, width - 1)
+        row.copy_(flat.index_select(0, (batch * height + inside_y) * width + inside_x))
+    return torch.where(found < 0, absent, found)

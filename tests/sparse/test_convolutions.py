@@ -1,0 +1,211 @@
+"""Values and gradients: torch's conv2d → reference → every fast method."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from masks import MASKS
+from torch import Tensor
+from torch.nn import functional as F
+
+from sparserefine.sparse import (
+    ActivePixels,
+    SparseTensor,
+    gemm,
+    reference,
+    sparse_conv2d,
+    sparse_inverse_conv2d,
+    submanifold_conv2d,
+)
+
+ANY_MASK = pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS.keys())
+DOWN = pytest.mark.parametrize(
+    ("mode", "padding"), [("dilate", 1), ("dilate", 0), ("floor", 1)], ids=str
+)
+DIRECT = ("im2col", "pairs", "strips", "winograd2")
+
+
+def problem(mask: Tensor, c_in: int, c_out: int, dtype: torch.dtype) -> tuple[SparseTensor, Tensor]:
+    pixels = ActivePixels.from_mask(mask)
+    feats = torch.randn(len(pixels), c_in, dtype=dtype)
+    weight = torch.randn(9, c_in, c_out, dtype=dtype)
+    return SparseTensor(feats, pixels), weight
+
+
+def as_kernel(weight: Tensor) -> Tensor:
+    """[9, C_in, C_out] as torch's [C_out, C_in, 3, 3]."""
+    return weight.view(3, 3, *weight.shape[1:]).permute(3, 2, 0, 1)
+
+
+def read(images: Tensor, pixels: ActivePixels) -> Tensor:
+    batch, y, x = pixels.coords.long().unbind(1)
+    return images[batch, :, y, x]
+
+
+def assert_within_bound(y: Tensor, y64: Tensor, magnitude: Tensor, terms: int) -> None:
+    """|y − y64| ≤ eps(out)·|y64| + n·eps(fp32)·(|x| conv |w|), for every element."""
+    eps = torch.finfo(y.dtype).eps
+    bound = eps * y64.abs() + terms * torch.finfo(torch.float32).eps * magnitude
+    worst = ((y.double() - y64).abs() - bound).max() if y.numel() else torch.tensor(0.0)
+    assert worst <= 0, f"an element exceeds its bound by {worst:.2e}"
+
+
+@ANY_MASK
+def test_reference_is_conv2d_read_at_the_active_pixels(mask: Tensor) -> None:
+    x, weight = problem(mask, 3, 5, torch.float64)
+    y = submanifold_conv2d(x, weight, backend="reference")
+    dense = F.conv2d(x.to_dense(), as_kernel(weight), padding=1)
+    torch.testing.assert_close(y.feats, read(dense, x.pixels), rtol=1e-12, atol=1e-12)
+
+
+@ANY_MASK
+@DOWN
+def test_strided_reference_is_strided_conv2d(mask: Tensor, mode: str, padding: int) -> None:
+    x, weight = problem(mask, 3, 5, torch.float64)
+    if padding == 0 and min(mask.shape[1:]) < 3:
+        assert len(sparse_conv2d(x, weight, mode="dilate", padding=0).feats) == 0
+        return
+    y = sparse_conv2d(x, weight, mode=mode, padding=padding, backend="reference")
+    dense = F.conv2d(x.to_dense(), as_kernel(weight), stride=2, padding=padding)
+    assert y.spatial_shape == tuple(dense.shape[2:])
+    assert y.stride == 2
+    torch.testing.assert_close(y.feats, read(dense, y.pixels), rtol=1e-12, atol=1e-12)
+    if mode == "dilate":
+        touched = F.max_pool2d(F.pad(mask[:, None].double(), [padding] * 4), 3, 2)[:, 0].bool()
+        assert torch.equal(y.coords.long(), touched.nonzero())
+
+
+@ANY_MASK
+def test_floor_mode_keeps_exactly_the_parents(mask: Tensor) -> None:
+    pixels = ActivePixels.from_mask(mask)
+    parents = {(b, y // 2, x // 2) for b, y, x in pixels.coords.tolist()}
+    coarse = pixels.downsampling("floor").coarse
+    assert {tuple(row) for row in coarse.coords.tolist()} == parents
+    assert len(coarse) == len(parents)
+
+
+@ANY_MASK
+@DOWN
+def test_inverse_reference_is_conv_transpose2d(mask: Tensor, mode: str, padding: int) -> None:
+    pixels = ActivePixels.from_mask(mask)
+    step = pixels.downsampling(mode, padding)
+    coarse = SparseTensor(torch.randn(len(step.coarse), 4, dtype=torch.float64), step.coarse)
+    weight = torch.randn(9, 4, 3, dtype=torch.float64)
+    y = sparse_inverse_conv2d(
+        coarse, pixels, weight, mode=mode, padding=padding, backend="reference"
+    )
+    assert y.pixels is pixels
+    if min(step.coarse.spatial_shape) == 0:
+        assert not y.feats.any()
+        return
+    kernel = weight.view(3, 3, 4, 3).permute(2, 3, 0, 1)  # torch wants [C_in, C_out, 3, 3]
+    dense = F.conv_transpose2d(coarse.to_dense(), kernel, stride=2)  # padding is a cut, done below
+    dense = F.pad(dense, [0, 2, 0, 2])[:, :, padding:, padding:]
+    torch.testing.assert_close(y.feats, read(dense, pixels), rtol=1e-12, atol=1e-12)
+
+
+@ANY_MASK
+@pytest.mark.parametrize("method", [*DIRECT, "winograd4"])
+@pytest.mark.parametrize(("c_in", "c_out"), [(3, 8), (32, 16)])
+def test_every_method_agrees_with_the_reference(
+    mask: Tensor, method: gemm.Method, c_in: int, c_out: int
+) -> None:
+    x, weight = problem(mask, c_in, c_out, torch.float32)
+    y = gemm.convolve_submanifold(x.feats, weight, x.pixels, method)
+    kernel_map = x.pixels.submanifold_map
+    y64 = reference.convolve(x.feats.double(), weight.double(), kernel_map)
+    if method == "winograd4":  # its transforms amplify rounding; bounded by the output's maximum
+        assert not y.numel() or (y - y64).abs().max() <= 3e-5 * y64.abs().max()
+        return
+    magnitude = reference.convolve(x.feats.double().abs(), weight.double().abs(), kernel_map)
+    if method == "winograd2":  # sums of neighbors enter the products: bound by the block
+        assert not y.numel() or (y - y64).abs().max() <= 3e-6 * magnitude.max()
+        return
+    assert_within_bound(y, y64, magnitude, terms=9 * c_in)
+
+
+@ANY_MASK
+@DOWN
+def test_strided_and_inverse_agree_with_the_reference(
+    mask: Tensor, mode: str, padding: int
+) -> None:
+    x, weight = problem(mask, 8, 6, torch.float32)
+    back = torch.randn(9, 6, 8)
+    down = sparse_conv2d(x, weight, mode=mode, padding=padding)
+    up = sparse_inverse_conv2d(down, x.pixels, back, mode=mode, padding=padding)
+    step = x.pixels.downsampling(mode, padding)
+    for y, feats, kernel, kernel_map in (
+        (down.feats, x.feats, weight, step.down),
+        (up.feats, down.feats, back, step.up),
+    ):
+        y64 = reference.convolve(feats.double(), kernel.double(), kernel_map)
+        magnitude = reference.convolve(feats.double().abs(), kernel.double().abs(), kernel_map)
+        assert_within_bound(y, y64, magnitude, terms=9 * kernel.shape[1])
+
+
+def test_the_bound_notices_one_lost_neighbor() -> None:
+    x, weight = problem(MASKS["random_30pct"], 32, 32, torch.float32)
+    kernel_map = x.pixels.submanifold_map
+    y64 = reference.convolve(x.feats.double(), weight.double(), kernel_map)
+    magnitude = reference.convolve(x.feats.double().abs(), weight.double().abs(), kernel_map)
+    y = reference.convolve(x.feats, weight, kernel_map)
+    tap, inputs, outputs = kernel_map.pairs[0]
+    y[outputs[0]] -= x.feats[inputs[0]] @ weight[tap]
+    with pytest.raises(AssertionError, match="exceeds its bound"):
+        assert_within_bound(y, y64, magnitude, terms=9 * 32)
+
+
+@pytest.mark.parametrize("name", ["one_pixel", "border_only", "two_images_one_empty"])
+@pytest.mark.parametrize("method", [*DIRECT, "winograd4"])
+def test_submanifold_gradients(name: str, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gemm, "choose_method", lambda *_: method)
+    x, weight = problem(MASKS[name][:, :8, :9], 2, 3, torch.float64)
+    bias = torch.randn(3, dtype=torch.float64, requires_grad=True)
+
+    def run(feats: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return submanifold_conv2d(x.replace(feats), weight, bias).feats
+
+    inputs = (x.feats.requires_grad_(), weight.requires_grad_(), bias)
+    assert torch.autograd.gradcheck(run, inputs)
+
+
+@DOWN
+def test_strided_and_inverse_gradients(mode: str, padding: int) -> None:
+    x, weight = problem(MASKS["two_images_one_empty"][:, :7, :8], 2, 3, torch.float64)
+    back = torch.randn(9, 3, 2, dtype=torch.float64, requires_grad=True)
+
+    def run(feats: Tensor, weight: Tensor, back: Tensor) -> Tensor:
+        down = sparse_conv2d(x.replace(feats), weight, mode=mode, padding=padding)
+        return sparse_inverse_conv2d(down, x.pixels, back, mode=mode, padding=padding).feats
+
+    inputs = (x.feats.requires_grad_(), weight.requires_grad_(), back)
+    assert torch.autograd.gradcheck(run, inputs)
+
+
+@DOWN
+def test_a_batch_never_changes_an_image(mode: str, padding: int) -> None:
+    mask = MASKS["random_30pct"].clone()
+    mask[1, 20:] = False  # the second image needs fewer coarse rows than its batch mate
+    x, weight = problem(mask, 4, 4, torch.float64)
+    alone = SparseTensor(x.feats[x.coords[:, 0] == 1], ActivePixels.from_mask(mask[1:]))
+    for convolve in (
+        lambda x: submanifold_conv2d(x, weight),
+        lambda x: sparse_conv2d(x, weight, mode=mode, padding=padding),
+    ):
+        together = convolve(x)
+        single = convolve(alone)
+        of_second = together.coords[:, 0] == 1
+        assert torch.equal(together.coords[of_second, 1:], single.coords[:, 1:])
+        torch.testing.assert_close(together.feats[of_second], single.feats)
+
+
+def test_permuting_the_pixels_permutes_the_result() -> None:
+    x, weight = problem(MASKS["random_30pct"], 4, 8, torch.float64)
+    order = torch.randperm(len(x.feats))
+    shuffled = SparseTensor(
+        x.feats[order], ActivePixels.from_coords(x.coords[order], x.spatial_shape, x.batch_size)
+    )
+    expected = submanifold_conv2d(x, weight).feats[order]
+    for method in (*DIRECT, "winograd4"):
+        y = gemm.convolve_submanifold(shuffled.feats, weight, shuffled.pixels, method)
+        torch.testing.assert_close(y, expected)
