@@ -32,11 +32,13 @@ class DenseModel(nn.Module, ABC):
     """A frozen semantic segmentation model, as the refiner sees it.
 
     Attributes:
+        name: What `create` knows the architecture by; empty for a model made otherwise.
         num_classes: K, the number of classes it predicts.
         size_divisor: Input sides must be multiples of it; the refiner pads, never squashes.
         preset: Facts about the model and its weights.
     """
 
+    name: str = ""
     num_classes: int
     size_divisor: int
     preset: Preset

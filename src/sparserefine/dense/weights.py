@@ -1,0 +1,208 @@
+"""Reading, checking and writing of weight files, without ever executing what is in them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+PICKLE_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
+SAFETENSORS_SUFFIX = ".safetensors"
+
+_SHOWN = 3
+
+
+def read_weights(path: str | Path, *, allow_pickle: bool = False) -> dict[str, Tensor]:
+    """Read a state dict onto the CPU.
+
+    Args:
+        path: A .safetensors file; or, if allowed, a .pth, .pt, .bin or .ckpt file of torch.
+        allow_pickle: Accept torch's pickled files. They are read with `weights_only=True`, which
+            builds tensors and plain containers and refuses everything else.
+
+    Returns:
+        Tensors by name.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is a pickle and those are not allowed, has an unknown suffix, is
+            truncated, or holds something other than a state dict.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no weights file at {path}, expected a {SAFETENSORS_SUFFIX} file. Check the path."
+        )
+    suffix = path.suffix.lower()
+    if suffix == SAFETENSORS_SUFFIX:
+        return _read_safetensors(path)
+    if suffix not in PICKLE_SUFFIXES:
+        raise ValueError(
+            f"{path} has the suffix {suffix!r}, expected {SAFETENSORS_SUFFIX}. "
+            "Give a safetensors file."
+        )
+    if not allow_pickle:
+        raise ValueError(
+            f"{path} is a pickle, expected a {SAFETENSORS_SUFFIX} file. If you trust its source, "
+            "pass allow_pickle=True, once, and keep the result with save_weights()."
+        )
+    return _read_pickle(path)
+
+
+def save_weights(
+    state: Mapping[str, Tensor], path: str | Path, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a state dict as safetensors; a reader sees the old file or the new one, never a part.
+
+    Turns a trusted .pth into safetensors:
+    `save_weights(read_weights("net.pth", allow_pickle=True), "net.safetensors")`.
+
+    Args:
+        state: Tensors by name, on any device. Tensors that share memory are written one by one.
+        path: Ends in .safetensors; folders on the way are made.
+        metadata: Strings by name, written to the head of the file.
+
+    Raises:
+        ValueError: `path` does not end in .safetensors.
+    """
+    path = Path(path)
+    if path.suffix.lower() != SAFETENSORS_SUFFIX:
+        raise ValueError(
+            f"{path} has the suffix {path.suffix!r}, expected {SAFETENSORS_SUFFIX}. Rename it."
+        )
+    # safetensors refuses strided tensors and those that share memory; a fresh copy is neither.
+    tensors = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in state.items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, because a rename is atomic only within one file system.
+    partial = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+    try:
+        save_file(tensors, partial, metadata=dict(metadata) if metadata else None)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Copy a state dict into a model, all of it or nothing.
+
+    Args:
+        model: Changed in place.
+        state: One tensor per entry of `model.state_dict()`, same names, same shapes.
+
+    Raises:
+        ValueError: Names or shapes differ; the first few are named.
+    """
+    expected = model.state_dict()
+    missing = [name for name in expected if name not in state]
+    unexpected = [name for name in state if name not in expected]
+    mismatched = [
+        name for name in expected if name in state and state[name].shape != expected[name].shape
+    ]
+    if not missing and not unexpected and mismatched:
+        outputs = _differing_outputs(mismatched, state, expected)
+        if outputs is not None:
+            got, wanted = outputs
+            raise ValueError(
+                f"weights have {got} outputs (at {mismatched[-1]}), {type(model).__name__} expects "
+                f"{wanted}: they were trained for another number of classes. "
+                "Use weights trained for these classes."
+            )
+    problems = [
+        _describe("missing", missing),
+        _describe("unexpected", unexpected),
+        _describe(
+            "of another shape",
+            [
+                f"{name} {_shape(state[name])} instead of {_shape(expected[name])}"
+                for name in mismatched
+            ],
+        ),
+    ]
+    if any(problems):
+        raise ValueError(
+            f"weights do not fit {type(model).__name__}, which expects {len(expected)} tensors and "
+            f"got {len(state)}: {'; '.join(filter(None, problems))}. "
+            "Check that the weights belong to this model and size."
+        )
+    model.load_state_dict(state)
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is not a whole safetensors file ({error}). Download or export it again."
+        ) from error
+
+
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    # Bytes that are not a checkpoint make the unpickler raise nearly anything.
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"{path} is not a whole file of tensors ({type(error).__name__}: {reason}). "
+            "Download it again, or export its state dict as safetensors."
+        ) from error
+    if not _is_state_dict(content):
+        raise ValueError(
+            f"{path} holds {_summarize(content)}, expected a dict from name to tensor. "
+            "Take the state dict out of it and write that with save_weights()."
+        )
+    return dict(content)
+
+
+def _is_state_dict(content: Any) -> bool:
+    return isinstance(content, Mapping) and all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
+    )
+
+
+def _summarize(content: Any) -> str:
+    if isinstance(content, Mapping):
+        return f"a dict with {_list(map(str, content))}"
+    return f"a {type(content).__name__}"
+
+
+def _differing_outputs(
+    mismatched: list[str], state: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> tuple[int, int] | None:
+    """(got, expected) outputs if only the number of classes differs, else None.
+
+    A hidden width would show in the input side of the next layer too, so shapes that differ
+    in their first side only, all by the same pair of numbers, belong to the last layer.
+    """
+    pairs = set()
+    for name in mismatched:
+        got, wanted = state[name].shape, expected[name].shape
+        if not got or not wanted or got[1:] != wanted[1:]:
+            return None
+        pairs.add((got[0], wanted[0]))
+    return pairs.pop() if len(pairs) == 1 else None
+
+
+def _describe(problem: str, names: list[str]) -> str:
+    return f"{len(names)} {problem} ({_list(names)})" if names else ""
+
+
+def _list(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+
+
+def _shape(tensor: Tensor) -> str:
+    return "×".join(map(str, tensor.shape)) or "scalar"

@@ -1,0 +1,64 @@
+"""What a measurement was made with."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """Hardware and software of this process, as every result file names them."""
+
+    sparserefine: str
+    commit: str
+    python: str
+    torch: str
+    device: str
+    threads: int
+    platform: str
+
+    @classmethod
+    def current(cls) -> Environment:
+        """Describe this process."""
+        import torch
+
+        return cls(
+            sparserefine=version("sparserefine"),
+            commit=_commit(),
+            python=platform.python_version(),
+            torch=torch.__version__,
+            device=torch.cuda.get_device_name() if torch.cuda.is_available() else _processor(),
+            threads=torch.get_num_threads(),
+            platform=platform.platform(),
+        )
+
+    def to_json(self) -> dict[str, str | int]:
+        """Plain values."""
+        return asdict(self)
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return f"{line.split(':', 1)[1].strip()} ({os.cpu_count()} cores)"
+    return f"{platform.processor() or platform.machine()} ({os.cpu_count()} cores)"
+
+
+def _commit() -> str:
+    """Commit of the source tree this runs from; empty for an installed package."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return ""
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except OSError:
+        return ""
+    return done.stdout.strip()

@@ -1,0 +1,94 @@
+"""One refined image, ready to be looked at and saved."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Integer, UInt8
+
+from sparserefine import viz
+from sparserefine.atomic import atomic_write
+from sparserefine.environment import Environment
+from sparserefine.images import write_image, write_labels
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prediction:
+    """A segmented image.
+
+    Attributes:
+        image: The photo, RGB.
+        labels: Class of each pixel, 0..K−1.
+        mask: True where a pixel was refined at full resolution.
+        entropy: Of the dense prediction on its own grid, in nats.
+        stages_ms: Wall time of each stage in milliseconds.
+        settings: Threshold, pyramid, upsampling, widths … of the model.
+        class_names: One per class, or empty.
+        palette: One RGB triple per class, or empty.
+    """
+
+    image: UInt8[np.ndarray, "H W 3"]
+    labels: Integer[np.ndarray, "H W"]
+    mask: Bool[np.ndarray, "H W"]
+    entropy: Float[np.ndarray, "h w"]
+    stages_ms: Mapping[str, float]
+    settings: Mapping[str, Any]
+    class_names: tuple[str, ...] = ()
+    palette: tuple[tuple[int, int, int], ...] = ()
+
+    @property
+    def density(self) -> float:
+        """Share of the pixels that were refined, 0..1."""
+        return float(self.mask.mean())
+
+    @property
+    def colors(self) -> UInt8[np.ndarray, "K 3"]:
+        """RGB color of each class."""
+        if self.palette:
+            return np.array(self.palette, dtype=np.uint8)
+        return viz.default_palette(int(self.labels.max()) + 1)
+
+    def to_json(self) -> dict[str, Any]:
+        """The facts of this prediction as plain values."""
+        height, width = self.labels.shape
+        return {
+            "width": width,
+            "height": height,
+            "density": round(self.density, 6),
+            **self.settings,
+            "stages_ms": {name: round(ms, 3) for name, ms in self.stages_ms.items()},
+            "total_ms": round(sum(self.stages_ms.values()), 3),
+            "classes": self._class_shares(),
+            "environment": Environment.current().to_json(),
+        }
+
+    def _class_shares(self) -> dict[str, float]:
+        values, counts = np.unique(self.labels, return_counts=True)
+        names = [self.class_names[v] if v < len(self.class_names) else str(v) for v in values]
+        shares = counts / self.labels.size
+        return {name: round(float(share), 6) for name, share in zip(names, shares, strict=True)}
+
+    def save(self, folder: str | Path) -> Path:
+        """Write labels.png (palette PNG), overlay.png and result.json into `folder`.
+
+        Args:
+            folder: Made where it does not exist.
+
+        Returns:
+            The folder.
+
+        Raises:
+            OSError: The folder cannot be written.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_labels(self.labels, self.colors, folder / "labels.png")
+        write_image(viz.overlay(self.image, self.labels, self.colors), folder / "overlay.png")
+        text = json.dumps(self.to_json(), indent=2) + "\n"
+        atomic_write(folder / "result.json", lambda path: path.write_text(text))
+        return folder

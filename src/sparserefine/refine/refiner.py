@@ -1,0 +1,382 @@
+"""The whole method: a frozen dense model at low resolution, refined at full resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int, Num, Shaped, UInt8
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sparserefine.dense import DenseModel
+from sparserefine.images import as_uint8_rgb
+from sparserefine.refine.ensembler import GatedEnsembler
+from sparserefine.refine.extractor import SparseUNet
+from sparserefine.refine.prediction import Prediction
+from sparserefine.refine.resampling import Upsampling, sample, upsampled_labels
+from sparserefine.refine.selector import EntropySelector
+from sparserefine.refine.stages import StageTimer
+from sparserefine.refine.uncertainty import entropy
+from sparserefine.sparse import ActivePixels, SparseTensor
+
+Mode = Literal["default", "paper"]
+Input = Literal["rgb", "probabilities", "entropy"]
+
+# Of ImageNet, as in the paper; the extractor's input is RGB normalized by them.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class DensePass:
+    """The dense model's prediction at low resolution.
+
+    Attributes:
+        logits: At `dense_size`, without padding.
+        entropy: Of the logits, in nats.
+    """
+
+    logits: Float[Tensor, "B K h w"]
+    entropy: Float[Tensor, "B h w"]
+
+
+@dataclass(frozen=True)
+class RefinedPixels:
+    """What the refiner says of the selected pixels.
+
+    Attributes:
+        coords: (batch, y, x) of the N selected pixels.
+        dense: The dense model's logits there, upsampled.
+        extractor: The extractor's logits.
+        fused: The ensembler's logits.
+    """
+
+    coords: Int[Tensor, "N 3"]
+    dense: Float[Tensor, "N K"]
+    extractor: Float[Tensor, "N K"]
+    fused: Float[Tensor, "N K"]
+
+
+@dataclass(frozen=True)
+class RefinerOutput:
+    """A refined batch.
+
+    Attributes:
+        labels: Classes, uint8 (int32 above 256 classes).
+        mask: True where a pixel was refined.
+        low: The dense model's prediction.
+        pixels: The refined pixels.
+    """
+
+    labels: Int[Tensor, "B H W"]
+    mask: Bool[Tensor, "B H W"]
+    low: DensePass
+    pixels: RefinedPixels
+
+
+class SparseRefiner(nn.Module):
+    """Full-resolution segmentation from a dense model that runs at low resolution.
+
+    The dense model sees the resized image. Where the entropy of its prediction exceeds a
+    threshold, a sparse U-Net looks at the full-resolution pixels, and an ensembler fuses both
+    predictions. All other pixels keep the dense model's label. The dense model stays frozen.
+
+    Args:
+        dense: Any dense model.
+        selector: Default: the entropy threshold of the dense model's preset.
+        extractor: Default: `SparseUNet` with the paper's widths. Its `in_channels` must fit
+            `inputs`.
+        ensembler: Default: `GatedEnsembler`.
+        dense_size: Size the dense model runs at: a scale of each side, or (height, width).
+            Default: that of the dense model's preset.
+        upsampling: How dense logits are brought to full resolution.
+        inputs: What the extractor sees of a selected pixel: "rgb" at full resolution,
+            "probabilities" and "entropy" of the upsampled dense prediction.
+        mode: "paper" changes the defaults to what the authors' code does: nearest upsampling,
+            no padding in strided convolutions, no residual around the fuser.
+
+    Source: SparseRefine, arXiv:2407.19014.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        dense: DenseModel,
+        *,
+        selector: EntropySelector | None = None,
+        extractor: SparseUNet | None = None,
+        ensembler: GatedEnsembler | None = None,
+        dense_size: float | tuple[int, int] | None = None,
+        upsampling: Upsampling | None = None,
+        inputs: Sequence[Input] = ("rgb",),
+        mode: Mode = "default",
+    ) -> None:
+        super().__init__()
+        if mode not in ("default", "paper"):
+            raise ValueError(f'mode {mode!r} is unknown. Use "default" or "paper".')
+        classes = dense.num_classes
+        paper = mode == "paper"
+        self.dense = dense.requires_grad_(False).eval()
+        self.selector = selector or EntropySelector(dense.preset.threshold)
+        self.inputs: tuple[Input, ...] = tuple(inputs)
+        self.extractor = extractor or SparseUNet(
+            classes, in_channels=count_channels(self.inputs, classes), padding=0 if paper else 1
+        )
+        self.ensembler = ensembler or GatedEnsembler(classes, residual=not paper)
+        self.upsampling: Upsampling = upsampling or ("nearest" if paper else "bilinear")
+        self.dense_size = _checked_dense_size(
+            dense.preset.dense_size if dense_size is None else dense_size, dense.size_divisor
+        )
+        self.register_buffer("mean", torch.tensor(MEAN), persistent=False)
+        self.register_buffer("std", torch.tensor(STD), persistent=False)
+        self._check_parts()
+
+    def _check_parts(self) -> None:
+        classes = self.dense.num_classes
+        for part, found in (
+            ("extractor", self.extractor.num_classes),
+            ("ensembler", self.ensembler.num_classes),
+        ):
+            if found != classes:
+                raise ValueError(
+                    f"the {part} has {found} classes, but the dense model has {classes}. "
+                    f"Make the {part} with num_classes={classes}."
+                )
+        channels = count_channels(self.inputs, classes)
+        if self.extractor.in_channels != channels:
+            raise ValueError(
+                f"the extractor takes {self.extractor.in_channels} channels, but inputs="
+                f"{self.inputs} have {channels}. Make it with in_channels={channels}."
+            )
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path) -> SparseRefiner:
+        """Load a refiner with its dense model.
+
+        Args:
+            name: "demo" (the pair that ships with the package), a folder written by
+                `save_pretrained`, or a hub id.
+
+        Raises:
+            ValueError: Files are missing, damaged, or of another model.
+        """
+        from sparserefine.refine.pretrained import load
+
+        return load(name)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write weights (safetensors) and configuration (JSON) that `from_pretrained` reads."""
+        from sparserefine.refine.pretrained import save
+
+        save(self, folder)
+
+    def train(self, mode: bool = True) -> SparseRefiner:
+        """Set training mode; the dense model stays in evaluation mode."""
+        super().train(mode)
+        self.dense.eval()
+        return self
+
+    def low_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Size the image is resized to for the dense model, aspect ratio kept.
+
+        Args:
+            size: (H, W) of the full-resolution image.
+        """
+        height, width = size
+        if isinstance(self.dense_size, tuple):
+            scale = min(self.dense_size[0] / height, self.dense_size[1] / width, 1.0)
+        else:
+            scale = self.dense_size
+        return max(round(height * scale), 1), max(round(width * scale), 1)
+
+    @torch.no_grad()
+    def dense_logits(
+        self, images: Num[Tensor, "B 3 H W"], size: tuple[int, int], timer: StageTimer | None = None
+    ) -> Float[Tensor, "B K h w"]:
+        """Run the dense model on the images resized to `size`.
+
+        The model's input is padded to the multiple it needs, by repeating the last row and
+        column; the padding is cut off again.
+
+        Args:
+            images: RGB, uint8 or float in 0..1.
+            size: (h, w) to run at; that of the images runs the model at full resolution.
+            timer: Collects the stages "resize" and "dense".
+        """
+        with _stage(timer, "resize"):
+            if tuple(images.shape[2:]) != size:
+                images = F.interpolate(images, size, mode="bilinear", antialias=True)
+            images = as_unit_floats(images)
+            padded = self._padded_size(size)
+            bottom, right = padded[0] - size[0], padded[1] - size[1]
+            if bottom or right:
+                images = F.pad(images, (0, right, 0, bottom), mode="replicate")
+        with _stage(timer, "dense"):
+            logits = self.dense(images).float()
+            if tuple(logits.shape[2:]) != padded:
+                logits = F.interpolate(logits, padded, mode="bilinear", align_corners=False)
+        return logits[:, :, : size[0], : size[1]]
+
+    def _padded_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        if isinstance(self.dense_size, tuple) and all(
+            side <= fixed for side, fixed in zip(size, self.dense_size, strict=True)
+        ):
+            return self.dense_size
+        divisor = self.dense.size_divisor
+        return -(-size[0] // divisor) * divisor, -(-size[1] // divisor) * divisor
+
+    def dense_pass(
+        self, images: Num[Tensor, "B 3 H W"], timer: StageTimer | None = None
+    ) -> DensePass:
+        """Run the dense model at low resolution."""
+        height, width = images.shape[2:]
+        logits = self.dense_logits(images, self.low_size((height, width)), timer)
+        with _stage(timer, "select"):
+            return DensePass(logits, entropy(logits))
+
+    def refine_pixels(
+        self,
+        images: Num[Tensor, "B 3 H W"],
+        mask: Bool[Tensor, "B H W"],
+        dense: Float[Tensor, "N K"],
+        timer: StageTimer | None = None,
+    ) -> RefinedPixels:
+        """Predict the selected pixels anew.
+
+        Args:
+            images: RGB at full resolution, uint8 or float in 0..1.
+            mask: The N selected pixels.
+            dense: Dense logits at the selected pixels, row-major.
+            timer: Collects the stages "extract" and "ensemble".
+        """
+        with _stage(timer, "extract"):
+            pixels = ActivePixels.from_mask(mask)
+            feats = self._features(images, pixels.coords, dense)
+            extracted = self.extractor(SparseTensor(feats, pixels))
+        with _stage(timer, "ensemble"):
+            fused = self.ensembler(dense, extracted)
+        return RefinedPixels(pixels.coords, dense, extracted, fused)
+
+    def _features(self, images: Tensor, coords: Tensor, dense: Tensor) -> Tensor:
+        """The extractor's input, one row per selected pixel."""
+        features = []
+        for name in self.inputs:
+            if name == "rgb":
+                batch, y, x = coords.long().unbind(1)
+                features.append((as_unit_floats(images[batch, :, y, x]) - self.mean) / self.std)
+            elif name == "probabilities":
+                features.append(torch.softmax(dense, 1))
+            else:
+                features.append(entropy(dense)[:, None])
+        return torch.cat(features, 1)
+
+    def forward(
+        self, images: Num[Tensor, "B 3 H W"], timer: StageTimer | None = None
+    ) -> RefinerOutput:
+        """Segment images at full resolution.
+
+        Args:
+            images: RGB, uint8 or float in 0..1, any size.
+            timer: Collects milliseconds per stage.
+        """
+        height, width = images.shape[2:]
+        size = (height, width)
+        low = self.dense_pass(images, timer)
+        with _stage(timer, "select"):
+            mask = self.selector(low.entropy, size)
+            coords = mask.nonzero().int()
+            dense = sample(low.logits, coords, size, self.upsampling)
+        pixels = self.refine_pixels(images, mask, dense, timer)
+        with _stage(timer, "ensemble"):
+            labels = upsampled_labels(low.logits, size, self.upsampling, skip=mask)
+            labels[mask] = pixels.fused.argmax(1).to(labels.dtype)
+        return RefinerOutput(labels, mask, low, pixels)
+
+    @torch.no_grad()
+    def predict(self, image: Any) -> Prediction:
+        """Segment one image.
+
+        Args:
+            image: Path, PIL image, numpy array [H, W, 3] (uint8, or float in 0..1) or tensor
+                [3, H, W] (uint8, or float in 0..1); any size.
+
+        Raises:
+            ValueError: The image cannot be read or is not an RGB image.
+        """
+        timer = StageTimer()
+        with timer.stage("read"):
+            array = as_uint8_rgb(image)
+            images = torch.from_numpy(array).permute(2, 0, 1)[None].to(self.mean.device)
+        was_training = self.training
+        self.eval()
+        output = self(images, timer)
+        self.train(was_training)
+        return Prediction(
+            image=array,
+            labels=output.labels[0].cpu().numpy(),
+            mask=output.mask[0].cpu().numpy(),
+            entropy=output.low.entropy[0].cpu().numpy(),
+            stages_ms=timer.stages_ms,
+            settings=self.settings(),
+            class_names=self.dense.preset.class_names,
+            palette=self.dense.preset.palette,
+        )
+
+    def full_resolution_labels(self, images: Num[Tensor, "B 3 H W"]) -> Int[Tensor, "B H W"]:
+        """Labels of the dense model run at full resolution: what refinement is compared with."""
+        height, width = images.shape[2:]
+        logits = self.dense_logits(images, (height, width))
+        return upsampled_labels(logits, (height, width))
+
+    def settings(self) -> dict[str, Any]:
+        """What every result file names of the model that made it."""
+        return {
+            "threshold": self.selector.threshold,
+            "max_density": self.selector.max_density,
+            "pyramid": self.extractor.pyramid,
+            "upsampling": self.upsampling,
+            "width": list(self.extractor.widths),
+            "inputs": list(self.inputs),
+            "dense_size": self.dense_size,
+        }
+
+
+def count_channels(inputs: Sequence[Input], num_classes: int) -> int:
+    """Features per selected pixel for the given extractor inputs."""
+    channels = {"rgb": 3, "probabilities": num_classes, "entropy": 1}
+    unknown = [name for name in inputs if name not in channels]
+    if unknown or not inputs:
+        raise ValueError(f"inputs={tuple(inputs)}: expected some of {', '.join(channels)}.")
+    return sum(channels[name] for name in inputs)
+
+
+def as_unit_floats(images: Shaped[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """uint8 as float32 in 0..1; floats unchanged."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images
+
+
+def _checked_dense_size(size: float | tuple[int, int], divisor: int) -> float | tuple[int, int]:
+    if isinstance(size, tuple):
+        if any(side < divisor or side % divisor for side in size):
+            padded = tuple(max(-(-side // divisor), 1) * divisor for side in size)
+            raise ValueError(
+                f"dense_size={size} is not a multiple of {divisor}, which the dense model needs. "
+                f"Use {padded}."
+            )
+        return size
+    if not 0 < size <= 1:
+        raise ValueError(
+            f"dense_size={size}: expected a scale above 0 and at most 1, or (height, width)."
+        )
+    return float(size)
+
+
+def _stage(timer: StageTimer | None, name: str) -> Any:
+    return nullcontext() if timer is None else timer.stage(name)

@@ -1,0 +1,112 @@
+"""Reading a low-resolution prediction at full-resolution pixels, without a full-size array.
+
+A grid of h cells and an image of H pixels cover the same length: the center of pixel y lies at
+(y + ½) · h / H − ½ on the grid (half-pixel centers, as `interpolate(align_corners=False)`).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+Upsampling = Literal["bilinear", "nearest"]
+
+
+def nearest_index(cells: int, pixels: int, device: torch.device) -> Int[Tensor, " pixels"]:
+    """The cell that covers the center of each pixel, along one side."""
+    at = (torch.arange(pixels, device=device, dtype=torch.float64) + 0.5) * (cells / pixels)
+    return at.long().clamp_(max=cells - 1)
+
+
+def bilinear_index(
+    cells: int, pixels: int, device: torch.device
+) -> tuple[Int[Tensor, " pixels"], Int[Tensor, " pixels"], Float[Tensor, " pixels"]]:
+    """The two cells around the center of each pixel, and the weight of the second."""
+    at = (torch.arange(pixels, device=device, dtype=torch.float64) + 0.5) * (cells / pixels) - 0.5
+    at = at.clamp_(min=0, max=cells - 1)
+    first = at.long()
+    return first, (first + 1).clamp(max=cells - 1), (at - first).float()
+
+
+def sample(
+    logits: Float[Tensor, "B K h w"],
+    coords: Int[Tensor, "N 3"],
+    size: tuple[int, int],
+    upsampling: Upsampling = "bilinear",
+) -> Float[Tensor, "N K"]:
+    """Read upsampled logits at some pixels.
+
+    Equal to `interpolate(logits, size)` read at `coords`.
+
+    Args:
+        logits: Low-resolution prediction.
+        coords: (batch, y, x) of full-resolution pixels.
+        size: (H, W) of the full-resolution image.
+        upsampling: How values between cell centers are found.
+    """
+    classes, height, width = logits.shape[1:]
+    table = logits.permute(0, 2, 3, 1).reshape(-1, classes)
+    batch, y, x = coords.long().unbind(1)
+    if upsampling == "nearest":
+        row = nearest_index(height, size[0], logits.device)[y]
+        column = nearest_index(width, size[1], logits.device)[x]
+        return table.index_select(0, (batch * height + row) * width + column)
+    top, bottom, down = (part[y] for part in bilinear_index(height, size[0], logits.device))
+    left, right, across = (part[x] for part in bilinear_index(width, size[1], logits.device))
+    top, bottom = (batch * height + top) * width, (batch * height + bottom) * width
+    corners = torch.stack([top + left, top + right, bottom + left, bottom + right], 1)
+    weights = torch.stack(
+        [(1 - down) * (1 - across), (1 - down) * across, down * (1 - across), down * across], 1
+    )
+    # A weighted sum of table rows is what embedding_bag computes, without a [N, 4, K] array.
+    return F.embedding_bag(corners, table, per_sample_weights=weights.to(table.dtype), mode="sum")
+
+
+def upsampled_labels(
+    logits: Float[Tensor, "B K h w"],
+    size: tuple[int, int],
+    upsampling: Upsampling = "bilinear",
+    skip: Bool[Tensor, "B H W"] | None = None,
+) -> Int[Tensor, "B H W"]:
+    """The argmax of upsampled logits.
+
+    Equal to `interpolate(logits, size).argmax(1)`. Where all four cells around a pixel agree on
+    the class, every weighted mean of them does too; only the other pixels are interpolated.
+
+    Args:
+        logits: Low-resolution prediction.
+        size: (H, W) of the full-resolution image.
+        upsampling: As in `sample`.
+        skip: Pixels whose label the caller will overwrite; theirs is that of some cell near.
+
+    Returns:
+        Labels as uint8, or int32 where there are more than 256 classes.
+    """
+    height, width = logits.shape[2:]
+    cells = logits.argmax(1).to(label_dtype(logits.shape[1]))
+    if upsampling == "nearest":
+        rows = nearest_index(height, size[0], logits.device)
+        columns = nearest_index(width, size[1], logits.device)
+        return cells.index_select(1, rows).index_select(2, columns)
+    top, bottom, _ = bilinear_index(height, size[0], logits.device)
+    left, right, _ = bilinear_index(width, size[1], logits.device)
+    upper, lower = cells.index_select(1, top), cells.index_select(1, bottom)
+    labels = upper.index_select(2, left)
+    mixed = labels != upper.index_select(2, right)
+    mixed |= labels != lower.index_select(2, left)
+    mixed |= labels != lower.index_select(2, right)
+    if skip is not None:
+        mixed &= ~skip
+    coords = mixed.nonzero().int()
+    found = sample(logits, coords, size, upsampling).argmax(1).to(labels.dtype)
+    labels[mixed] = found
+    return labels
+
+
+def label_dtype(num_classes: int) -> torch.dtype:
+    """The smallest type that holds the labels: a 30-megapixel map of int64 takes 240 MB."""
+    return torch.uint8 if num_classes <= 256 else torch.int32

@@ -1,0 +1,29 @@
+"""How unsure a prediction is of each pixel."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+# The floor under the logarithm is the authors' and part of the published thresholds.
+MIN_PROBABILITY = 1e-5
+
+
+def entropy(logits: Float[Tensor, "*shape"], dim: int = 1) -> Float[Tensor, "*reduced"]:
+    """Shannon entropy of softmax(logits) over `dim`, in nats.
+
+    e = −Σ p ln max(p, 1e-5); 0 for a certain prediction, ln K for a uniform one (2.944 for
+    K = 19). Not normalized.
+
+    Args:
+        logits: Class scores along `dim`.
+        dim: The dimension of the classes.
+
+    Returns:
+        The shape of `logits` without `dim`.
+
+    Source: SparseRefine, arXiv:2407.19014, section 3.2; details as in the authors' code.
+    """
+    probabilities = torch.softmax(logits, dim)
+    return -(probabilities * probabilities.clamp(min=MIN_PROBABILITY).log()).sum(dim)
