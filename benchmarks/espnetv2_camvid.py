@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from sparserefine import dense
+from sparserefine.environment import Environment
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "espnetv2_camvid.json"
@@ -75,7 +74,7 @@ def main() -> int:
         "command": f"python benchmarks/{Path(__file__).name} {' '.join(sys.argv[1:])}".strip(),
         "data": f"camvid-360p, train, sorted, every {EVERY}th: {len(frames)} frames",
         "tolerance_miou": TOLERANCE,
-        "environment": environment(),
+        "environment": Environment.current().to_json(),
         "rows": rows,
     }
     text = json.dumps(result, indent=2)
@@ -136,32 +135,6 @@ def mean_iou(confusion: torch.Tensor) -> float:
     intersection = confusion.diagonal().double()
     union = confusion.sum(0) + confusion.sum(1) - confusion.diagonal()
     return (intersection / union)[union > 0].mean().item()
-
-
-def environment() -> dict[str, str | int]:
-    return {
-        "cpu": cpu_name(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "commit": git_commit(),
-    }
-
-
-def cpu_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def git_commit() -> str:
-    """The commit, with `-dirty` if files that git tracks differ from it."""
-    command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
 
 
 def table(rows: list[dict]) -> str:

@@ -14,11 +14,12 @@ class Preset:
     """Facts that come with a dense model and its weights.
 
     Attributes:
-        dense_size: Size the model runs at inside the refiner: a scale of each side, or (height, width).
+        dense_size: Size the model runs at inside the refiner: a scale of each side, or
+            (height, width).
         threshold: Entropy threshold in nats that suits the model.
         class_names: One name per class; empty where unknown.
         palette: One RGB triple (0..255) per class; empty where unknown.
-        license: What a user must know about the weights before using them; empty for random weights.
+        license: What a user must know about the weights; empty for random weights.
     """
 
     dense_size: float | tuple[int, int] = 0.5
@@ -48,7 +49,7 @@ class DenseModel(nn.Module, ABC):
         """Predict logits.
 
         Args:
-            images: RGB in 0..1; the model normalizes them itself. Sides are multiples of `size_divisor`.
+            images: RGB in 0..1, sides multiples of `size_divisor`; the model normalizes itself.
 
         Returns:
             float32 logits at the model's own resolution. A model that yields class scores returns

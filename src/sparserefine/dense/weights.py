@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from sparserefine.atomic import atomic_write
 
 PICKLE_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
 SAFETENSORS_SUFFIX = ".safetensors"
@@ -83,13 +83,15 @@ def save_weights(
         for name, tensor in state.items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder, because a rename is atomic only within one file system.
-    partial = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
-    try:
+
+    def write(partial: Path) -> None:
+        # safetensors makes files that only their owner can read; keep an ordinary file's mode.
+        partial.touch()
+        mode = partial.stat().st_mode
         save_file(tensors, partial, metadata=dict(metadata) if metadata else None)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+        partial.chmod(mode)
+
+    atomic_write(path, write)
 
 
 def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> None:

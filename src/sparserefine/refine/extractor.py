@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -18,8 +17,6 @@ from sparserefine.sparse import (
     SubMConv2d,
     cat,
 )
-
-ExtractorPreset = Literal["paper", "half", "paper-code", "tiny"]
 
 # Widths per stage, and residual blocks on each side of a stage.
 PRESETS: dict[str, tuple[tuple[int, ...], int]] = {
@@ -131,7 +128,7 @@ class SparseUNet(nn.Module):
     @classmethod
     def from_preset(
         cls,
-        preset: ExtractorPreset,
+        preset: str,
         num_classes: int,
         *,
         in_channels: int = 3,

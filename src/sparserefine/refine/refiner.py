@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Bool, Float, Int, Num, Shaped, UInt8
+from jaxtyping import Bool, Float, Int, Integer, Num, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -73,7 +73,7 @@ class RefinerOutput:
         pixels: The refined pixels.
     """
 
-    labels: Int[Tensor, "B H W"]
+    labels: Integer[Tensor, "B H W"]
     mask: Bool[Tensor, "B H W"]
     low: DensePass
     pixels: RefinedPixels
@@ -329,7 +329,7 @@ class SparseRefiner(nn.Module):
             palette=self.dense.preset.palette,
         )
 
-    def full_resolution_labels(self, images: Num[Tensor, "B 3 H W"]) -> Int[Tensor, "B H W"]:
+    def full_resolution_labels(self, images: Num[Tensor, "B 3 H W"]) -> Integer[Tensor, "B H W"]:
         """Labels of the dense model run at full resolution: what refinement is compared with."""
         height, width = images.shape[2:]
         logits = self.dense_logits(images, (height, width))

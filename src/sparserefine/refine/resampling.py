@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -71,7 +71,7 @@ def upsampled_labels(
     size: tuple[int, int],
     upsampling: Upsampling = "bilinear",
     skip: Bool[Tensor, "B H W"] | None = None,
-) -> Int[Tensor, "B H W"]:
+) -> Integer[Tensor, "B H W"]:
     """The argmax of upsampled logits.
 
     Equal to `interpolate(logits, size).argmax(1)`. Where all four cells around a pixel agree on

@@ -1,0 +1,258 @@
+"""The commands. They import torch when they run, so that help is instant."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from sparserefine import __version__
+from sparserefine.workflows.train_config import TrainConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sparserefine.refine.refiner import SparseRefiner
+
+app = App(
+    name="sparserefine",
+    version=__version__,
+    help="Full-resolution segmentation at low-resolution cost, for the model you already have.",
+)
+# Results go to stdout; progress and messages to stderr, so that --json can be piped.
+console = Console(highlight=False, soft_wrap=True)
+messages = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@app.command
+def demo(*, out: Path = Path("out/demo")) -> None:
+    """Refine a photo that ships with the package, next to the full-resolution result.
+
+    Parameters
+    ----------
+    out
+        Folder for before_after.png, labels.png, overlay.png and result.json.
+    """
+    from sparserefine.workflows.demo import run_demo
+
+    with messages.status("timing the refiner and the full-resolution model in turns"):
+        result = run_demo(out)
+    table = _stage_table(result.stages_ms, "refined")
+    table.add_section()
+    table.add_row("full-resolution dense model", f"{result.full_res_ms:.0f}")
+    console.print(table)
+    console.print(
+        f"density {result.density:.1%}; agreement with the full-resolution model "
+        f"{result.agreement_low_res:.1%} at low resolution, {result.agreement_refined:.1%} refined"
+    )
+    console.print(f"licence of the dense weights: {result.license}", style="dim")
+    console.print(result.picture)
+
+
+@app.command
+def predict(
+    photos: Annotated[list[Path], Parameter(consume_multiple=True)],
+    /,
+    *,
+    out: Path = Path("out/predict"),
+    model: str = "demo",
+    threshold: float | None = None,
+    max_density: float | None = None,
+) -> None:
+    """Segment photos and folders of photos.
+
+    Parameters
+    ----------
+    photos
+        Photos, and folders that are searched for photos.
+    out
+        Folder for the results: one folder per photo with labels.png, overlay.png, result.json.
+    model
+        "demo", a folder written by save_pretrained, or a hub id.
+    threshold
+        Entropy in nats above which a pixel is refined. Default: the model's own.
+    max_density
+        Pixel budget, the most that is refined of any photo, 0 to 1. Default: the model's own.
+    """
+    from sparserefine.images import list_images
+    from sparserefine.workflows.predict import predict as run
+
+    refiner = _load(model, threshold, max_density)
+    with _progress("predict", len(list_images(photos))) as advance:
+        results = run(refiner, photos, out, advance)
+    if results.done:
+        total: dict[str, float] = {}
+        for image in results.done:
+            for stage, ms in image.stages_ms.items():
+                total[stage] = total.get(stage, 0.0) + ms / len(results.done)
+        console.print(_stage_table(total, f"mean of {len(results.done)}"))
+        density = sum(image.density for image in results.done) / len(results.done)
+        console.print(f"density {density:.1%}")
+    for source, reason in results.failed:
+        messages.print(f"not done: {reason if str(source) in reason else f'{source}: {reason}'}")
+    if results.done:
+        only = len(results.done) == 1
+        console.print(results.done[0].folder / "overlay.png" if only else out)
+    if results.failed:
+        total_images = len(results.failed) + len(results.done)
+        raise SystemExit(f"{len(results.failed)} of {total_images} photos could not be segmented")
+
+
+@app.command
+def evaluate(
+    folder: Path,
+    /,
+    *,
+    model: str = "demo",
+    split: str | None = None,
+    threshold: float | None = None,
+    max_density: float | None = None,
+    json_output: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Score refinement against the full-resolution dense model, and against labels.
+
+    Parameters
+    ----------
+    folder
+        Images; with labels where it has images/ and labels/.
+    model
+        "demo", a folder written by save_pretrained, or a hub id.
+    split
+        Part of the data, where the folder has train.txt, val.txt ….
+    threshold
+        Entropy in nats above which a pixel is refined. Default: the model's own.
+    max_density
+        Pixel budget, the most that is refined of any image, 0 to 1. Default: the model's own.
+    json_output
+        Print one JSON document and nothing else.
+    """
+    from sparserefine.data import open_dataset
+    from sparserefine.workflows.evaluate import evaluate as run
+
+    refiner = _load(model, threshold, max_density)
+    dataset = open_dataset(folder, split)
+    with _progress("evaluate", len(dataset)) as advance:
+        scores = run(refiner, dataset, advance)
+    if json_output:
+        print(json.dumps(scores.to_json(), indent=2))
+        return
+    table = Table("", "agreement with full resolution", *(["mIoU"] if scores.miou else []))
+    for row, agreement in scores.agreement.items():
+        miou = [f"{scores.miou[row]:.1%}"] if scores.miou else []
+        table.add_row(row.replace("_", " "), f"{agreement:.2%}", *miou)
+    if scores.miou:
+        table.add_row("full res", "100.00%", f"{scores.miou['full_res']:.1%}")
+    console.print(table)
+    console.print(f"{len(scores.images)} images, density {scores.density:.1%}")
+
+
+@app.command
+def train(
+    folder: Path,
+    /,
+    *,
+    dense: str = "espnetv2-2.0",
+    weights: Path,
+    out: Path = Path("out/train"),
+    split: str | None = None,
+    extractor: str = "tiny",
+    threshold: float | None = None,
+    max_density: float = 1.0,
+    allow_pickle: bool = False,
+    config: Annotated[TrainConfig, Parameter(name="*")] | None = None,
+) -> None:
+    """Train a refiner for a dense model, on labels or on the dense model's own full resolution.
+
+    Parameters
+    ----------
+    folder
+        Images; with labels where it has images/ and labels/.
+    dense
+        Name of the dense model.
+    weights
+        Weights of the dense model, a .safetensors file or a folder.
+    out
+        Folder for the model, the checkpoint and the log.
+    split
+        Part of the data, where the folder has train.txt, val.txt ….
+    extractor
+        Size of the sparse network: paper, half, paper-code or tiny.
+    threshold
+        Entropy in nats above which a pixel is refined. Default: that of the dense model.
+    max_density
+        Pixel budget, the most that is refined of any image, 0 to 1.
+    allow_pickle
+        Read weights from a .pth file too, without executing what is in it.
+    """
+    import sparserefine as sr
+    from sparserefine.data import open_dataset
+
+    settings = config or TrainConfig()
+    frozen = sr.dense.create(dense, weights, allow_pickle=allow_pickle)
+    if frozen.preset.license:
+        messages.print(f"licence of the dense weights: {frozen.preset.license}", style="dim")
+    nats = frozen.preset.threshold if threshold is None else threshold
+    refiner = sr.SparseRefiner(
+        frozen,
+        selector=sr.EntropySelector(nats, max_density),
+        extractor=sr.SparseUNet.from_preset(extractor, frozen.num_classes),
+    )
+    result = sr.train(refiner, open_dataset(folder, split), settings, out)
+    if result.losses:
+        console.print(f"last loss {result.losses[-1]:.4f} after {settings.steps} steps")
+    console.print(out / "model")
+
+
+def main() -> None:
+    """Run a command; what a user can cause ends in one line, not in a traceback."""
+    try:
+        app()
+    except (ValueError, OSError, ImportError) as error:
+        messages.print(f"sparserefine: {' '.join(str(error).split())}", markup=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _load(name: str, threshold: float | None, max_density: float | None) -> SparseRefiner:
+    from sparserefine.refine.refiner import SparseRefiner
+
+    refiner = SparseRefiner.from_pretrained(name)
+    changes = {
+        key: value
+        for key, value in (("threshold", threshold), ("max_density", max_density))
+        if value is not None
+    }
+    refiner.selector = replace(refiner.selector, **changes)
+    return refiner
+
+
+def _stage_table(stages_ms: Mapping[str, float], title: str) -> Table:
+    table = Table("stage", f"{title}, ms")
+    table.columns[1].justify = "right"
+    for stage, ms in stages_ms.items():
+        table.add_row(stage, f"{ms:.0f}")
+    table.add_section()
+    table.add_row("total", f"{sum(stages_ms.values()):.0f}")
+    return table
+
+
+@contextmanager
+def _progress(description: str, total: int) -> Iterator[Callable[[], None]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=messages, transient=True) as progress:
+        task = progress.add_task(description, total=total)
+        yield lambda: progress.advance(task)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""The whole pipeline on a small dense model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_dense import TinyDense
+from torch.nn import functional as F
+
+from sparserefine import EntropySelector, GatedEnsembler, SparseRefiner, SparseUNet
+
+SIZES = pytest.mark.parametrize(
+    "size", [(64, 96), (63, 95), (1, 1), (1, 200), (200, 1), (30, 17)], ids=str
+)
+
+
+def make(threshold: float = 0.5, max_density: float = 1.0, **options: object) -> SparseRefiner:
+    torch.manual_seed(0)
+    return SparseRefiner(
+        TinyDense(),
+        selector=EntropySelector(threshold, max_density),
+        extractor=SparseUNet.from_preset("tiny", 5),
+        **options,
+    ).eval()
+
+
+def photo(size: tuple[int, int], batch: int = 1) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(256, (batch, 3, *size), generator=generator, dtype=torch.uint8)
+
+
+@SIZES
+def test_any_image_size(size: tuple[int, int]) -> None:
+    output = make()(photo(size, 2))
+    assert output.labels.shape == output.mask.shape == (2, *size)
+    assert output.labels.dtype == torch.uint8
+    assert int(output.labels.max()) < 5
+
+
+@SIZES
+def test_the_dense_model_gets_sides_it_accepts(size: tuple[int, int]) -> None:
+    model = make()
+    model(photo(size))
+    (seen,) = model.dense.seen
+    assert seen[0] % 8 == seen[1] % 8 == 0
+
+
+def test_fixed_dense_size_keeps_the_aspect_ratio() -> None:
+    model = make(dense_size=(64, 128))
+    assert model.low_size((256, 256)) == (64, 64)
+    model(photo((256, 256)))
+    assert model.dense.seen == [(64, 128)]
+
+
+def test_nothing_selected_gives_the_dense_labels_bit_for_bit() -> None:
+    model = make(threshold=10.0)
+    images = photo((48, 80))
+    output = model(images)
+    upsampled = F.interpolate(output.low.logits, (48, 80), mode="bilinear", align_corners=False)
+    assert not output.mask.any()
+    assert torch.equal(output.labels.long(), upsampled.argmax(1))
+
+
+def test_unselected_pixels_keep_the_dense_label_and_selected_ones_get_the_fused() -> None:
+    model = make(threshold=0.9)
+    output = model(photo((48, 80)))
+    assert 0 < int(output.mask.sum()) < output.mask.numel()
+    upsampled = F.interpolate(output.low.logits, (48, 80), mode="bilinear", align_corners=False)
+    dense = upsampled.argmax(1)
+    assert torch.equal(output.labels[~output.mask].long(), dense[~output.mask])
+    assert torch.equal(output.labels[output.mask].long(), output.pixels.fused.argmax(1))
+
+
+@pytest.mark.parametrize("mode", ["default", "paper"])
+def test_a_batch_never_changes_an_image(mode: str) -> None:
+    torch.manual_seed(0)
+    model = SparseRefiner(
+        TinyDense(),
+        selector=EntropySelector(0.5, 0.4),
+        extractor=SparseUNet.from_preset("tiny", 5),
+        mode=mode,
+    ).eval()
+    images = photo((40, 56), 2)
+    together, alone = model(images), model(images[1:])
+    assert torch.equal(together.mask[1], alone.mask[0])
+    assert (together.labels[1] != alone.labels[0]).float().mean() < 1e-3
+
+
+def test_paper_mode_changes_what_it_says() -> None:
+    model = SparseRefiner(TinyDense(), mode="paper")
+    assert model.upsampling == "nearest"
+    assert model.extractor.padding == 0
+    assert not model.ensembler.residual
+    assert model.extractor.widths == (32, 64, 128, 256, 512)
+
+
+def test_no_array_of_all_classes_at_full_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The widest array of the pipeline itself stays below [K, H, W]."""
+    model = make(threshold=0.9, max_density=0.25)
+    images = photo((256, 256))
+    largest = 0
+
+    class Spy(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204
+            nonlocal largest
+            out = func(*args, **(kwargs or {}))
+            if isinstance(out, torch.Tensor) and out.is_floating_point():
+                largest = max(largest, out.numel())
+            return out
+
+    dense = model.dense_pass(images)
+    monkeypatch.setattr(model, "dense_pass", lambda *_: dense)
+    monkeypatch.setattr(model, "extractor", lambda x: torch.zeros(len(x.feats), 5))
+    with Spy():
+        model(images)
+    assert largest < 5 * 256 * 256
+
+
+def test_inputs_beyond_rgb() -> None:
+    inputs = ("rgb", "probabilities", "entropy")
+    model = SparseRefiner(
+        TinyDense(), extractor=SparseUNet.from_preset("tiny", 5, in_channels=9), inputs=inputs
+    ).eval()
+    assert model(photo((32, 32))).labels.shape == (1, 32, 32)
+
+
+def test_training_mode_leaves_the_dense_model_frozen() -> None:
+    model = make().train()
+    assert model.extractor.training and not model.dense.training
+    assert not any(p.requires_grad for p in model.dense.parameters())
+
+
+@pytest.mark.parametrize("kind", ["array", "float_array", "pil", "tensor", "float_tensor"])
+def test_predict_takes_what_people_have(kind: str) -> None:
+    array = photo((30, 40))[0].permute(1, 2, 0).numpy()
+    image = {
+        "array": array,
+        "float_array": array.astype(np.float32) / 255,
+        "pil": Image.fromarray(array),
+        "tensor": torch.from_numpy(array).permute(2, 0, 1),
+        "float_tensor": torch.from_numpy(array).permute(2, 0, 1) / 255,
+    }[kind]
+    model = make()
+    result = model.predict(image)
+    assert result.labels.shape == result.mask.shape == (30, 40)
+    assert 0 <= result.density <= 1
+    assert np.array_equal(result.labels, model.predict(array).labels)
+    assert list(result.stages_ms) == ["read", "resize", "dense", "select", "extract", "ensemble"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"extractor": SparseUNet.from_preset("tiny", 4)}, "extractor has 4 classes"),
+        ({"ensembler": GatedEnsembler(4)}, "ensembler has 4 classes"),
+        ({"inputs": ("rgb", "entropy")}, "takes 3 channels, but inputs"),
+        ({"dense_size": (60, 128)}, r"not a multiple of 8.*Use \(64, 128\)"),
+        ({"dense_size": 0.0}, "expected a scale above 0"),
+    ],
+)
+def test_parts_that_do_not_fit(options: dict[str, object], message: str) -> None:
+    options = {"extractor": SparseUNet.from_preset("tiny", 5), **options}
+    with pytest.raises(ValueError, match=message):
+        SparseRefiner(TinyDense(), **options)

@@ -1,0 +1,67 @@
+"""Threshold and pixel budget."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sparserefine.refine.selector import EntropySelector
+
+
+def test_is_strictly_greater() -> None:
+    mask = EntropySelector(0.5)(torch.tensor([[[0.5, 0.6]]]), (1, 2))
+    assert mask.tolist() == [[[False, True]]]
+
+
+def test_selects_whole_blocks() -> None:
+    entropy = torch.tensor([[[0.0, 1.0], [0.0, 0.0]]])
+    mask = EntropySelector(0.5)(entropy, (4, 4))
+    expected = torch.zeros(1, 4, 4, dtype=torch.bool)
+    expected[:, :2, 2:] = True
+    assert torch.equal(mask, expected)
+
+
+def test_a_higher_threshold_selects_a_subset() -> None:
+    entropy = 3 * torch.rand(2, 9, 11)
+    low, high = (EntropySelector(t)(entropy, (18, 22)) for t in (0.5, 1.5))
+    assert bool((high <= low).all())
+    assert high.sum() < low.sum()
+
+
+@given(
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    density=st.floats(0, 1),
+    seed=st.integers(0, 100),
+)
+def test_budget_is_never_exceeded(height: int, width: int, density: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    grid = (max(height // 2, 1), max(width // 3, 1))
+    entropy = torch.rand(2, *grid, generator=generator)
+    mask = EntropySelector(0.0, density)(entropy, (height, width))
+    assert int(mask.flatten(1).sum(1).max()) <= density * height * width
+
+
+def test_budget_keeps_the_most_uncertain_of_each_image() -> None:
+    entropy = torch.tensor([[[0.1, 0.9, 0.5, 0.7]], [[2.0, 1.0, 3.0, 4.0]]])
+    mask = EntropySelector(0.0, 0.5)(entropy, (1, 4))
+    assert mask[:, 0].tolist() == [[False, True, False, True], [False, False, True, True]]
+
+
+def test_budget_does_not_select_certain_pixels() -> None:
+    mask = EntropySelector(0.5, 0.9)(torch.tensor([[[0.1, 0.9]]]), (2, 4))
+    assert int(mask.sum()) == 4
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), -0.1, float("inf")])
+def test_bad_threshold(threshold: float) -> None:
+    with pytest.raises(ValueError, match=r"threshold is .*expected an entropy in nats"):
+        EntropySelector(threshold)
+
+
+@pytest.mark.parametrize("density", [float("nan"), -0.1, 1.1])
+def test_bad_budget(density: float) -> None:
+    with pytest.raises(ValueError, match=r"max_density is .*expected a share"):
+        EntropySelector(0.1, density)

@@ -1,0 +1,49 @@
+"""The public face: pinned, documented, quick to import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import sparserefine as sr
+
+
+def test_public_names_are_pinned() -> None:
+    assert sorted(sr.__all__) == [
+        "EntropySelector",
+        "GatedEnsembler",
+        "Prediction",
+        "SparseRefiner",
+        "SparseUNet",
+        "TrainConfig",
+        "dense",
+        "evaluate",
+        "sparse",
+        "train",
+    ]
+
+
+def test_every_public_name_exists_and_is_documented() -> None:
+    for name in sr.__all__:
+        assert getattr(sr, name).__doc__, name
+    for name in sr.sparse.__all__:
+        if name != "DownsamplingMode":  # a type alias has no docstring of its own
+            assert getattr(sr.sparse, name).__doc__, name
+
+
+def _run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_the_command_line_does_not_wait_for_torch() -> None:
+    code = "import sys, sparserefine.cli; print('torch' in sys.modules, 'numpy' in sys.modules)"
+    assert _run(code).split() == ["False", "False"]
+
+
+def test_importing_is_silent_and_needs_no_extra() -> None:
+    code = (
+        "import sys, sparserefine as sr; [getattr(sr, name) for name in sr.__all__]; "
+        "print([m for m in ('kornia', 'transformers', 'torchvision', 'triton') if m in sys.modules])"
+    )
+    assert _run(code).strip() == "[]"
