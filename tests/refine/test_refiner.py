@@ -112,7 +112,7 @@ def test_no_array_of_all_classes_at_full_size(monkeypatch: pytest.MonkeyPatch) -
 
     dense = model.dense_pass(images)
     monkeypatch.setattr(model, "dense_pass", lambda *_: dense)
-    monkeypatch.setattr(model, "extractor", lambda x: torch.zeros(len(x.feats), 5))
+    monkeypatch.setattr(model.extractor, "forward", lambda x: torch.zeros(len(x.feats), 5))
     with Spy():
         model(images)
     assert largest < 5 * 256 * 256

@@ -8,6 +8,10 @@ from torch import Tensor, nn
 
 from sparserefine.refine.uncertainty import entropy
 
+# Rows fused at a time: what they need stays in the cache, and a 30-megapixel image does not need
+# gigabytes of hidden activations.
+CHUNK_ROWS = 1 << 14
+
 
 class GatedEnsembler(nn.Module):
     """Weighs the two predictions of each pixel, mixes their logits, and corrects the mixture.
@@ -46,6 +50,10 @@ class GatedEnsembler(nn.Module):
         self, dense: Float[Tensor, "N K"], refined: Float[Tensor, "N K"]
     ) -> Float[Tensor, "N K"]:
         """Fuse logits of the dense model with logits of the extractor."""
+        chunks = zip(dense.split(CHUNK_ROWS), refined.split(CHUNK_ROWS), strict=True)
+        return torch.cat([self._fuse(*chunk) for chunk in chunks])
+
+    def _fuse(self, dense: Tensor, refined: Tensor) -> Tensor:
         evidence = []
         for logits in (dense, refined):
             evidence += [torch.softmax(logits, 1), entropy(logits)[:, None]]

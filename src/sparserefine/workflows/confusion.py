@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
-IGNORE_INDEX = 255
+from sparserefine.data import IGNORE_INDEX
 
 
 class ConfusionMatrix:

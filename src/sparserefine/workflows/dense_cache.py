@@ -10,10 +10,9 @@ import torch
 from jaxtyping import Float, Integer, UInt8
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.nn import functional as F
 
 from sparserefine.atomic import atomic_write
-from sparserefine.data import Sample
+from sparserefine.data import Crop, Sample, apply_crop_image, apply_crop_labels, scaled_size
 from sparserefine.refine.refiner import SparseRefiner
 from sparserefine.workflows.train_config import Targets
 
@@ -69,20 +68,17 @@ class DenseCache:
 
     @torch.no_grad()
     def _compute(self, sample: Sample, scale: float) -> dict[str, Tensor]:
-        image, labels = sample.image[None], sample.labels
-        if scale != 1:
-            height, width = (max(round(side * scale), 1) for side in image.shape[2:])
-            image = F.interpolate(image, (height, width), mode="bilinear", antialias=True)
-            if labels is not None:
-                labels = F.interpolate(labels[None, None].float(), (height, width))[0, 0].to(
-                    labels.dtype
-                )
-        low = self.refiner.dense_pass(image.to(self.refiner.mean.device))
+        size = (sample.image.shape[1], sample.image.shape[2])
+        whole = Crop(scale, 0, 0, *scaled_size(size, scale))
+        image = apply_crop_image(sample.image, whole)
+        labels = None if sample.labels is None else apply_crop_labels(sample.labels, whole)
+        images = image[None].to(self.refiner.mean.device)
+        low = self.refiner.dense_pass(images)
         if self.targets == "dense":
-            labels = self.refiner.full_resolution_labels(image.to(low.logits.device))[0].cpu()
+            labels = self.refiner.full_resolution_labels(images)[0].cpu()
         assert labels is not None
         return {
-            "image": image[0].contiguous(),
+            "image": image.contiguous(),
             "targets": labels.contiguous(),
             "logits": low.logits[0].half().cpu().contiguous(),
             "entropy": low.entropy[0].cpu().contiguous(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,11 +10,12 @@ import torch
 from jaxtyping import Bool, Integer
 from torch import Tensor
 
-from sparserefine.data import Sample
+from sparserefine.data import IGNORE_INDEX
+from sparserefine.data.source import SampleSource
 from sparserefine.environment import Environment
 from sparserefine.refine.refiner import SparseRefiner
 from sparserefine.refine.resampling import upsampled_labels
-from sparserefine.workflows.confusion import IGNORE_INDEX, ConfusionMatrix
+from sparserefine.workflows.confusion import ConfusionMatrix
 
 ROWS = ("low_res_nearest", "low_res_bilinear", "refined", "oracle")
 FULL_RES = "full_res"
@@ -90,7 +91,7 @@ class Evaluation:
 @torch.no_grad()
 def evaluate(
     model: SparseRefiner,
-    dataset: Sequence[Sample],
+    dataset: SampleSource,
     advance: Callable[[], None] = lambda: None,
 ) -> Evaluation:
     """Score a refiner.

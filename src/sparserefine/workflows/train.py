@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,14 +13,21 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sparserefine.data import Sample
+from sparserefine.data import (
+    IGNORE_INDEX,
+    Sample,
+    apply_crop_image,
+    apply_crop_labels,
+    crop_grid,
+    draw_crop,
+)
+from sparserefine.data.source import SampleSource
 from sparserefine.refine.refiner import RefinedPixels, SparseRefiner, as_unit_floats
-from sparserefine.refine.resampling import sample
+from sparserefine.refine.resampling import Upsampling
 from sparserefine.workflows.checkpoint import load_checkpoint, save_checkpoint
-from sparserefine.workflows.dense_cache import CachedImage, DenseCache
+from sparserefine.workflows.dense_cache import DenseCache
 from sparserefine.workflows.train_config import TrainConfig
 
-IGNORE_INDEX = 255
 CHECKPOINT, LOG, CACHE = "checkpoint.safetensors", "log.jsonl", "cache"
 
 
@@ -57,7 +63,7 @@ class Crops:
 
 def train(
     model: SparseRefiner,
-    dataset: Sequence[Sample],
+    dataset: SampleSource,
     config: TrainConfig | None = None,
     out: str | Path = "out/train",
 ) -> TrainResult:
@@ -109,7 +115,7 @@ def train(
     return TrainResult(out, tuple(losses))
 
 
-def _checked(dataset: Sequence[Sample], config: TrainConfig) -> list[Sample]:
+def _checked(dataset: SampleSource, config: TrainConfig) -> list[Sample]:
     samples = [dataset[index] for index in range(len(dataset))]
     if not samples:
         raise ValueError("the dataset is empty. Give at least one image.")
@@ -160,20 +166,21 @@ def refinement_loss(
     """
     labeled = (targets != IGNORE_INDEX).sum().clamp(min=1)
     long = targets.long()
-    extractor = F.cross_entropy(pixels.extractor, long, ignore_index=IGNORE_INDEX, reduction="sum")
-    fused = F.cross_entropy(pixels.fused, long, ignore_index=IGNORE_INDEX, reduction="sum")
-    loss = (extractor + fused) / labeled
-    right = {
-        name: float((logits.argmax(1) == long).sum() / labeled)
-        for name, logits in (("dense", pixels.dense), ("fused", pixels.fused))
-    }
+    extractor, fused = (
+        F.cross_entropy(logits, long, ignore_index=IGNORE_INDEX, reduction="sum") / labeled
+        for logits in (pixels.extractor, pixels.fused)
+    )
+    loss = extractor + fused
+    right_dense, right_fused = (
+        (logits.argmax(1) == long).sum() / labeled for logits in (pixels.dense, pixels.fused)
+    )
     parts = {
-        "loss": float(loss),
-        "loss_extractor": float(extractor / labeled),
-        "loss_fused": float(fused / labeled),
-        "right_dense": right["dense"],
-        "right_fused": right["fused"],
-        "pixels": int(labeled),
+        "loss": loss.item(),
+        "loss_extractor": extractor.item(),
+        "loss_fused": fused.item(),
+        "right_dense": right_dense.item(),
+        "right_fused": right_fused.item(),
+        "pixels": labeled.item(),
     }
     return loss, parts
 
@@ -186,58 +193,43 @@ def draw_crops(
     generator: torch.Generator,
 ) -> Crops:
     """Draw a batch of crops, augmented, with the pixels the selector picks in whole images."""
-    height, width = config.crop_size
-    images = torch.zeros(config.batch_size, 3, height, width)
-    mask = torch.zeros(config.batch_size, height, width, dtype=torch.bool)
-    dense, targets = [], []
-    for slot in range(config.batch_size):
+    images, masks, dense, targets = [], [], [], []
+    for _ in range(config.batch_size):
         index = int(torch.randint(num_images, (), generator=generator))
         scale = config.scales[int(torch.randint(len(config.scales), (), generator=generator))]
         cached = cache.load(index, scale)
-        top, left = (
-            int(torch.randint(max(side - crop, 0) + 1, (), generator=generator))
-            for side, crop in zip(cached.image.shape[1:], config.crop_size, strict=True)
-        )
-        flipped = config.flip and bool(torch.randint(2, (), generator=generator))
-        crop, chosen, logits, wanted = _crop(model, cached, top, left, config.crop_size, flipped)
-        # A smaller image fills the upper left corner; nothing is selected in the rest.
-        images[slot, :, : crop.shape[1], : crop.shape[2]] = crop
-        mask[slot, : crop.shape[1], : crop.shape[2]] = chosen
-        dense.append(logits)
-        targets.append(wanted)
-    device = model.mean.device
+        size = (cached.image.shape[1], cached.image.shape[2])
+        flip = 0.5 if config.flip else 0.0
+        crop = draw_crop(generator, size, config.crop_size, labels=cached.targets, flip=flip)
+        # The selector sees the whole image: a pixel budget is a share of that.
+        selected = model.selector(cached.entropy[None], size)[0]
+        mask = apply_crop_labels(selected, crop, fill=0)  # nothing is selected in the padding
+        images.append(apply_crop_image(cached.image, crop))
+        masks.append(mask)
+        at = crop_grid(crop, size)[mask]
+        dense.append(_read_logits(cached.logits.float(), at, model.upsampling))
+        targets.append(apply_crop_labels(cached.targets, crop)[mask])
+    batch = as_unit_floats(torch.stack(images))
     if config.jitter:
-        images = jitter_colors(images, config.jitter, generator)
+        batch = jitter_colors(batch, config.jitter, generator)
+    device = model.mean.device
     return Crops(
-        images.to(device),
-        mask.to(device),
-        torch.cat(dense).to(device),
-        torch.cat(targets).to(device),
+        images=batch.to(device),
+        mask=torch.stack(masks).to(device),
+        dense=torch.cat(dense).to(device),
+        targets=torch.cat(targets).to(device),
     )
 
 
-def _crop(
-    model: SparseRefiner,
-    cached: CachedImage,
-    top: int,
-    left: int,
-    crop_size: tuple[int, int],
-    flipped: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Image, mask, and dense logits and targets at the mask, of one crop."""
-    height, width = cached.image.shape[1:]
-    window = (slice(top, top + crop_size[0]), slice(left, left + crop_size[1]))
-    image = as_unit_floats(cached.image[:, *window])
-    targets = cached.targets[window]
-    # The selector sees the whole image: a pixel budget is a share of that.
-    mask = model.selector(cached.entropy[None], (height, width))[0][window]
-    if flipped:
-        image, targets, mask = image.flip(2), targets.flip(1), mask.flip(1)
-    y, x = mask.nonzero().unbind(1)
-    column = image.shape[2] - 1 - x if flipped else x
-    coords = torch.stack([torch.zeros_like(y), y + top, column + left], 1).int()
-    logits = sample(cached.logits[None].float(), coords, (height, width), model.upsampling)
-    return image, mask, logits, targets[mask]
+def _read_logits(
+    logits: Float[Tensor, "K h w"], at: Float[Tensor, "N 2"], upsampling: Upsampling
+) -> Float[Tensor, "N K"]:
+    """Logits at (x, y) from −1 to 1, upsampled as `resampling.sample` does."""
+    grid = at[None, None].to(logits.dtype)
+    read = F.grid_sample(
+        logits[None], grid, mode=upsampling, padding_mode="border", align_corners=False
+    )
+    return read[0, :, 0].t()
 
 
 def jitter_colors(
@@ -283,9 +275,3 @@ def _progress() -> Progress:
         TimeRemainingColumn(),
         console=Console(stderr=True),
     )
-
-
-def read_log(folder: Path) -> Iterator[dict[str, float]]:
-    """Steps of a run, as logged."""
-    for line in (folder / LOG).read_text().splitlines():
-        yield json.loads(line)
