@@ -12,6 +12,7 @@ import torch
 import sparserefine as sr
 from sparserefine.data import Sample, SyntheticStreet
 from sparserefine.refine.refiner import RefinedPixels
+from sparserefine.refine.resampling import upsampled_labels
 from sparserefine.workflows import train as train_module
 from sparserefine.workflows.train import refinement_loss
 
@@ -114,19 +115,12 @@ def test_crops_read_logits_and_targets_at_the_same_pixels(
     street: list[Sample], tmp_path: Path
 ) -> None:
     """Labels that equal the dense prediction must be what the cropped logits say."""
-    model = make()
-    dense = [
-        replace(sample, labels=model.eval()(sample.image[None]).low.logits) for sample in street
-    ]
-    labeled = [
-        replace(
-            sample,
-            labels=torch.nn.functional.interpolate(logits.labels, (96, 160), mode="bilinear")
-            .argmax(1)[0]
-            .to(torch.uint8),
-        )
-        for sample, logits in zip(street, dense, strict=True)
-    ]
+    model = make().eval()
+    labeled = []
+    for sample in street:
+        logits = model.dense_pass(sample.image[None]).logits
+        labels = upsampled_labels(logits, (96, 160))[0]
+        labeled.append(replace(sample, labels=labels))
     cache = train_module.DenseCache(tmp_path, model, "labels")
     cache.fill(labeled, (1.0,), lambda: None)
     crops = train_module.draw_crops(model, cache, 3, CONFIG, torch.Generator().manual_seed(3))

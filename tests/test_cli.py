@@ -1,0 +1,141 @@
+"""Each command end to end, as a user calls it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sparserefine.cli import app
+from sparserefine.data import SyntheticStreet
+from sparserefine.dense import create
+from sparserefine.dense.weights import save_weights
+from sparserefine.images import write_labels
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sparserefine.cli", *map(str, arguments)]
+    environment = {**os.environ, "COLUMNS": "200"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+@pytest.fixture(scope="module")
+def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with images/ and labels/."""
+    root = tmp_path_factory.mktemp("streets")
+    (root / "images").mkdir()
+    (root / "labels").mkdir()
+    for index in range(2):
+        sample = SyntheticStreet(2, size=(128, 192))[index]
+        Image.fromarray(sample.image.permute(1, 2, 0).numpy()).save(
+            root / "images" / f"{index}.png"
+        )
+        labels = sample.labels
+        assert labels is not None
+        palette = np.zeros((19, 3), dtype=np.uint8)
+        write_labels(labels.numpy(), palette, root / "labels" / f"{index}.png")
+    return root
+
+
+def test_demo(tmp_path: Path) -> None:
+    done = run("demo", "--out", tmp_path / "demo")
+    assert done.returncode == 0, done.stderr
+    picture = tmp_path / "demo" / "before_after.png"
+    assert done.stdout.splitlines()[-1] == str(picture)
+    for stage in ("read", "resize", "dense", "select", "extract", "ensemble", "write"):
+        assert stage in done.stdout
+    names = {"before_after.png", "labels.png", "overlay.png", "result.json"}
+    assert {p.name for p in picture.parent.iterdir()} == names
+    facts = json.loads((picture.parent / "result.json").read_text())
+    assert facts["full_res_ms"] > 0
+    assert facts["agreement"]["refined"] > facts["agreement"]["low_res_bilinear"]
+    with Image.open(picture) as image:
+        assert min(image.size) > 1000
+
+
+def test_predict(streets: Path, tmp_path: Path) -> None:
+    done = run("predict", streets / "images", "--out", tmp_path / "out", "--max-density", 0.1)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "out")
+    facts = json.loads((tmp_path / "out" / "0" / "result.json").read_text())
+    assert facts["density"] <= 0.1
+
+
+def test_predict_reports_a_bad_photo_and_does_the_rest(streets: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"\xff\xd8\xff nonsense")
+    done = run("predict", bad, streets / "images" / "0.png", "--out", tmp_path / "out")
+    assert done.returncode != 0
+    assert "1 of 2 photos could not be segmented" in done.stderr
+    assert (tmp_path / "out" / "0" / "labels.png").is_file()
+    assert "Traceback" not in done.stderr
+
+
+def test_evaluate_without_labels_prints_one_json_document(streets: Path) -> None:
+    done = run("evaluate", streets / "images", "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert set(document["rows"]) == {"low_res_nearest", "low_res_bilinear", "refined", "oracle"}
+    assert set(document["rows"]["refined"]) == {"agreement"}
+    assert [image["name"] for image in document["images"]] == ["0", "1"]
+
+
+def test_evaluate_with_labels(streets: Path) -> None:
+    done = run("evaluate", streets, "--json")
+    assert done.returncode == 0, done.stderr
+    assert "miou" in json.loads(done.stdout)["rows"]["refined"]
+
+
+def test_train_then_predict(streets: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "dense.safetensors"
+    save_weights(create("espnetv2-0.5").state_dict(), weights)
+    settings = ["--steps", 2, "--batch-size", 1, "--crop-size", 64, 64, "--scales", 1.0]
+    where = ["--dense", "espnetv2-0.5", "--weights", weights, "--out", tmp_path / "run"]
+    done = run("train", streets / "images", *where, "--targets", "dense", *settings)
+    assert done.returncode == 0, done.stderr
+    model = Path(done.stdout.splitlines()[-1])
+    assert (model / "config.json").is_file()
+    photo = streets / "images" / "0.png"
+    done = run("predict", photo, "--model", model, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["predict", "missing.jpg"], "missing.jpg"),
+        (["predict", "pyproject.toml", "--model", "nothing"], "no model at 'nothing'"),
+        (["predict", "x.jpg", "--threshold", "nan"], "threshold is nan"),
+        (["predict", "x.jpg", "--threshold", "-1"], "threshold is -1.0"),
+        (["evaluate", "no-such-folder"], "no-such-folder"),
+        (["train", ".", "--weights", "none.safetensors"], "none.safetensors"),
+    ],
+)
+def test_bad_input_gets_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
+    done = run(*arguments, *([] if arguments[0] == "evaluate" else ["--out", tmp_path / "out"]))
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_commands_are_pinned() -> None:
+    commands = [name for name in app if not name.startswith("-")]
+    assert commands == ["demo", "predict", "evaluate", "train"]
+
+
+def test_help_is_instant() -> None:
+    run("--help")  # compiles
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        assert "Full-resolution segmentation" in run("--help").stdout
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.4
