@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import IO
 
@@ -28,7 +29,8 @@ IMAGE_SUFFIXES = frozenset(
 )
 """Files that `list_images` takes for images, in lower case."""
 
-ImageSource = str | os.PathLike[str] | IO[bytes] | Image.Image
+# BytesIO is an IO[bytes] to pyright, but not to beartype.
+ImageSource = str | os.PathLike[str] | IO[bytes] | BytesIO | Image.Image
 ImageLike = ImageSource | np.ndarray | Tensor
 
 
@@ -172,16 +174,30 @@ def write_labels(
 
 @contextmanager
 def _decoded(source: ImageSource) -> Iterator[Image.Image]:
-    """Open and load `source`; whatever goes wrong in a decoder is one kind of error."""
+    """Open and load `source`; close what was opened here."""
+    with ExitStack() as opened:
+        image = _load(source, opened)
+        if not image.width or not image.height:
+            size = f"{image.height}×{image.width}"
+            raise ImageError(f"{_name(source)} is {size}, without a single pixel. Export it again.")
+        yield image
+
+
+def _load(source: ImageSource, opened: ExitStack) -> Image.Image:
+    """Whatever goes wrong in a decoder comes out as one kind of error."""
     name = _name(source)
     try:
         # Pillow warns of half its limit and of broken metadata; neither keeps us from the pixels.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image = source if isinstance(source, Image.Image) else Image.open(source)
+            if isinstance(source, Image.Image):
+                image = source
+            else:
+                image = opened.enter_context(Image.open(source))
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
             image.load()
+            return image
     except Image.DecompressionBombError:
         raise ImageError(
             f"{name} has more than {MAX_PIXELS / 1e6:.0f} megapixels. Scale it down, or cut it "
@@ -199,13 +215,6 @@ def _decoded(source: ImageSource) -> Iterator[Image.Image]:
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(f"{name} is damaged: {reason}. Copy or export it again.") from error
-    if not image.width or not image.height:
-        raise ImageError(f"{name} is {image.height}×{image.width}, without a single pixel.")
-    try:
-        yield image
-    finally:
-        if image is not source:
-            image.close()
 
 
 def _name(source: ImageSource) -> str:
@@ -247,8 +256,9 @@ def _to_8_bit(values: np.ndarray) -> UInt8[np.ndarray, "H W"]:
         finite = values[np.isfinite(values)]
         low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
         values = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low)
-    scaled = (values - low) * (255 / max(high - low, np.finfo(np.float64).tiny))
-    return np.round(scaled).astype(np.uint8)
+    # One value only is black.
+    scaled = (values - low) / (high - low or 1.0)
+    return np.round(scaled * 255).astype(np.uint8)
 
 
 def _channels_last(image: Tensor) -> np.ndarray:

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Integer, Num, Shaped, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 RGB = UInt8[np.ndarray, "H W 3"]
+Drawing = UInt8[np.ndarray, "rows columns 3"]
 Box = tuple[int, int, int, int]
 """(top, left, height, width) in pixels."""
 
@@ -75,7 +76,7 @@ def overlay(
     return np.where(known[..., None], blended, image)
 
 
-def entropy_map(entropy: Float[np.ndarray, "h w"], max_nats: float) -> RGB:
+def entropy_map(entropy: Float[np.ndarray, "h w"], max_nats: float) -> UInt8[np.ndarray, "h w 3"]:
     """Paint uncertainty from black (sure) over purple and orange to yellow (unsure).
 
     Args:
@@ -131,7 +132,7 @@ def resize_nearest(
     return array[rows[:, None], columns]
 
 
-def fit(image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> RGB:
+def fit(image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> Drawing:
     """Scale an image to lie in (height, width) `size`, on white where the proportions differ.
 
     Enlarging keeps the pixels visible as squares; shrinking averages them.
@@ -150,7 +151,7 @@ def fit(image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> RGB:
     return canvas
 
 
-def legend(names: Sequence[str], colors: UInt8[np.ndarray, "K 3"], width: int) -> RGB:
+def legend(names: Sequence[str], colors: UInt8[np.ndarray, "K 3"], width: int) -> Drawing:
     """Draw the names of classes beside swatches of their colors, in as many lines as needed.
 
     Args:
@@ -179,7 +180,7 @@ def legend(names: Sequence[str], colors: UInt8[np.ndarray, "K 3"], width: int) -
     return np.array(canvas)
 
 
-def panel_grid(panels: Sequence[Panel], columns: int, width: int = 2000) -> RGB:
+def panel_grid(panels: Sequence[Panel], columns: int, width: int = 2000) -> Drawing:
     """Lay out pictures in rows, each below its title, all of the same size.
 
     Args:
@@ -248,7 +249,7 @@ def before_after(
     class_names: Sequence[str] = (),
     reference: Integer[np.ndarray, "H W"] | None = None,
     width: int = 2000,
-) -> RGB:
+) -> Drawing:
     """Show in one picture what refinement did to an image.
 
     Two rows of three: photo, low-resolution labels, entropy; selected pixels, refined labels,
@@ -309,7 +310,7 @@ def before_after(
     return _stack(blocks)
 
 
-def _stack(blocks: Sequence[np.ndarray]) -> RGB:
+def _stack(blocks: Sequence[np.ndarray]) -> Drawing:
     """Put blocks of equal width below each other, within a margin."""
     below = ((0, 2 * _GAP_PX), (0, 0), (0, 0))
     padded = [np.pad(block, below, constant_values=255) for block in blocks]

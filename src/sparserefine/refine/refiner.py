@@ -342,7 +342,7 @@ class SparseRefiner(nn.Module):
             "max_density": self.selector.max_density,
             "pyramid": self.extractor.pyramid,
             "upsampling": self.upsampling,
-            "width": list(self.extractor.widths),
+            "widths": list(self.extractor.widths),
             "inputs": list(self.inputs),
             "dense_size": self.dense_size,
         }

@@ -1,0 +1,60 @@
+"""The layout of CamVid, which other small datasets share."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from sparserefine.data.folder import AnyPath, LabeledFolder
+from sparserefine.images import ImageError
+
+
+class CamVid(LabeledFolder):
+    """A split of a dataset in the layout of CamVid.
+
+    `images/<split>/` and `labels/<split>/` hold files of equal names. Where `<split>.txt` exists,
+    it lists the names to take, one per line. Where `stats.json` exists, its `classes` are the
+    class names.
+
+    Attributes:
+        split: Name of the split, such as "train".
+    """
+
+    def __init__(self, root: AnyPath, split: str = "train") -> None:
+        """Find the images of a split.
+
+        Raises:
+            ImageError: The dataset or the split does not exist.
+            ValueError: An image has no labels, or labels have no image.
+        """
+        root = Path(root)
+        splits = find_splits(root)
+        if split not in splits:
+            raise ImageError(
+                f'{root} has no split "{split}". Expected one of: {", ".join(splits) or "none"}.'
+            )
+        listing, stats = root / f"{split}.txt", root / "stats.json"
+        names = None
+        if listing.is_file():
+            lines = listing.read_text(encoding="utf-8").splitlines()
+            names = [line.strip() for line in lines if line.strip()]
+        class_names: tuple[str, ...] = ()
+        if stats.is_file():
+            class_names = tuple(json.loads(stats.read_text(encoding="utf-8")).get("classes", ()))
+        self.split = split
+        super().__init__(
+            root / "images" / split,
+            root / "labels" / split,
+            num_classes=len(class_names) or None,
+            class_names=class_names,
+            names=names,
+        )
+
+
+def find_splits(root: AnyPath) -> list[str]:
+    """Name the splits of a dataset in the layout of CamVid; none for any other folder."""
+    images, labels = Path(root) / "images", Path(root) / "labels"
+    if not images.is_dir():
+        return []
+    folders = sorted(path.name for path in images.iterdir() if (labels / path.name).is_dir())
+    return [name for name in folders if not name.startswith(".")]

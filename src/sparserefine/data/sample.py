@@ -1,0 +1,42 @@
+"""What a dataset yields: one image, and what is known of its pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Integer, UInt8
+from torch import Tensor
+
+IGNORE_INDEX = 255
+"""The label of pixels that count neither in training nor in evaluation."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One image of a dataset.
+
+    Attributes:
+        name: Unique within the dataset; a relative path with "/" and without suffix, fit to name
+            output files.
+        image: RGB.
+        labels: Class of each pixel, 0..K−1 or 255 for "ignore"; None where unknown. uint8, an
+            eighth of the memory of int64, unless a label map stores more than 8 bits; call
+            `.long()` where a loss wants it.
+    """
+
+    name: str
+    image: UInt8[Tensor, "3 H W"]
+    labels: Integer[Tensor, "H W"] | None = None
+
+
+def image_tensor(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[Tensor, "3 H W"]:
+    """Channels to the front, as torch wants them."""
+    return torch.from_numpy(image).permute(2, 0, 1).contiguous()
+
+
+def labels_tensor(labels: np.ndarray) -> Integer[Tensor, "H W"]:
+    """uint8 where all values fit, else int64."""
+    narrow = labels.dtype == np.uint8 or labels.max() <= np.iinfo(np.uint8).max
+    return torch.from_numpy(labels.astype(np.uint8 if narrow else np.int64))
