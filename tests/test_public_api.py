@@ -44,6 +44,7 @@ def test_the_command_line_does_not_wait_for_torch() -> None:
 def test_importing_is_silent_and_needs_no_extra() -> None:
     code = (
         "import sys, sparserefine as sr; [getattr(sr, name) for name in sr.__all__]; "
-        "print([m for m in ('kornia', 'transformers', 'torchvision', 'triton') if m in sys.modules])"
+        "extras = ('kornia', 'transformers', 'torchvision', 'triton'); "
+        "print([name for name in extras if name in sys.modules])"
     )
     assert _run(code).strip() == "[]"

@@ -107,7 +107,7 @@ def test_no_array_of_all_classes_at_full_size(monkeypatch: pytest.MonkeyPatch) -
     largest = 0
 
     class Spy(torch.overrides.TorchFunctionMode):
-        def __torch_function__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204
+        def __torch_function__(self, func, types, args=(), kwargs=None):
             nonlocal largest
             out = func(*args, **(kwargs or {}))
             if isinstance(out, torch.Tensor) and out.is_floating_point():

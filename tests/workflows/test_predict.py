@@ -46,7 +46,7 @@ def test_files_and_facts(model: sr.SparseRefiner, tmp_path: Path) -> None:
     assert facts["total_ms"] == pytest.approx(sum(facts["stages_ms"].values()), abs=0.01)
     labels = read_labels(done.folder / "labels.png")
     assert np.array_equal(labels, model.predict(photo).labels)
-    assert list(done.stages_ms)[0] == "read" and list(done.stages_ms)[-1] == "write"
+    assert next(iter(done.stages_ms)) == "read" and list(done.stages_ms)[-1] == "write"
 
 
 def test_one_bad_photo_among_good_ones(model: sr.SparseRefiner, tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def test_ignored_pixels_do_not_count() -> None:
 
 def test_missing_labels(street: list[Sample], tmp_path: Path) -> None:
     unlabeled = [replace(street[0], labels=None)]
-    with pytest.raises(ValueError, match='1 of 1 images have no labels.*targets="dense"'):
+    with pytest.raises(ValueError, match=r'1 of 1 images have no labels.*targets="dense"'):
         sr.train(make(), unlabeled, CONFIG, tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -59,13 +59,17 @@ class EntropySelector:
         if self.max_density < 1:
             area = torch.outer(rows.bincount(minlength=height), columns.bincount(minlength=width))
             budget = math.floor(self.max_density * size[0] * size[1])
-            selected &= _most_uncertain(entropy, area, budget)
+            for scores, chosen in zip(entropy, selected, strict=True):
+                _keep_most_uncertain(chosen, scores, area, budget)
         return selected.index_select(1, rows).index_select(2, columns)
 
 
-def _most_uncertain(entropy: Tensor, area: Tensor, budget: int) -> Tensor:
-    """The cells of highest entropy whose areas add up to at most `budget` in each image."""
-    flat = entropy.flatten(1)
-    order = flat.argsort(dim=1, descending=True, stable=True)
-    within = area.flatten()[order].cumsum(1) <= budget
-    return torch.zeros_like(flat, dtype=torch.bool).scatter_(1, order, within).view_as(entropy)
+def _keep_most_uncertain(selected: Tensor, entropy: Tensor, area: Tensor, budget: int) -> None:
+    """Drop the least uncertain cells of one image until the areas add up to at most `budget`."""
+    candidates = selected.flatten().nonzero().squeeze(1)
+    areas = area.flatten()[candidates]
+    if int(areas.sum()) <= budget:
+        return
+    order = entropy.flatten()[candidates].argsort(descending=True, stable=True)
+    dropped = areas[order].cumsum(0) > budget
+    selected.view(-1)[candidates[order[dropped]]] = False
