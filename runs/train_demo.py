@@ -23,8 +23,7 @@ from sparserefine.data import ImageFolder
 from sparserefine.data.video import VideoFrames
 from sparserefine.environment import Environment
 from sparserefine.images import list_images
-from sparserefine.refine.pretrained import load
-from sparserefine.refine.refiner import Input, count_channels
+from sparserefine.refine.features import Input, count_channels
 
 # Two of them ship with the package: lund_11 and highway_test3.
 HELD_OUT = (
@@ -40,7 +39,7 @@ INPUTS: tuple[Input, ...] = ("rgb", "probabilities")
 SELECTOR = sr.EntropySelector(threshold=0.2, max_density=0.25)
 CONFIG = sr.TrainConfig(
     targets="dense",
-    steps=2700,
+    steps=2000,
     batch_size=3,
     crop_size=(384, 384),
     scales=(0.75, 1.0, 1.25),
@@ -84,7 +83,7 @@ def main() -> None:
 def make_model(weights: Path | None) -> sr.SparseRefiner:
     """The untrained pair."""
     if weights is None:
-        dense = load("demo").dense
+        dense = sr.SparseRefiner.from_pretrained("demo").dense
     else:
         dense = sr.dense.create("espnetv2-2.0", weights, allow_pickle=True)
     extractor = sr.SparseUNet.from_preset(

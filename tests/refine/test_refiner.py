@@ -49,7 +49,7 @@ def test_the_dense_model_gets_sides_it_accepts(size: tuple[int, int]) -> None:
 
 def test_fixed_dense_size_keeps_the_aspect_ratio() -> None:
     model = make(dense_size=(64, 128))
-    assert model.low_size((256, 256)) == (64, 64)
+    assert model.dense_size.resized((256, 256)) == (64, 64)
     model(photo((256, 256)))
     assert model.dense.seen == [(64, 128)]
 

@@ -7,22 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 import sparserefine as sr
 from sparserefine.images import ImageError, read_labels
 from sparserefine.workflows.predict import predict, result_folders
-
-
-@pytest.fixture(scope="module")
-def model() -> sr.SparseRefiner:
-    torch.manual_seed(0)
-    return sr.SparseRefiner(
-        sr.dense.create("espnetv2-0.5"),
-        selector=sr.EntropySelector(0.1, 0.5),
-        extractor=sr.SparseUNet(19, widths=(8, 16), blocks=1, pyramid="floor"),
-    )
 
 
 def save_photo(path: Path, size: tuple[int, int] = (60, 40)) -> Path:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from workflows_model import make_model
 
 import sparserefine as sr
-from sparserefine.data import Sample, SyntheticStreet
-from sparserefine.refine.refiner import RefinedPixels
+from sparserefine.data import Sample
+from sparserefine.refine.outputs import RefinedPixels
 from sparserefine.refine.resampling import upsampled_labels
 from sparserefine.workflows import train as train_module
 from sparserefine.workflows.train import refinement_loss
@@ -27,25 +28,10 @@ CONFIG = sr.TrainConfig(
 )
 
 
-def make() -> sr.SparseRefiner:
-    torch.manual_seed(0)
-    return sr.SparseRefiner(
-        sr.dense.create("espnetv2-0.5"),
-        selector=sr.EntropySelector(0.1, 0.5),
-        extractor=sr.SparseUNet(19, widths=(8, 16), blocks=1, pyramid="floor"),
-    )
-
-
-@pytest.fixture(scope="module")
-def street() -> list[Sample]:
-    dataset = SyntheticStreet(3, size=(96, 160))
-    return [dataset[index] for index in range(3)]
-
-
 def test_learns_from_labels_and_leaves_the_dense_model_alone(
     street: list[Sample], tmp_path: Path
 ) -> None:
-    model = make()
+    model = make_model()
     before = {name: value.clone() for name, value in model.dense.state_dict().items()}
     result = sr.train(model, street, replace(CONFIG, steps=40), tmp_path)
     assert sum(result.losses[-5:]) < 0.7 * sum(result.losses[:5])
@@ -60,7 +46,7 @@ def test_learns_from_labels_and_leaves_the_dense_model_alone(
 def test_label_free_targets_are_the_full_resolution_model(
     street: list[Sample], tmp_path: Path
 ) -> None:
-    model = make()
+    model = make_model()
     unlabeled = [replace(sample, labels=None) for sample in street]
     sr.train(model, unlabeled, replace(CONFIG, steps=1, targets="dense"), tmp_path)
     cache = train_module.DenseCache(tmp_path / "cache", model, "dense")
@@ -69,7 +55,7 @@ def test_label_free_targets_are_the_full_resolution_model(
 
 
 def test_an_interrupted_run_ends_bit_equal(street: list[Sample], tmp_path: Path) -> None:
-    whole = make()
+    whole = make_model()
     sr.train(whole, street, CONFIG, tmp_path / "whole")
 
     class Killed(Exception):
@@ -81,12 +67,12 @@ def test_an_interrupted_run_ends_bit_equal(street: list[Sample], tmp_path: Path)
         return original(*args)
 
     original = train_module._step
-    broken = make()
+    broken = make_model()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train_module, "_step", die)
         with pytest.raises(Killed):
             sr.train(broken, street, CONFIG, tmp_path / "broken")
-    resumed = make()
+    resumed = make_model()
     result = sr.train(resumed, street, CONFIG, tmp_path / "broken")
     assert len(result.losses) == 2  # from the checkpoint at step 4
     expected = whole.state_dict()
@@ -94,13 +80,13 @@ def test_an_interrupted_run_ends_bit_equal(street: list[Sample], tmp_path: Path)
 
 
 def test_a_folder_of_another_run_is_refused(street: list[Sample], tmp_path: Path) -> None:
-    sr.train(make(), street, CONFIG, tmp_path)
+    sr.train(make_model(), street, CONFIG, tmp_path)
     with pytest.raises(ValueError, match="belongs to a run with other settings"):
-        sr.train(make(), street, replace(CONFIG, seed=1), tmp_path)
+        sr.train(make_model(), street, replace(CONFIG, seed=1), tmp_path)
 
 
 def test_padding_is_never_selected(street: list[Sample], tmp_path: Path) -> None:
-    model = make()
+    model = make_model()
     cache = train_module.DenseCache(tmp_path, model, "labels")
     cache.fill(street, (1.0,), lambda: None)
     config = replace(CONFIG, crop_size=(128, 200), batch_size=4)
@@ -115,7 +101,7 @@ def test_crops_read_logits_and_targets_at_the_same_pixels(
     street: list[Sample], tmp_path: Path
 ) -> None:
     """Labels that equal the dense prediction must be what the cropped logits say."""
-    model = make().eval()
+    model = make_model().eval()
     labeled = []
     for sample in street:
         logits = model.dense_pass(sample.image[None]).logits
@@ -148,14 +134,14 @@ def test_ignored_pixels_do_not_count() -> None:
 def test_missing_labels(street: list[Sample], tmp_path: Path) -> None:
     unlabeled = [replace(street[0], labels=None)]
     with pytest.raises(ValueError, match=r'1 of 1 images have no labels.*targets="dense"'):
-        sr.train(make(), unlabeled, CONFIG, tmp_path)
+        sr.train(make_model(), unlabeled, CONFIG, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_loss_that_is_not_finite_keeps_the_checkpoint(
     street: list[Sample], tmp_path: Path
 ) -> None:
-    model = make()
+    model = make_model()
     sr.train(model, street, replace(CONFIG, steps=2), tmp_path / "good")
     with torch.no_grad():
         model.extractor.head.bias.fill_(float("nan"))

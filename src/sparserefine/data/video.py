@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch.utils.data import Dataset
 
 from sparserefine.data.sample import Sample
 
 
-class VideoFrames(Sequence[Sample]):
+class VideoFrames(Dataset[Sample]):
     """Every n-th frame of a video, decoded once and kept.
 
     Args:
@@ -36,6 +36,7 @@ class VideoFrames(Sequence[Sample]):
 def _decode(path: Path, every: int) -> list[Sample]:
     try:
         import av
+        from av.error import FFmpegError
     except ImportError:
         raise ImportError('reading videos needs PyAV: pip install "sparserefine[video]"') from None
     samples = []
@@ -47,6 +48,6 @@ def _decode(path: Path, every: int) -> list[Sample]:
                     samples.append(
                         Sample(f"{path.stem}_{number:05d}", image.permute(2, 0, 1).contiguous())
                     )
-    except (av.FFmpegError, IndexError) as error:
+    except (FFmpegError, IndexError) as error:
         raise ValueError(f"{path} is not a video that can be decoded ({error}).") from None
     return samples

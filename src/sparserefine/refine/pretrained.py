@@ -51,10 +51,8 @@ def save(refiner: SparseRefiner, folder: str | Path) -> None:
     atomic_write(folder / CONFIG, lambda path: path.write_text(text))
 
 
-def load(name: str | Path) -> SparseRefiner:
+def load(kind: type[SparseRefiner], name: str | Path) -> SparseRefiner:
     """Read a refiner and its dense model; see `SparseRefiner.from_pretrained`."""
-    from sparserefine.refine.refiner import SparseRefiner
-
     folder = _find(name)
     config = _read_config(folder)
     parts = config["dense"]
@@ -63,7 +61,7 @@ def load(name: str | Path) -> SparseRefiner:
     extractor, ensembler = config["extractor"], config["ensembler"]
     classes = model.num_classes
     size = config["dense_size"]
-    refiner = SparseRefiner(
+    refiner = kind(
         model,
         selector=EntropySelector(**config["selector"]),
         extractor=SparseUNet(classes, **extractor),
@@ -81,7 +79,7 @@ def _describe(refiner: SparseRefiner) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "dense": {"name": refiner.dense.name, "license": refiner.dense.preset.license},
-        "dense_size": refiner.dense_size,
+        "dense_size": refiner.dense_size.value,
         "selector": {
             "threshold": refiner.selector.threshold,
             "max_density": refiner.selector.max_density,

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Bool, Float, Int, Integer, Num, Shaped
+from jaxtyping import Bool, Float, Integer, Num
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sparserefine.dense import DenseModel
 from sparserefine.images import as_uint8_rgb
+from sparserefine.refine import pretrained
+from sparserefine.refine.dense_size import DenseSize
 from sparserefine.refine.ensembler import GatedEnsembler
 from sparserefine.refine.extractor import SparseUNet
+from sparserefine.refine.features import Input, as_unit_floats, count_channels, pixel_features
+from sparserefine.refine.outputs import DensePass, RefinedPixels, RefinerOutput
 from sparserefine.refine.prediction import Prediction
 from sparserefine.refine.resampling import Upsampling, sample, upsampled_labels
 from sparserefine.refine.selector import EntropySelector
@@ -25,58 +28,6 @@ from sparserefine.refine.uncertainty import entropy
 from sparserefine.sparse import ActivePixels, SparseTensor
 
 Mode = Literal["default", "paper"]
-Input = Literal["rgb", "probabilities", "entropy"]
-
-# Of ImageNet, as in the paper; the extractor's input is RGB normalized by them.
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True)
-class DensePass:
-    """The dense model's prediction at low resolution.
-
-    Attributes:
-        logits: At `dense_size`, without padding.
-        entropy: Of the logits, in nats.
-    """
-
-    logits: Float[Tensor, "B K h w"]
-    entropy: Float[Tensor, "B h w"]
-
-
-@dataclass(frozen=True)
-class RefinedPixels:
-    """What the refiner says of the selected pixels.
-
-    Attributes:
-        coords: (batch, y, x) of the N selected pixels.
-        dense: The dense model's logits there, upsampled.
-        extractor: The extractor's logits.
-        fused: The ensembler's logits.
-    """
-
-    coords: Int[Tensor, "N 3"]
-    dense: Float[Tensor, "N K"]
-    extractor: Float[Tensor, "N K"]
-    fused: Float[Tensor, "N K"]
-
-
-@dataclass(frozen=True)
-class RefinerOutput:
-    """A refined batch.
-
-    Attributes:
-        labels: Classes, uint8 (int32 above 256 classes).
-        mask: True where a pixel was refined.
-        low: The dense model's prediction.
-        pixels: The refined pixels.
-    """
-
-    labels: Integer[Tensor, "B H W"]
-    mask: Bool[Tensor, "B H W"]
-    low: DensePass
-    pixels: RefinedPixels
 
 
 class SparseRefiner(nn.Module):
@@ -103,9 +54,6 @@ class SparseRefiner(nn.Module):
     Source: SparseRefine, arXiv:2407.19014.
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(
         self,
         dense: DenseModel,
@@ -131,11 +79,9 @@ class SparseRefiner(nn.Module):
         )
         self.ensembler = ensembler or GatedEnsembler(classes, residual=not paper)
         self.upsampling: Upsampling = upsampling or ("nearest" if paper else "bilinear")
-        self.dense_size = _checked_dense_size(
+        self.dense_size = DenseSize(
             dense.preset.dense_size if dense_size is None else dense_size, dense.size_divisor
         )
-        self.register_buffer("mean", torch.tensor(MEAN), persistent=False)
-        self.register_buffer("std", torch.tensor(STD), persistent=False)
         self._check_parts()
 
     def _check_parts(self) -> None:
@@ -167,34 +113,22 @@ class SparseRefiner(nn.Module):
         Raises:
             ValueError: Files are missing, damaged, or of another model.
         """
-        from sparserefine.refine.pretrained import load
-
-        return load(name)
+        return pretrained.load(cls, name)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write weights (safetensors) and configuration (JSON) that `from_pretrained` reads."""
-        from sparserefine.refine.pretrained import save
+        pretrained.save(self, folder)
 
-        save(self, folder)
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.extractor.head.weight.device
 
     def train(self, mode: bool = True) -> SparseRefiner:
         """Set training mode; the dense model stays in evaluation mode."""
         super().train(mode)
         self.dense.eval()
         return self
-
-    def low_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Size the image is resized to for the dense model, aspect ratio kept.
-
-        Args:
-            size: (H, W) of the full-resolution image.
-        """
-        height, width = size
-        if isinstance(self.dense_size, tuple):
-            scale = min(self.dense_size[0] / height, self.dense_size[1] / width, 1.0)
-        else:
-            scale = self.dense_size
-        return max(round(height * scale), 1), max(round(width * scale), 1)
 
     @torch.no_grad()
     def dense_logits(
@@ -214,7 +148,7 @@ class SparseRefiner(nn.Module):
             if tuple(images.shape[2:]) != size:
                 images = F.interpolate(images, size, mode="bilinear", antialias=True)
             images = as_unit_floats(images)
-            padded = self._padded_size(size)
+            padded = self.dense_size.padded(size)
             bottom, right = padded[0] - size[0], padded[1] - size[1]
             if bottom or right:
                 images = F.pad(images, (0, right, 0, bottom), mode="replicate")
@@ -224,20 +158,12 @@ class SparseRefiner(nn.Module):
                 logits = F.interpolate(logits, padded, mode="bilinear", align_corners=False)
         return logits[:, :, : size[0], : size[1]]
 
-    def _padded_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        if isinstance(self.dense_size, tuple) and all(
-            side <= fixed for side, fixed in zip(size, self.dense_size, strict=True)
-        ):
-            return self.dense_size
-        divisor = self.dense.size_divisor
-        return -(-size[0] // divisor) * divisor, -(-size[1] // divisor) * divisor
-
     def dense_pass(
         self, images: Num[Tensor, "B 3 H W"], timer: StageTimer | None = None
     ) -> DensePass:
         """Run the dense model at low resolution."""
         height, width = images.shape[2:]
-        logits = self.dense_logits(images, self.low_size((height, width)), timer)
+        logits = self.dense_logits(images, self.dense_size.resized((height, width)), timer)
         with _stage(timer, "select"):
             return DensePass(logits, entropy(logits))
 
@@ -258,24 +184,11 @@ class SparseRefiner(nn.Module):
         """
         with _stage(timer, "extract"):
             pixels = ActivePixels.from_mask(mask)
-            feats = self._features(images, pixels.coords, dense)
+            feats = pixel_features(images, pixels.coords, dense, self.inputs)
             extracted = self.extractor(SparseTensor(feats, pixels))
         with _stage(timer, "ensemble"):
             fused = self.ensembler(dense, extracted)
         return RefinedPixels(pixels.coords, dense, extracted, fused)
-
-    def _features(self, images: Tensor, coords: Tensor, dense: Tensor) -> Tensor:
-        """The extractor's input, one row per selected pixel."""
-        features = []
-        for name in self.inputs:
-            if name == "rgb":
-                batch, y, x = coords.long().unbind(1)
-                features.append((as_unit_floats(images[batch, :, y, x]) - self.mean) / self.std)
-            elif name == "probabilities":
-                features.append(torch.softmax(dense, 1))
-            else:
-                features.append(entropy(dense)[:, None])
-        return torch.cat(features, 1)
 
     def forward(
         self, images: Num[Tensor, "B 3 H W"], timer: StageTimer | None = None
@@ -313,7 +226,7 @@ class SparseRefiner(nn.Module):
         timer = StageTimer()
         with timer.stage("read"):
             array = as_uint8_rgb(image)
-            images = torch.from_numpy(array).permute(2, 0, 1)[None].to(self.mean.device)
+            images = torch.from_numpy(array).permute(2, 0, 1)[None].to(self.device)
         was_training = self.training
         self.eval()
         output = self(images, timer)
@@ -344,39 +257,9 @@ class SparseRefiner(nn.Module):
             "upsampling": self.upsampling,
             "widths": list(self.extractor.widths),
             "inputs": list(self.inputs),
-            "dense_size": self.dense_size,
+            "dense_size": self.dense_size.value,
         }
 
 
-def count_channels(inputs: Sequence[Input], num_classes: int) -> int:
-    """Features per selected pixel for the given extractor inputs."""
-    channels = {"rgb": 3, "probabilities": num_classes, "entropy": 1}
-    unknown = [name for name in inputs if name not in channels]
-    if unknown or not inputs:
-        raise ValueError(f"inputs={tuple(inputs)}: expected some of {', '.join(channels)}.")
-    return sum(channels[name] for name in inputs)
-
-
-def as_unit_floats(images: Shaped[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """uint8 as float32 in 0..1; floats unchanged."""
-    return images.float() / 255 if images.dtype == torch.uint8 else images
-
-
-def _checked_dense_size(size: float | tuple[int, int], divisor: int) -> float | tuple[int, int]:
-    if isinstance(size, tuple):
-        if any(side < divisor or side % divisor for side in size):
-            padded = tuple(max(-(-side // divisor), 1) * divisor for side in size)
-            raise ValueError(
-                f"dense_size={size} is not a multiple of {divisor}, which the dense model needs. "
-                f"Use {padded}."
-            )
-        return size
-    if not 0 < size <= 1:
-        raise ValueError(
-            f"dense_size={size}: expected a scale above 0 and at most 1, or (height, width)."
-        )
-    return float(size)
-
-
-def _stage(timer: StageTimer | None, name: str) -> Any:
+def _stage(timer: StageTimer | None, name: str) -> AbstractContextManager[None]:
     return nullcontext() if timer is None else timer.stage(name)

@@ -22,14 +22,19 @@ from sparserefine.sparse.tensor import SparseTensor
 class _Conv2d(nn.Module):
     """Weights of a 3×3 convolution, one [C_in, C_out] matrix per kernel offset."""
 
-    def __init__(self, in_channels: int, out_channels: int, bias: bool, fan_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, bias: bool) -> None:
         super().__init__()
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.weight = nn.Parameter(torch.empty(9, in_channels, out_channels))
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
-        bound = 1 / math.sqrt(fan_channels * 9)
+        bound = 1 / math.sqrt(9 * self._fan_channels)
         nn.init.uniform_(self.weight, -bound, bound)
+
+    @property
+    def _fan_channels(self) -> int:
+        """Weights start uniform within 1/√(9 · this)."""
+        return self.in_channels
 
     def extra_repr(self) -> str:
         """What `repr` shows of the layer."""
@@ -37,15 +42,12 @@ class _Conv2d(nn.Module):
 
 
 class SubMConv2d(_Conv2d):
-    """3×3 convolution at the active pixels, which stay the same. See `submanifold_conv2d`.
-
-    Weights start uniform within 1/√(9 · in_channels).
-    """
+    """3×3 convolution at the active pixels, which stay the same. See `submanifold_conv2d`."""
 
     def __init__(
         self, in_channels: int, out_channels: int, bias: bool = True, *, backend: Backend = "auto"
     ) -> None:
-        super().__init__(in_channels, out_channels, bias, fan_channels=in_channels)
+        super().__init__(in_channels, out_channels, bias)
         self.backend: Backend = backend
 
     def forward(self, x: SparseTensor) -> SparseTensor:
@@ -53,8 +55,8 @@ class SubMConv2d(_Conv2d):
         return submanifold_conv2d(x, self.weight, self.bias, backend=self.backend)
 
 
-class SparseConv2d(_Conv2d):
-    """3×3 convolution with stride 2 onto coarser active pixels. See `sparse_conv2d`."""
+class _StridedConv2d(_Conv2d):
+    """The settings that a strided convolution shares with its inverse."""
 
     def __init__(
         self,
@@ -66,10 +68,18 @@ class SparseConv2d(_Conv2d):
         padding: int = 1,
         backend: Backend = "auto",
     ) -> None:
-        super().__init__(in_channels, out_channels, bias, fan_channels=in_channels)
+        super().__init__(in_channels, out_channels, bias)
         self.mode: DownsamplingMode = mode
         self.padding = padding
         self.backend: Backend = backend
+
+    def extra_repr(self) -> str:
+        """What `repr` shows of the layer."""
+        return f"{super().extra_repr()}, mode={self.mode!r}, padding={self.padding}"
+
+
+class SparseConv2d(_StridedConv2d):
+    """3×3 convolution with stride 2 onto coarser active pixels. See `sparse_conv2d`."""
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """Convolve `x`."""
@@ -82,28 +92,9 @@ class SparseConv2d(_Conv2d):
             backend=self.backend,
         )
 
-    def extra_repr(self) -> str:
-        """What `repr` shows of the layer."""
-        return f"{super().extra_repr()}, mode={self.mode!r}, padding={self.padding}"
 
-
-class SparseInverseConv2d(_Conv2d):
+class SparseInverseConv2d(_StridedConv2d):
     """3×3 convolution back onto the pixels of a `SparseConv2d`. See `sparse_inverse_conv2d`."""
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        bias: bool = True,
-        *,
-        mode: DownsamplingMode = "dilate",
-        padding: int = 1,
-        backend: Backend = "auto",
-    ) -> None:
-        super().__init__(in_channels, out_channels, bias, fan_channels=out_channels)
-        self.mode: DownsamplingMode = mode
-        self.padding = padding
-        self.backend: Backend = backend
 
     def forward(self, x: SparseTensor, onto: ActivePixels) -> SparseTensor:
         """Convolve the coarse `x` back onto the fine pixels it was made from."""
@@ -117,9 +108,9 @@ class SparseInverseConv2d(_Conv2d):
             backend=self.backend,
         )
 
-    def extra_repr(self) -> str:
-        """What `repr` shows of the layer."""
-        return f"{super().extra_repr()}, mode={self.mode!r}, padding={self.padding}"
+    @property
+    def _fan_channels(self) -> int:
+        return self.out_channels
 
 
 class Pointwise(nn.Module):

@@ -72,7 +72,7 @@ class DenseCache:
         whole = Crop(scale, 0, 0, *scaled_size(size, scale))
         image = apply_crop_image(sample.image, whole)
         labels = None if sample.labels is None else apply_crop_labels(sample.labels, whole)
-        images = image[None].to(self.refiner.mean.device)
+        images = image[None].to(self.refiner.device)
         low = self.refiner.dense_pass(images)
         if self.targets == "dense":
             labels = self.refiner.full_resolution_labels(images)[0].cpu()

@@ -115,7 +115,7 @@ def evaluate(
     labeled = 0
     for index in range(len(dataset)):
         sample = dataset[index]
-        images = sample.image[None].to(model.mean.device)
+        images = sample.image[None].to(model.device)
         full = model.full_resolution_labels(images)[0]
         predictions, mask = _predict_rows(model, images)
         agreement = {

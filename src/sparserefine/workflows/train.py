@@ -22,7 +22,9 @@ from sparserefine.data import (
     draw_crop,
 )
 from sparserefine.data.source import SampleSource
-from sparserefine.refine.refiner import RefinedPixels, SparseRefiner, as_unit_floats
+from sparserefine.refine.features import as_unit_floats
+from sparserefine.refine.outputs import RefinedPixels
+from sparserefine.refine.refiner import SparseRefiner
 from sparserefine.refine.resampling import Upsampling
 from sparserefine.workflows.checkpoint import load_checkpoint, save_checkpoint
 from sparserefine.workflows.dense_cache import DenseCache
@@ -212,7 +214,7 @@ def draw_crops(
     batch = as_unit_floats(torch.stack(images))
     if config.jitter:
         batch = jitter_colors(batch, config.jitter, generator)
-    device = model.mean.device
+    device = model.device
     return Crops(
         images=batch.to(device),
         mask=torch.stack(masks).to(device),

@@ -1,0 +1,50 @@
+"""The size at which the dense model runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class DenseSize:
+    """Brings an image to a size that the dense model takes: resized, then padded, never squashed.
+
+    Attributes:
+        value: A scale of each side, 0 to 1; or a fixed (height, width), into which the image is
+            fitted with its proportions kept.
+        divisor: The model's input sides must be multiples of it.
+    """
+
+    value: float | tuple[int, int]
+    divisor: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.value, tuple):
+            if any(side < self.divisor or side % self.divisor for side in self.value):
+                raise ValueError(
+                    f"dense_size={self.value} is not a multiple of {self.divisor}, which the "
+                    f"dense model needs. Use {self._round_up(self.value)}."
+                )
+        elif not 0 < self.value <= 1:
+            raise ValueError(
+                f"dense_size={self.value}: expected a scale above 0 and at most 1, or "
+                f"(height, width)."
+            )
+
+    def resized(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Size that an image of (H, W) `size` is resized to."""
+        scale = self.value
+        if isinstance(scale, tuple):
+            # Enlarging beyond full resolution would cost time and add nothing.
+            scale = min(scale[0] / size[0], scale[1] / size[1], 1.0)
+        return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
+
+    def padded(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Size that an image resized to `size` is padded to."""
+        if isinstance(self.value, tuple) and self.value[0] >= size[0] and self.value[1] >= size[1]:
+            return self.value
+        return self._round_up(size)
+
+    def _round_up(self, size: tuple[int, int]) -> tuple[int, int]:
+        height, width = (max(-(-side // self.divisor), 1) * self.divisor for side in size)
+        return height, width
