@@ -98,7 +98,8 @@ def test_train_then_predict(streets: Path, tmp_path: Path) -> None:
     save_weights(create("espnetv2-0.5").state_dict(), weights)
     settings = ["--steps", 2, "--batch-size", 1, "--crop-size", 64, 64, "--scales", 1.0]
     where = ["--dense", "espnetv2-0.5", "--weights", weights, "--out", tmp_path / "run"]
-    done = run("train", streets / "images", *where, "--targets", "dense", *settings)
+    network = ["--pyramid", "floor", "--inputs", "rgb", "--inputs", "entropy"]
+    done = run("train", streets / "images", *where, "--targets", "dense", *settings, *network)
     assert done.returncode == 0, done.stderr
     model = Path(done.stdout.splitlines()[-1])
     assert (model / "config.json").is_file()

@@ -1,4 +1,4 @@
-"""Writing a file all at once: a reader sees the old content or the new, never half of it."""
+"""Writing files whole: a reader sees the old content or the new, never half of it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,28 @@ import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
+
+
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """Make a folder and those above it, unless it is there.
+
+    Raises:
+        OSError: It cannot be made or is not writable.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(
+            f"cannot write into {folder}: it is a file. Choose another folder."
+        ) from None
+    except OSError as error:
+        raise OSError(
+            f"cannot make the folder {folder}: {error.strerror or error}. Choose another."
+        ) from error
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"cannot write into {folder}: no permission. Choose another folder.")
+    return folder
 
 
 def atomic_write(path: str | os.PathLike[str], write: Callable[[Path], object]) -> None:

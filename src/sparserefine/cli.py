@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 from rich.console import Console
@@ -165,6 +165,8 @@ def train(
     out: Path = Path("out/train"),
     split: str | None = None,
     extractor: str = "tiny",
+    pyramid: Literal["dilate", "floor"] = "dilate",
+    inputs: tuple[Literal["rgb", "probabilities", "entropy"], ...] = ("rgb",),
     threshold: float | None = None,
     max_density: float = 1.0,
     allow_pickle: bool = False,
@@ -186,6 +188,10 @@ def train(
         Part of the data, where the folder has train.txt, val.txt ….
     extractor
         Size of the sparse network: paper, half, paper-code or tiny.
+    pyramid
+        How coarser pixels become active; floor needs about half the multiplications.
+    inputs
+        What the sparse network sees of a pixel.
     threshold
         Entropy in nats above which a pixel is refined. Default: that of the dense model.
     max_density
@@ -195,6 +201,7 @@ def train(
     """
     import sparserefine as sr
     from sparserefine.data import open_dataset
+    from sparserefine.refine.features import count_channels
 
     settings = config or TrainConfig()
     frozen = sr.dense.create(dense, weights, allow_pickle=allow_pickle)
@@ -204,7 +211,13 @@ def train(
     refiner = sr.SparseRefiner(
         frozen,
         selector=sr.EntropySelector(nats, max_density),
-        extractor=sr.SparseUNet.from_preset(extractor, frozen.num_classes),
+        extractor=sr.SparseUNet.from_preset(
+            extractor,
+            frozen.num_classes,
+            in_channels=count_channels(inputs, frozen.num_classes),
+            pyramid=pyramid,
+        ),
+        inputs=inputs,
     )
     result = sr.train(refiner, open_dataset(folder, split), settings, out)
     if result.losses:

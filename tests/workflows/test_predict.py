@@ -64,5 +64,5 @@ def test_no_photo(model: sr.SparseRefiner, tmp_path: Path) -> None:
 def test_an_unwritable_output_folder(model: sr.SparseRefiner, tmp_path: Path) -> None:
     photo = save_photo(tmp_path / "photo.png")
     (tmp_path / "out").write_text("a file, not a folder")
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match=r"cannot write into .*it is a file"):
         predict(model, [photo], tmp_path / "out")

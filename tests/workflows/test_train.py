@@ -75,6 +75,7 @@ def test_an_interrupted_run_ends_bit_equal(street: list[Sample], tmp_path: Path)
     resumed = make_model()
     result = sr.train(resumed, street, CONFIG, tmp_path / "broken")
     assert len(result.losses) == 2  # from the checkpoint at step 4
+    assert (tmp_path / "broken/log.jsonl").read_text() == (tmp_path / "whole/log.jsonl").read_text()
     expected = whole.state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in resumed.state_dict().items())
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer, UInt8
 
 from sparserefine import viz
-from sparserefine.atomic import atomic_write
+from sparserefine.atomic import atomic_write, make_folder
 from sparserefine.environment import Environment
 from sparserefine.images import write_image, write_labels
 
@@ -85,8 +85,7 @@ class Prediction:
         Raises:
             OSError: The folder cannot be written.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = make_folder(folder)
         write_labels(self.labels, self.colors, folder / "labels.png")
         write_image(viz.overlay(self.image, self.labels, self.colors), folder / "overlay.png")
         text = json.dumps(self.to_json(), indent=2) + "\n"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparserefine import dense
-from sparserefine.atomic import atomic_write
+from sparserefine.atomic import atomic_write, make_folder
 from sparserefine.dense.weights import load_weights, read_weights, save_weights
 from sparserefine.refine.ensembler import GatedEnsembler
 from sparserefine.refine.extractor import SparseUNet
@@ -43,8 +43,7 @@ def save(refiner: SparseRefiner, folder: str | Path) -> None:
             f"sparserefine.dense.create knows, so a folder could not rebuild it. Save the "
             f"refiner's state_dict instead, and wrap your model again when loading."
         )
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder(folder)
     state = {key: value.cpu() for key, value in refiner.state_dict().items()}
     save_weights(state, folder / WEIGHTS)
     text = json.dumps(_describe(refiner), indent=2) + "\n"

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from sparserefine import viz
-from sparserefine.atomic import atomic_write
+from sparserefine.atomic import atomic_write, make_folder
 from sparserefine.images import write_image
 from sparserefine.refine.prediction import Prediction
 from sparserefine.refine.refiner import SparseRefiner
@@ -68,7 +68,7 @@ def run_demo(out: str | Path, photo: str = "lund") -> DemoResult:
     Raises:
         OSError: The folder cannot be written.
     """
-    out = Path(out)
+    out = make_folder(out)
     model = SparseRefiner.from_pretrained("demo")
     source = shipped_photo(photo)
     prediction = model.predict(source)

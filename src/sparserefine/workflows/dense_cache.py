@@ -11,7 +11,7 @@ from jaxtyping import Float, Integer, UInt8
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from sparserefine.atomic import atomic_write
+from sparserefine.atomic import atomic_write, make_folder
 from sparserefine.data import Crop, Sample, apply_crop_image, apply_crop_labels, scaled_size
 from sparserefine.refine.refiner import SparseRefiner
 from sparserefine.workflows.train_config import Targets
@@ -42,10 +42,9 @@ class DenseCache:
     """
 
     def __init__(self, folder: Path, refiner: SparseRefiner, targets: Targets) -> None:
-        self.folder = folder
+        self.folder = make_folder(folder)
         self.refiner = refiner
         self.targets: Targets = targets
-        folder.mkdir(parents=True, exist_ok=True)
 
     def fill(
         self, samples: list[Sample], scales: tuple[float, ...], advance: Callable[[], None]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sparserefine.atomic import make_folder
 from sparserefine.images import ImageError, list_images
 from sparserefine.refine.prediction import Prediction
 from sparserefine.refine.refiner import SparseRefiner
@@ -63,8 +64,9 @@ def predict(
         OSError: The output folder cannot be written.
     """
     sources = list_images(inputs)
+    folders = result_folders(sources, make_folder(out))
     done, failed = [], []
-    for source, folder in zip(sources, result_folders(sources, Path(out)), strict=True):
+    for source, folder in zip(sources, folders, strict=True):
         try:
             prediction = model.predict(source)
         except ImageError as error:

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sparserefine.atomic import atomic_write
 from sparserefine.data import (
     IGNORE_INDEX,
     Sample,
@@ -95,6 +96,7 @@ def train(
     step = 0
     if (out / CHECKPOINT).is_file():
         step = load_checkpoint(out / CHECKPOINT, parts, optimizer, run)
+    _cut_log(out / LOG, step)
 
     losses = []
     with _progress() as progress:
@@ -115,6 +117,13 @@ def train(
         model.eval()
     model.save_pretrained(out / "model")
     return TrainResult(out, tuple(losses))
+
+
+def _cut_log(path: Path, steps: int) -> None:
+    """Drop the lines of steps that ran after the last checkpoint and will run again."""
+    if path.is_file():
+        lines = path.read_text().splitlines(keepends=True)[:steps]
+        atomic_write(path, lambda partial: partial.write_text("".join(lines)))
 
 
 def _checked(dataset: SampleSource, config: TrainConfig) -> list[Sample]:

@@ -38,7 +38,7 @@ class TrainConfig:
     scales: tuple[float, ...] = (0.75, 1.0, 1.25)
     flip: bool = True
     jitter: float = 1.0
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-4
     weight_decay: float = 0.05
     warmup_steps: int = 50
     checkpoint_every: int = 200

@@ -1,0 +1,86 @@
+"""Write the figures of the README from the result files, so that none is typed in by hand.
+
+python benchmarks/readme.py            # after `sparserefine demo --out out/demo` and
+                                       # `sparserefine evaluate PHOTOS --json`, both kept in
+                                       # benchmarks/results/ as demo.json and demo_held_out.json
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+START, END = "<!-- figures: benchmarks/readme.py -->\n", "<!-- end of figures -->\n"
+
+
+def main() -> None:
+    readme = ROOT / "README.md"
+    readme.write_text(with_figures(readme.read_text()))
+
+
+def with_figures(text: str) -> str:
+    """The README with the section between the markers made anew."""
+    before, rest = text.split(START)
+    _, after = rest.split(END)
+    return before + START + figures() + END + after
+
+
+def figures() -> str:
+    demo = json.loads((RESULTS / "demo.json").read_text())
+    held_out = json.loads((RESULTS / "demo_held_out.json").read_text())
+    return f"\n{_latency(demo)}\n{_agreement(held_out)}\n"
+
+
+def _latency(demo: dict[str, Any]) -> str:
+    stages = {name: ms for name, ms in demo["stages_ms"].items() if name not in ("read", "write")}
+    total, full = sum(stages.values()), demo["full_res_ms"]
+    environment = demo["environment"]
+    lines = [
+        f"Latency of the demo photo ({demo['width']}×{demo['height']}, density "
+        f"{demo['density']:.1%}) on {environment['device']}, {environment['threads']} threads, "
+        f"torch {environment['torch']}, commit {environment['commit']}; medians of "
+        f"{demo['rounds']} rounds in turns with the full-resolution model:",
+        "",
+        "| " + " | ".join(stages) + " | sum | full resolution, dense | ratio |",
+        "|" + "---|" * (len(stages) + 3),
+        "| "
+        + " | ".join(f"{ms:.0f} ms" for ms in stages.values())
+        + f" | {total:.0f} ms | {full:.0f} ms | {full / total:.2f} |",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _agreement(held_out: dict[str, Any]) -> str:
+    rows = held_out["rows"]
+    low, refined = (1 - rows[row]["agreement"] for row in ("low_res_bilinear", "refined"))
+    gained = [image for image in held_out["images"] if image["refined"] > image["low_res_bilinear"]]
+    lines = [
+        f"Agreement with the full-resolution dense model on {len(held_out['images'])} photos held "
+        f"out of training (mean density {held_out['density']:.1%}): the disagreement falls from "
+        f"{low:.2%} to {refined:.2%}, by {1 - refined / low:.0%}; it falls on {len(gained)} of "
+        f"{len(held_out['images'])} photos.",
+        "",
+        "| photo | density | low resolution | refined |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| {image['name']} | {image['density']:.1%} | {image['low_res_bilinear']:.2%} | "
+        f"{image['refined']:.2%} |"
+        for image in held_out["images"]
+    ]
+    means = (
+        held_out["density"],
+        rows["low_res_bilinear"]["agreement"],
+        rows["refined"]["agreement"],
+    )
+    lines.append("| **mean** | " + " | ".join(f"{value:.2%}" for value in means) + " |")
+    oracle = rows["oracle"]["agreement"]
+    lines += ["", f"Every selected pixel right would give {oracle:.2%}."]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
