@@ -21,13 +21,13 @@ from PIL import Image
 
 from sparserefine import dense
 from sparserefine.environment import Environment
+from sparserefine.workflows.confusion import ConfusionMatrix
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "espnetv2_camvid.json"
 
 TOLERANCE = 0.2
 EVERY = 12
-IGNORE = 255
 CAMVID_CLASSES = 11
 # CamVid's class for each Cityscapes train id (README.md of the data).
 CAMVID_OF_CITYSCAPES = torch.tensor([3, 4, 1, 1, 7, 2, 6, 6, 5, 5, 0, 9, 10, 8, 8, 8, 8, 10, 10])
@@ -78,8 +78,7 @@ def main() -> int:
         "rows": rows,
     }
     text = json.dumps(result, indent=2)
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(text + "\n")
+    args.out.write_text(text + "\n")
     print(text if args.json else table(rows))
     return 0 if all(row["passed"] for row in rows) else 1
 
@@ -89,6 +88,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--shared", type=Path, required=True, help="folder with data/ in it")
+    parser.add_argument("--out", type=Path, default=RESULT, help="result file")
     parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
     parser.add_argument("--threads", type=int, default=1, help="of torch (default: 1)")
     return parser.parse_args()
@@ -111,30 +111,15 @@ def measure(
 ) -> float:
     """The mIoU in percent."""
     model = dense.create(case.model, weights_folder / case.weights, allow_pickle=True)
-    confusion = torch.zeros(CAMVID_CLASSES, CAMVID_CLASSES, dtype=torch.int64)
+    confusion = ConfusionMatrix(CAMVID_CLASSES)
     for image, labels in frames:
         resized = image.resize((case.width, case.height), Image.Resampling.BILINEAR)
         pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1)[None].float() / 255
         logits = F.interpolate(
             model(pixels), tuple(labels.shape), mode="bilinear", align_corners=False
         )
-        predicted = CAMVID_OF_CITYSCAPES[logits.argmax(1)[0]]
-        confusion += confusion_matrix(predicted, labels)
-    return 100 * mean_iou(confusion)
-
-
-def confusion_matrix(predicted: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Pixel counts [label, prediction]; ignored labels do not count."""
-    valid = labels != IGNORE
-    pairs = labels[valid] * CAMVID_CLASSES + predicted[valid]
-    counts = torch.bincount(pairs, minlength=CAMVID_CLASSES**2)
-    return counts.view(CAMVID_CLASSES, CAMVID_CLASSES)
-
-
-def mean_iou(confusion: torch.Tensor) -> float:
-    intersection = confusion.diagonal().double()
-    union = confusion.sum(0) + confusion.sum(1) - confusion.diagonal()
-    return (intersection / union)[union > 0].mean().item()
+        confusion.update(CAMVID_OF_CITYSCAPES[logits.argmax(1)[0]], labels)
+    return 100 * confusion.miou()
 
 
 def table(rows: list[dict]) -> str:

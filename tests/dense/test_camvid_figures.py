@@ -12,8 +12,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
-def test_espnetv2_on_camvid(shared: Path) -> None:
+def test_espnetv2_on_camvid(shared: Path, tmp_path: Path) -> None:
     script = ROOT / "benchmarks" / "espnetv2_camvid.py"
-    command = [sys.executable, str(script), "--shared", str(shared), "--json"]
+    command = [sys.executable, str(script), "--shared", str(shared)]
+    command += ["--out", str(tmp_path / "result.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
