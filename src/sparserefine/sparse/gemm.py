@@ -19,8 +19,9 @@ from sparserefine.sparse.pixels import ActivePixels
 
 Method = Literal["im2col", "pairs", "strips", "winograd2", "winograd4"]
 
-# Gathered rows of one chunk stay in the second-level cache or near it: 4 MiB of float32.
-_CHUNK_ELEMENTS = 1 << 20
+# Gathered rows of one chunk: 1 MiB of float32, so that they are still in the cache when they are
+# multiplied. With 4 MiB, strips of 16 channels took twice as long (dev/LOG.md, 2026-11-24).
+_CHUNK_ELEMENTS = 1 << 18
 
 
 def convolve_im2col(
