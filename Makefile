@@ -5,10 +5,16 @@ PIP_FLAGS ?=
 OUT ?= out
 BIN := .venv/bin
 
-.PHONY: demo test test-all lint clean
+PHOTOS ?= ../shared/data/street-free
+
+.PHONY: demo demo-train test test-all lint clean
 
 demo: .venv/demo.stamp
 	$(BIN)/sparserefine demo --out $(OUT)/demo
+
+# PHOTOS: a folder with the photos that runs/train_demo.py names.
+demo-train: .venv/dev.stamp
+	$(BIN)/python runs/train_demo.py $(PHOTOS) --out $(OUT)/demo-train
 
 test: .venv/dev.stamp
 	$(BIN)/python -m pytest -q -m "not slow and not gpu"

@@ -1,15 +1,21 @@
-"""Write the figures of the README from the result files, so that none is typed in by hand.
+"""Write the figures of the README from result files, so that none is typed in by hand.
 
-python benchmarks/readme.py            # after `sparserefine demo --out out/demo` and
-                                       # `sparserefine evaluate PHOTOS --json`, both kept in
-                                       # benchmarks/results/ as demo.json and demo_held_out.json
+    make demo
+    python benchmarks/readme.py --demo out/demo --held-out out/demo-train/held_out.json
+
+The files are kept: results/demo.json, results/demo_held_out.json, docs/before_after.jpg. Without
+options the section is made anew from those.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import shutil
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -17,6 +23,17 @@ START, END = "<!-- figures: benchmarks/readme.py -->\n", "<!-- end of figures --
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--demo", type=Path, help="folder that `sparserefine demo` wrote")
+    parser.add_argument("--held-out", type=Path, help="file that runs/train_demo.py wrote")
+    options = parser.parse_args()
+    if options.demo:
+        shutil.copy(options.demo / "result.json", RESULTS / "demo.json")
+        with Image.open(options.demo / "before_after.png") as picture:
+            picture.thumbnail((1600, 1600))
+            picture.convert("RGB").save(ROOT / "docs" / "before_after.jpg", quality=88)
+    if options.held_out:
+        shutil.copy(options.held_out, RESULTS / "demo_held_out.json")
     readme = ROOT / "README.md"
     readme.write_text(with_figures(readme.read_text()))
 

@@ -100,11 +100,12 @@ def train(
 
     losses = []
     with _progress() as progress:
-        task = progress.add_task("dense model", total=len(samples) * len(config.scales))
-        cache.fill(samples, config.scales, lambda: progress.advance(task))
+        if step < config.steps:
+            task = progress.add_task("dense model", total=len(samples) * len(config.scales))
+            cache.fill(samples, config.scales, lambda: progress.advance(task))
         task = progress.add_task("training", total=config.steps, completed=step)
         model.train()
-        with (out / LOG).open("a") as log:
+        with (out / LOG).open("a", buffering=1) as log:
             while step < config.steps:
                 loss = _step(model, optimizer, cache, len(samples), config, step)
                 step += 1
@@ -112,7 +113,6 @@ def train(
                 log.write(json.dumps({"step": step, **loss}) + "\n")
                 progress.update(task, completed=step, description=f"loss {loss['loss']:.3f}")
                 if step % config.checkpoint_every == 0 or step == config.steps:
-                    log.flush()
                     save_checkpoint(out / CHECKPOINT, step, parts, optimizer, run)
         model.eval()
     model.save_pretrained(out / "model")
