@@ -139,7 +139,7 @@ def evaluate(
     from sparserefine.workflows.evaluate import evaluate as run
 
     refiner = _load(model, threshold, max_density)
-    dataset = open_dataset(folder, split)
+    dataset = open_dataset(folder, split, refiner.dense.num_classes)
     with _progress("evaluate", len(dataset)) as advance:
         scores = run(refiner, dataset, advance)
     if json_output:
@@ -219,7 +219,8 @@ def train(
         ),
         inputs=inputs,
     )
-    result = sr.train(refiner, open_dataset(folder, split), settings, out)
+    dataset = open_dataset(folder, split, frozen.num_classes)
+    result = sr.train(refiner, dataset, settings, out)
     if result.losses:
         console.print(f"last loss {result.losses[-1]:.4f} after {settings.steps} steps")
     console.print(out / "model")

@@ -48,6 +48,13 @@ def test_unknown_split(root: Path) -> None:
         CamVid(root, "test")
 
 
+def test_another_number_of_classes(root: Path) -> None:
+    (root / "stats.json").write_text(json.dumps({"classes": ["Sky", "Road"]}))
+    assert CamVid(root, num_classes=2).num_classes == 2
+    with pytest.raises(ValueError, match=r"has 2 classes \(Sky, Road, …\), expected 19"):
+        CamVid(root, num_classes=19)
+
+
 @pytest.mark.parametrize(
     ("name", "count", "num_classes"),
     [("camvid-360p", 101, 11), ("axon-sem", 1, 3), ("cwfid-966p", 8, 3), ("vnc-em-1024", 2, 5)],

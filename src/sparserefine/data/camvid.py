@@ -20,12 +20,18 @@ class CamVid(LabeledFolder):
         split: Name of the split, such as "train".
     """
 
-    def __init__(self, root: AnyPath, split: str = "train") -> None:
+    def __init__(self, root: AnyPath, split: str = "train", num_classes: int | None = None) -> None:
         """Find the images of a split.
+
+        Args:
+            root: Folder of the dataset.
+            split: Name of the split.
+            num_classes: K, to check the classes and labels against. Default: as stats.json says.
 
         Raises:
             ImageError: The dataset or the split does not exist.
-            ValueError: An image has no labels, or labels have no image.
+            ValueError: An image has no labels, or labels have no image, or stats.json names
+                another number of classes.
         """
         root = Path(root)
         splits = find_splits(root)
@@ -41,11 +47,16 @@ class CamVid(LabeledFolder):
         class_names: tuple[str, ...] = ()
         if stats.is_file():
             class_names = tuple(json.loads(stats.read_text(encoding="utf-8")).get("classes", ()))
+        if class_names and num_classes not in (None, len(class_names)):
+            raise ValueError(
+                f"{root} has {len(class_names)} classes ({', '.join(class_names[:3])}, …), "
+                f"expected {num_classes}. Map its labels to the model's classes, or use another model."
+            )
         self.split = split
         super().__init__(
             root / "images" / split,
             root / "labels" / split,
-            num_classes=len(class_names) or None,
+            num_classes=len(class_names) or num_classes,
             class_names=class_names,
             names=names,
         )

@@ -19,7 +19,7 @@ def open_dataset(
     Args:
         path: Folder or image file.
         split: Which split; needed where the dataset has several.
-        num_classes: K, for folders with labels that do not say it themselves.
+        num_classes: K, to check labels against.
 
     Raises:
         ImageError: There is nothing at `path`, or no such split.
@@ -30,7 +30,7 @@ def open_dataset(
     if splits:
         if split is None and len(splits) > 1:
             raise ValueError(f'{root} has the splits {", ".join(splits)}. Set split="{splits[0]}".')
-        return CamVid(root, split or splits[0])
+        return CamVid(root, split or splits[0], num_classes)
     if split is not None:
         raise ValueError(
             f'{root} has no splits, but split is "{split}". Leave it out, or make the folders '
