@@ -50,7 +50,8 @@ class CamVid(LabeledFolder):
         if class_names and num_classes not in (None, len(class_names)):
             raise ValueError(
                 f"{root} has {len(class_names)} classes ({', '.join(class_names[:3])}, …), "
-                f"expected {num_classes}. Map its labels to the model's classes, or use another model."
+                f"expected {num_classes}. Map its labels to the model's classes, or use a "
+                f"model of these."
             )
         self.split = split
         super().__init__(
