@@ -53,11 +53,6 @@ class KernelMap:
                 found.append((tap, neighbors.index_select(0, at), rows.int()))
         return tuple(found)
 
-    @cached_property
-    def num_pairs(self) -> int:
-        """Multiplications really needed, divided by C_in · C_out."""
-        return sum(int((group.neighbors < self.num_inputs).sum()) for group in self.groups)
-
 
 def build_submanifold_map(padded: Int[Tensor, "B H W"], coords: Int[Tensor, "N 3"]) -> KernelMap:
     """Map of the 3×3 convolution whose output pixels are its input pixels.

@@ -86,12 +86,6 @@ class ActivePixels:
     def __len__(self) -> int:
         return len(self.coords)
 
-    @property
-    def density(self) -> float:
-        """Share of active pixels, 0..1."""
-        cells = self.batch_size * self.spatial_shape[0] * self.spatial_shape[1]
-        return len(self) / cells if cells else 0.0
-
     @cached_property
     def padded_index_grid(self) -> Int[Tensor, "B H_padded W_padded"]:
         """Row of each pixel in `coords`, int32, -1 where none is active, with a border of -1.
