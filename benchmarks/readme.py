@@ -76,8 +76,8 @@ def _agreement(held_out: dict[str, Any]) -> str:
     gained = [image for image in held_out["images"] if image["refined"] > image["low_res_bilinear"]]
     lines = [
         f"Agreement with the full-resolution dense model on {len(held_out['images'])} photos held "
-        f"out of training (mean density {held_out['density']:.1%}): the disagreement falls from "
-        f"{low:.2%} to {refined:.2%}, by {1 - refined / low:.0%}; it falls on {len(gained)} of "
+        f"out of training, other views of the places it saw (mean density "
+        f"{held_out['density']:.1%}): the disagreement falls from {low:.2%} to {refined:.2%}, by {1 - refined / low:.0%}; it falls on {len(gained)} of "
         f"{len(held_out['images'])} photos.",
         "",
         "| photo | density | low resolution | refined |",

@@ -113,7 +113,7 @@ ESPNetv2-2.0 (0.79 M parameters, frozen) at half resolution, and a refiner for i
   what that model would say, its mistakes included.
 - **Command**: `{scores["command"]}` (seed {CONFIG.seed}, {CONFIG.steps} steps), commit
   {environment["commit"]}, {environment["device"]}, torch {environment["torch"]}.
-- **Licences**: the dense weights are MIT (sacmehta/EdgeNets, LICENSE.EdgeNets beside this file) and
+- **Licenses**: the dense weights are MIT (sacmehta/EdgeNets, LICENSE.EdgeNets beside this file) and
   were trained on Cityscapes, whose images are licensed for non-commercial use only. No
   non-commercial image was used to train the refiner, but the dense weights taught it. Decide
   yourself what that means for your use.
@@ -127,7 +127,8 @@ from {low:.2%} to {refined:.2%} (by {1 - refined / low:.0%}) at a mean density o
 |---|---|---|---|
 {gains}
 
-**Limits**: three places, daylight, two cameras. On other scenes it may gain nothing; measure with
+**Limits**: three places, daylight, two cameras; the held-out photos are other views of the same
+places. On other scenes it may gain nothing; measure with
 `sparserefine evaluate FOLDER`.
 """
 

@@ -31,7 +31,7 @@ def test_the_first_python_block_works_as_written(
 
 
 def test_the_tree_names_every_module() -> None:
-    tree = README.split("## The code")[1].split("## Licences")[0]
+    tree = README.split("## The code")[1].split("## Licenses")[0]
     for path in (ROOT / "src" / "sparserefine").rglob("*.py"):
         if path.name != "__init__.py":
             assert path.name in tree, f"{path.name} has no caption in the README"

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sparserefine import dense, sparse
+    from sparserefine import data, dense, sparse
     from sparserefine.refine.ensembler import GatedEnsembler
     from sparserefine.refine.extractor import SparseUNet
     from sparserefine.refine.prediction import Prediction
@@ -28,6 +28,7 @@ __all__ = [
     "SparseRefiner",
     "SparseUNet",
     "TrainConfig",
+    "data",
     "dense",
     "evaluate",
     "sparse",
@@ -44,7 +45,7 @@ _HOME = {
     "evaluate": "sparserefine.workflows.evaluate",
     "train": "sparserefine.workflows.train",
 }
-_PACKAGES = ("dense", "sparse")
+_PACKAGES = ("data", "dense", "sparse")
 
 
 def __getattr__(name: str) -> Any:

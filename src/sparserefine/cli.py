@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from sparserefine import __version__
+from sparserefine.workflows.progress import progress_bar
 from sparserefine.workflows.train_config import TrainConfig
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ def demo(*, out: Path = Path("out/demo")) -> None:
         f"density {result.density:.1%}; agreement with the full-resolution model "
         f"{result.agreement_low_res:.1%} at low resolution, {result.agreement_refined:.1%} refined"
     )
-    console.print(f"licence of the dense weights: {result.license}", style="dim")
-    console.print(result.picture)
+    console.print(f"license of the dense weights: {result.license}", style="dim")
+    console.print(str(result.picture), markup=False)
 
 
 @app.command
@@ -98,10 +98,11 @@ def predict(
         density = sum(image.density for image in results.done) / len(results.done)
         console.print(f"density {density:.1%}")
     for source, reason in results.failed:
-        messages.print(f"not done: {reason if str(source) in reason else f'{source}: {reason}'}")
+        line = reason if str(source) in reason else f"{source}: {reason}"
+        messages.print(f"not done: {line}", markup=False)
     if results.done:
         only = len(results.done) == 1
-        console.print(results.done[0].folder / "overlay.png" if only else out)
+        console.print(str(results.done[0].folder / "overlay.png" if only else out), markup=False)
     if results.failed:
         total_images = len(results.failed) + len(results.done)
         raise SystemExit(f"{len(results.failed)} of {total_images} photos could not be segmented")
@@ -143,7 +144,7 @@ def evaluate(
     with _progress("evaluate", len(dataset)) as advance:
         scores = run(refiner, dataset, advance)
     if json_output:
-        print(json.dumps(scores.to_json(), indent=2))
+        print(json.dumps(scores.to_json(), indent=2, allow_nan=False))
         return
     table = Table("", "agreement with full resolution", *(["mIoU"] if scores.miou else []))
     for row, agreement in scores.agreement.items():
@@ -206,7 +207,7 @@ def train(
     settings = config or TrainConfig()
     frozen = sr.dense.create(dense, weights, allow_pickle=allow_pickle)
     if frozen.preset.license:
-        messages.print(f"licence of the dense weights: {frozen.preset.license}", style="dim")
+        messages.print(f"license of the dense weights: {frozen.preset.license}", style="dim")
     nats = frozen.preset.threshold if threshold is None else threshold
     refiner = sr.SparseRefiner(
         frozen,
@@ -223,7 +224,7 @@ def train(
     result = sr.train(refiner, dataset, settings, out)
     if result.losses:
         console.print(f"last loss {result.losses[-1]:.4f} after {settings.steps} steps")
-    console.print(out / "model")
+    console.print(str(out / "model"), markup=False)
 
 
 def main() -> None:
@@ -262,8 +263,7 @@ def _stage_table(stages_ms: Mapping[str, float], title: str) -> Table:
 
 @contextmanager
 def _progress(description: str, total: int) -> Iterator[Callable[[], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=messages, transient=True) as progress:
+    with progress_bar() as progress:
         task = progress.add_task(description, total=total)
         yield lambda: progress.advance(task)
 

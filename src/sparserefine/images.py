@@ -91,7 +91,7 @@ def as_uint8_rgb(image: ImageLike) -> UInt8[np.ndarray, "H W 3"]:
             [3, H, W], [1, 3, H, W] or [1, H, W]. Values are uint8, uint16, bool, or float in 0..1.
 
     Returns:
-        A new array, or for uint8 RGB arrays possibly the one given.
+        A new array.
 
     Raises:
         ImageError: A file that `read_image` refuses.
@@ -288,7 +288,8 @@ def _array_to_rgb(array: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
     values = _values_to_8_bit(array)
     if values.shape[2] == 4:
         return np.array(_to_rgb(Image.fromarray(values)))
-    return np.ascontiguousarray(np.broadcast_to(values, (*values.shape[:2], 3)))
+    # A copy: a broadcast view is read-only, and the caller may go on changing the array.
+    return np.array(np.broadcast_to(values, (*values.shape[:2], 3)), order="C")
 
 
 def _values_to_8_bit(array: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from sparserefine.data import (
     Crop,
     apply_crop_image,
     apply_crop_labels,
-    crop_grid,
+    crop_coords,
     draw_crop,
     scaled_size,
 )
@@ -102,15 +102,18 @@ def test_batches_and_dtypes() -> None:
 @settings(max_examples=30, deadline=None)
 @given(CROPS)
 def test_grid_samples_what_the_crop_shows(crop: Crop) -> None:
-    """Every pixel of the crop lies in the pixel of the original that it shows."""
+    """Every pixel of the crop shows what the whole scaled image has at its coordinates."""
     size = (24, 28)
-    # Pixels of the original; a thousandth undoes float rounding at their borders.
-    place = (crop_grid(crop, size).double() + 1) / 2 * torch.tensor([size[1], size[0]]) + 1e-3
-    x, y = place.floor().unbind(-1)
-    labels = torch.arange(24 * 28, dtype=torch.float64).reshape(size)
+    height, width = scaled_size(size, crop.scale)
+    y, x = crop_coords(crop, size).unbind(-1)
+    scaled = torch.arange(height * width).reshape(height, width)
+    whole = Crop(crop.scale, 0, 0, height, width)
+    labels = torch.arange(24 * 28).reshape(size)
+    valid = (y < height) & (x < width)
+    at = scaled[y.clamp(max=height - 1), x.clamp(max=width - 1)].flatten()
+    expected = apply_crop_labels(labels, whole, fill=-1).flatten()[at].reshape(valid.shape)
     shown = apply_crop_labels(labels, crop, fill=-1)
-    valid = (y < size[0]) & (x < size[1])
-    assert torch.equal(shown, torch.where(valid, y * size[1] + x, -1.0))
+    assert torch.equal(shown, torch.where(valid, expected, -1))
 
 
 def test_drawing_is_repeatable() -> None:

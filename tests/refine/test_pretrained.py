@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from tiny_dense import TinyDense
 
 import sparserefine as sr
 
@@ -32,12 +34,34 @@ def test_round_trip(model: sr.SparseRefiner, tmp_path: Path) -> None:
     torch.testing.assert_close(model(images).pixels.fused, again(images).pixels.fused)
 
 
-def test_a_dense_model_without_a_name_cannot_be_saved(tmp_path: Path) -> None:
-    dense = sr.dense.create("espnetv2-0.5")
-    dense.name = ""
-    with pytest.raises(ValueError, match=r"has no name that sparserefine\.dense\.create knows"):
-        sr.SparseRefiner(dense).save_pretrained(tmp_path)
-    assert not list(tmp_path.iterdir())
+def test_a_dense_model_of_ones_own_is_given_again(tmp_path: Path) -> None:
+    dense = TinyDense()
+    model = sr.SparseRefiner(dense, extractor=sr.SparseUNet.from_preset("tiny", 5)).eval()
+    model.save_pretrained(tmp_path)
+    again = sr.SparseRefiner.from_pretrained(tmp_path, dense=dense)
+    images = torch.rand(1, 3, 40, 50)
+    assert torch.equal(model(images).labels, again(images).labels)
+    assert not any(key.startswith("dense.") for key in load_file(tmp_path / "model.safetensors"))
+    with pytest.raises(ValueError, match=r"without its dense model. Pass the model"):
+        sr.SparseRefiner.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("dense", None, "lacks or misnames a setting"),
+        ("extractor", {"depth": 3}, "lacks or misnames a setting"),
+    ],
+)
+def test_a_config_with_wrong_settings(
+    model: sr.SparseRefiner, tmp_path: Path, key: str, value: object, message: str
+) -> None:
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config[key] = value
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=message):
+        sr.SparseRefiner.from_pretrained(tmp_path)
 
 
 def test_no_such_model() -> None:

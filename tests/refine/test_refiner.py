@@ -49,9 +49,10 @@ def test_the_dense_model_gets_sides_it_accepts(size: tuple[int, int]) -> None:
 
 def test_fixed_dense_size_keeps_the_aspect_ratio() -> None:
     model = make(dense_size=(64, 128))
-    assert model.dense_size.resized((256, 256)) == (64, 64)
-    model(photo((256, 256)))
-    assert model.dense.seen == [(64, 128)]
+    for size, expected in (((256, 512), (64, 128)), ((256, 256), (64, 64)), ((512, 256), (64, 32))):
+        model.dense.seen.clear()
+        model(photo(size))
+        assert model.dense.seen == [expected]
 
 
 def test_nothing_selected_gives_the_dense_labels_bit_for_bit() -> None:
@@ -120,6 +121,14 @@ def test_no_array_of_all_classes_at_full_size(monkeypatch: pytest.MonkeyPatch) -
     with Spy():
         model(images)
     assert 0 < largest < 19 * 256 * 256
+
+
+def test_uint8_and_float_images_give_the_same() -> None:
+    model = make()
+    images = photo((61, 90))
+    first, second = model(images), model(images / 255)
+    assert torch.equal(first.labels, second.labels)
+    assert torch.equal(first.mask, second.mask)
 
 
 def test_inputs_beyond_rgb() -> None:

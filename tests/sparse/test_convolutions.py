@@ -199,6 +199,17 @@ def test_a_batch_never_changes_an_image(mode: str, padding: int) -> None:
         torch.testing.assert_close(together.feats[of_second], single.feats)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("channels", [16, 64, 128, 256])
+def test_half_precision_rounds_once(dtype: torch.dtype, channels: int) -> None:
+    x, weight = problem(torch.rand(1, 40, 40) < 0.5, channels, channels, dtype)
+    y = gemm.convolve_submanifold(x.feats, weight, x.pixels)
+    kernel_map = x.pixels.submanifold_map
+    y64 = reference.convolve(x.feats.double(), weight.double(), kernel_map)
+    magnitude = reference.convolve(x.feats.double().abs(), weight.double().abs(), kernel_map)
+    assert_within_bound(y, y64, magnitude, terms=9 * channels)
+
+
 def test_permuting_the_pixels_permutes_the_result() -> None:
     x, weight = problem(MASKS["random_30pct"], 4, 8, torch.float64)
     order = torch.randperm(len(x.feats))

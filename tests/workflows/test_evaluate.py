@@ -67,6 +67,18 @@ def test_some_labels_only(model: sr.SparseRefiner, street: list[Sample]) -> None
         sr.evaluate(model, mixed)
 
 
+def test_labels_of_other_classes(model: sr.SparseRefiner, street: list[Sample]) -> None:
+    labels = torch.full_like(street[0].image[0], 34)
+    with pytest.raises(ValueError, match=r"labels go up to 34, expected 0\.\.18 or 255"):
+        sr.evaluate(model, [replace(street[0], labels=labels)])
+
+
+def test_no_pixel_with_a_label(model: sr.SparseRefiner, street: list[Sample]) -> None:
+    labels = torch.full_like(street[0].image[0], 255)
+    with pytest.raises(ValueError, match="no pixel has a label"):
+        sr.evaluate(model, [replace(street[0], labels=labels)])
+
+
 def test_no_images(model: sr.SparseRefiner) -> None:
     with pytest.raises(ValueError, match="dataset is empty"):
         sr.evaluate(model, [])

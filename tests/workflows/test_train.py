@@ -15,7 +15,9 @@ from sparserefine.data import Sample
 from sparserefine.refine.outputs import RefinedPixels
 from sparserefine.refine.resampling import upsampled_labels
 from sparserefine.workflows import train as train_module
-from sparserefine.workflows.train import refinement_loss
+from sparserefine.workflows.crops import draw_crops
+from sparserefine.workflows.dense_cache import DenseCache
+from sparserefine.workflows.loss import refinement_loss
 
 CONFIG = sr.TrainConfig(
     steps=6,
@@ -49,7 +51,7 @@ def test_label_free_targets_are_the_full_resolution_model(
     model = make_model()
     unlabeled = [replace(sample, labels=None) for sample in street]
     sr.train(model, unlabeled, replace(CONFIG, steps=1, targets="dense"), tmp_path)
-    cache = train_module.DenseCache(tmp_path / "cache", model, "dense")
+    cache = DenseCache(tmp_path / "cache", model, unlabeled, "dense")
     expected = model.full_resolution_labels(street[1].image[None])[0]
     assert torch.equal(cache.load(1, 1.0).targets, expected)
 
@@ -82,16 +84,16 @@ def test_an_interrupted_run_ends_bit_equal(street: list[Sample], tmp_path: Path)
 
 def test_a_folder_of_another_run_is_refused(street: list[Sample], tmp_path: Path) -> None:
     sr.train(make_model(), street, CONFIG, tmp_path)
-    with pytest.raises(ValueError, match="belongs to a run with other settings"):
+    with pytest.raises(ValueError, match=r"run with other settings \(seed; seed was 2023, is 1\)"):
         sr.train(make_model(), street, replace(CONFIG, seed=1), tmp_path)
 
 
 def test_padding_is_never_selected(street: list[Sample], tmp_path: Path) -> None:
     model = make_model()
-    cache = train_module.DenseCache(tmp_path, model, "labels")
-    cache.fill(street, (1.0,), lambda: None)
+    cache = DenseCache(tmp_path, model, street, "labels")
+    cache.fill((1.0,), lambda: None)
     config = replace(CONFIG, crop_size=(128, 200), batch_size=4)
-    crops = train_module.draw_crops(model, cache, 3, config, torch.Generator().manual_seed(0))
+    crops = draw_crops(model, cache, config, torch.Generator().manual_seed(0))
     assert crops.mask.shape == (4, 128, 200)
     padded = crops.mask.clone()
     padded[:, :96, :160] = padded[:, :96, 40:] = False
@@ -108,9 +110,9 @@ def test_crops_read_logits_and_targets_at_the_same_pixels(
         logits = model.dense_pass(sample.image[None]).logits
         labels = upsampled_labels(logits, (96, 160))[0]
         labeled.append(replace(sample, labels=labels))
-    cache = train_module.DenseCache(tmp_path, model, "labels")
-    cache.fill(labeled, (1.0,), lambda: None)
-    crops = train_module.draw_crops(model, cache, 3, CONFIG, torch.Generator().manual_seed(3))
+    cache = DenseCache(tmp_path, model, labeled, "labels")
+    cache.fill((1.0,), lambda: None)
+    crops = draw_crops(model, cache, CONFIG, torch.Generator().manual_seed(3))
     agree = (crops.dense.argmax(1) == crops.targets.long()).float().mean()
     assert agree > 0.99  # logits are kept as float16
 
@@ -134,9 +136,45 @@ def test_ignored_pixels_do_not_count() -> None:
 
 def test_missing_labels(street: list[Sample], tmp_path: Path) -> None:
     unlabeled = [replace(street[0], labels=None)]
-    with pytest.raises(ValueError, match=r'1 of 1 images have no labels.*targets="dense"'):
+    with pytest.raises(ValueError, match=r'street_.* has no labels.*targets "dense"'):
         sr.train(make_model(), unlabeled, CONFIG, tmp_path)
-    assert not list(tmp_path.iterdir())
+
+
+def test_labels_of_other_classes(street: list[Sample], tmp_path: Path) -> None:
+    labels = torch.full_like(street[0].image[0], 34)
+    with pytest.raises(ValueError, match=r"has the label 34, expected 0\.\.18 or 255"):
+        sr.train(make_model(), [replace(street[0], labels=labels)], CONFIG, tmp_path)
+
+
+def test_a_threshold_that_selects_nothing(street: list[Sample], tmp_path: Path) -> None:
+    model = make_model()
+    model.selector = sr.EntropySelector(3.0)
+    with pytest.raises(ValueError, match=r"at most 2\.944: nothing would be refined"):
+        sr.train(model, street, CONFIG, tmp_path)
+
+
+def test_another_dense_model_has_a_cache_of_its_own(street: list[Sample], tmp_path: Path) -> None:
+    model, other = make_model(), make_model()
+    other.dense = sr.dense.create("espnetv2-0.5", seed=1)
+    first, second = (DenseCache(tmp_path, each, street, "labels") for each in (model, other))
+    assert first.folder != second.folder
+    assert first.folder != DenseCache(tmp_path, model, street[:2], "labels").folder
+    assert first.folder != DenseCache(tmp_path, model, street, "dense").folder
+
+
+def test_resuming_with_another_dense_model_is_refused(street: list[Sample], tmp_path: Path) -> None:
+    sr.train(make_model(), street, CONFIG, tmp_path)
+    other = make_model()
+    other.dense = sr.dense.create("espnetv2-0.5", seed=1)
+    with pytest.raises(ValueError, match=r"run with other settings \(data; data was"):
+        sr.train(other, street, CONFIG, tmp_path)
+
+
+def test_a_dense_model_of_ones_own(street: list[Sample], tmp_path: Path) -> None:
+    model = make_model()
+    model.dense.name = ""
+    sr.train(model, street, replace(CONFIG, steps=1), tmp_path)
+    sr.SparseRefiner.from_pretrained(tmp_path / "model", dense=model.dense)
 
 
 def test_a_loss_that_is_not_finite_keeps_the_checkpoint(

@@ -9,7 +9,7 @@ from sparserefine.data.transforms import (
     Crop,
     apply_crop_image,
     apply_crop_labels,
-    crop_grid,
+    crop_coords,
     draw_crop,
     scaled_size,
 )
@@ -24,7 +24,7 @@ __all__ = [
     "SyntheticStreet",
     "apply_crop_image",
     "apply_crop_labels",
-    "crop_grid",
+    "crop_coords",
     "draw_crop",
     "open_dataset",
     "scaled_size",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from sparserefine.data.sample import Sample
@@ -14,3 +15,17 @@ class SampleSource(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> Sample: ...
+
+
+@runtime_checkable
+class NamedSource(SampleSource, Protocol):
+    """A dataset that knows the names of its samples without reading them."""
+
+    names: Sequence[str]
+
+
+def sample_names(dataset: SampleSource) -> list[str]:
+    """Names of all samples; those of a plain list are read from the samples."""
+    if isinstance(dataset, NamedSource):
+        return list(dataset.names)
+    return [dataset[index].name for index in range(len(dataset))]

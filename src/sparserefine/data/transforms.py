@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Integer, Shaped
+from jaxtyping import Int, Integer, Shaped
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
@@ -129,22 +129,20 @@ def apply_crop_labels(
     return window.flip(-1) if crop.flipped else window
 
 
-def crop_grid(crop: Crop, size: tuple[int, int]) -> Float[Tensor, "height width 2"]:
-    """Where the pixels of a crop lie in the original, as (x, y) from −1 to 1 edge to edge.
+def crop_coords(crop: Crop, size: tuple[int, int]) -> Int[Tensor, "height width 2"]:
+    """(y, x) in the scaled image of each pixel of the crop; those of padding lie beyond it.
 
-    These are the coordinates of `grid_sample(..., align_corners=False)`. They hold at every
-    resolution: logits of the whole image, however small, sampled here are the logits of the crop.
-    Padding lies beyond 1.
+    A prediction of the whole scaled image, read there, is the prediction of the crop.
 
     Args:
         crop: What to do.
         size: (height, width) of the original.
     """
-    scaled_height, scaled_width = scaled_size(size, crop.scale)
-    y = (torch.arange(crop.height) + crop.top + 0.5) * (2 / scaled_height) - 1
-    x = (torch.arange(crop.width) + crop.left + 0.5) * (2 / scaled_width) - 1
-    grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)
-    return grid.flip(1) if crop.flipped else grid
+    y = torch.arange(crop.height) + crop.top
+    x = torch.arange(crop.width) + crop.left
+    if crop.flipped:
+        x = x.flip(0)
+    return torch.stack(torch.meshgrid(y, x, indexing="ij"), dim=-1)
 
 
 def _resize(image: Tensor, size: tuple[int, int]) -> Tensor:

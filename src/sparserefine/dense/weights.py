@@ -51,7 +51,7 @@ def read_weights(path: str | Path, *, allow_pickle: bool = False) -> dict[str, T
     if not allow_pickle:
         raise ValueError(
             f"{path} is a pickle, expected a {SAFETENSORS_SUFFIX} file. If you trust its source, "
-            "pass allow_pickle=True, once, and keep the result with save_weights()."
+            "pass allow_pickle=True (--allow-pickle); nothing in it is executed."
         )
     return _read_pickle(path)
 

@@ -20,10 +20,12 @@ class DenseSize:
 
     def __post_init__(self) -> None:
         if isinstance(self.value, tuple):
+            if len(self.value) != 2:
+                raise ValueError(f"dense_size={self.value}: expected (height, width), or a scale.")
             if any(side < self.divisor or side % self.divisor for side in self.value):
                 raise ValueError(
                     f"dense_size={self.value} is not a multiple of {self.divisor}, which the "
-                    f"dense model needs. Use {self._round_up(self.value)}."
+                    f"dense model needs. Use {self.padded(self.value)}."
                 )
         elif not 0 < self.value <= 1:
             raise ValueError(
@@ -41,10 +43,5 @@ class DenseSize:
 
     def padded(self, size: tuple[int, int]) -> tuple[int, int]:
         """Size that an image resized to `size` is padded to."""
-        if isinstance(self.value, tuple) and self.value[0] >= size[0] and self.value[1] >= size[1]:
-            return self.value
-        return self._round_up(size)
-
-    def _round_up(self, size: tuple[int, int]) -> tuple[int, int]:
         height, width = (max(-(-side // self.divisor), 1) * self.divisor for side in size)
         return height, width

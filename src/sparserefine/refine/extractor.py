@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -16,6 +17,7 @@ from sparserefine.sparse import (
     SparseTensor,
     SubMConv2d,
     cat,
+    check_downsampling,
 )
 
 # Widths per stage, and residual blocks on each side of a stage.
@@ -27,14 +29,26 @@ PRESETS: dict[str, tuple[tuple[int, ...], int]] = {
 }
 
 
+class NormReLU(nn.Module):
+    """Batch norm and ReLU on the features of every active pixel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = BatchNorm(channels)
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        """Transform features; the pixels stay."""
+        return x.replace(torch.relu_(self.norm(x.feats)))
+
+
 class ResidualBlock(nn.Module):
     """Norm, ReLU, 3×3, norm, ReLU, 3×3, plus the input (through 1×1 where widths differ)."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.activation1 = activation(in_channels)
+        self.norm1 = NormReLU(in_channels)
         self.conv1 = SubMConv2d(in_channels, out_channels, bias=False)
-        self.activation2 = activation(out_channels)
+        self.norm2 = NormReLU(out_channels)
         self.conv2 = SubMConv2d(out_channels, out_channels, bias=False)
         self.shortcut = (
             nn.Identity()
@@ -44,8 +58,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """Transform features; the pixels stay."""
-        y = self.conv1(self.activation1(x))
-        y = self.conv2(self.activation2(y))
+        y = self.conv1(self.norm1(x))
+        y = self.conv2(self.norm2(y))
         return y.replace(y.feats + self.shortcut(x).feats)
 
 
@@ -62,10 +76,10 @@ class Stage(nn.Module):
         if len(widths) == 1:
             return
         deeper = widths[1]
-        self.down_activation = activation(width)
+        self.down_norm = NormReLU(width)
         self.down = SparseConv2d(width, deeper, bias=False, mode=mode, padding=padding)
         self.below = Stage(widths[1:], blocks, mode, padding)
-        self.up_activation = activation(deeper)
+        self.up_norm = NormReLU(deeper)
         self.up = SparseInverseConv2d(deeper, width, bias=False, mode=mode, padding=padding)
         self.decoder = nn.Sequential(
             *(ResidualBlock(2 * width if i == 0 else width, width) for i in range(blocks))
@@ -76,8 +90,8 @@ class Stage(nn.Module):
         x = self.encoder(x)
         if self.below is None:
             return x
-        below = self.below(self.down(self.down_activation(x)))
-        return self.decoder(cat([x, self.up(self.up_activation(below), x.pixels)]))
+        below = self.below(self.down(self.down_norm(x)))
+        return self.decoder(cat([x, self.up(self.up_norm(below), x.pixels)]))
 
 
 class SparseUNet(nn.Module):
@@ -114,6 +128,7 @@ class SparseUNet(nn.Module):
                 f"widths={tuple(widths)}, blocks={blocks}: expected at least one stage, one block "
                 f"and positive widths, such as widths=(32, 64, 128, 256, 512), blocks=2."
             )
+        check_downsampling(pyramid, padding)
         self.num_classes = num_classes
         self.in_channels = in_channels
         self.widths = tuple(widths)
@@ -121,8 +136,8 @@ class SparseUNet(nn.Module):
         self.pyramid: DownsamplingMode = pyramid
         self.padding = padding
         self.stem = SubMConv2d(in_channels, widths[0], bias=False)
-        self.stages = Stage(widths, blocks, pyramid, padding)
-        self.head_activation = activation(widths[0])
+        self.unet = Stage(widths, blocks, pyramid, padding)
+        self.head_norm = NormReLU(widths[0])
         self.head = nn.Linear(widths[0], num_classes)
 
     @classmethod
@@ -161,9 +176,4 @@ class SparseUNet(nn.Module):
 
     def forward(self, x: SparseTensor) -> Float[Tensor, "N K"]:
         """Predict logits at the active pixels of `x`."""
-        return self.head(self.head_activation(self.stages(self.stem(x))).feats)
-
-
-def activation(channels: int) -> nn.Sequential:
-    """Batch norm and ReLU on features."""
-    return nn.Sequential(Pointwise(BatchNorm(channels)), Pointwise(nn.ReLU(inplace=True)))
+        return self.head(self.head_norm(self.unet(self.stem(x))).feats)

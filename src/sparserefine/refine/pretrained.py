@@ -14,8 +14,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from sparserefine import dense
 from sparserefine.atomic import atomic_write, make_folder
+from sparserefine.dense import DenseModel
 from sparserefine.dense.weights import load_weights, read_weights, save_weights
 from sparserefine.refine.ensembler import GatedEnsembler
 from sparserefine.refine.extractor import SparseUNet
@@ -30,50 +33,40 @@ SHIPPED = ("demo",)
 
 
 def save(refiner: SparseRefiner, folder: str | Path) -> None:
-    """Write a refiner and its dense model.
+    """Write a refiner, and its dense model where `create` can build it again.
 
     Raises:
-        ValueError: The dense model was not made by `sparserefine.dense.create`, so that its
-            architecture could not be rebuilt from a file.
         OSError: The folder cannot be written.
     """
-    if not refiner.dense.name:
-        raise ValueError(
-            f"the dense model {type(refiner.dense).__name__} has no name that "
-            f"sparserefine.dense.create knows, so a folder could not rebuild it. Save the "
-            f"refiner's state_dict instead, and wrap your model again when loading."
-        )
     folder = make_folder(folder)
-    state = {key: value.cpu() for key, value in refiner.state_dict().items()}
-    save_weights(state, folder / WEIGHTS)
-    text = json.dumps(_describe(refiner), indent=2) + "\n"
+    save_weights(_own_state(refiner), folder / WEIGHTS)
+    text = json.dumps(describe(refiner), indent=2) + "\n"
     atomic_write(folder / CONFIG, lambda path: path.write_text(text))
 
 
-def load(kind: type[SparseRefiner], name: str | Path) -> SparseRefiner:
-    """Read a refiner and its dense model; see `SparseRefiner.from_pretrained`."""
+def load(
+    kind: type[SparseRefiner], name: str | Path, dense_model: DenseModel | None
+) -> SparseRefiner:
+    """Read a refiner; see `SparseRefiner.from_pretrained`."""
     folder = _find(name)
     config = _read_config(folder)
-    parts = config["dense"]
-    model = dense.create(parts["name"])
-    model.preset = replace(model.preset, license=parts["license"])
-    extractor, ensembler = config["extractor"], config["ensembler"]
-    classes = model.num_classes
-    size = config["dense_size"]
-    refiner = kind(
-        model,
-        selector=EntropySelector(**config["selector"]),
-        extractor=SparseUNet(classes, **extractor),
-        ensembler=GatedEnsembler(classes, **ensembler),
-        dense_size=tuple(size) if isinstance(size, list) else size,
-        upsampling=config["upsampling"],
-        inputs=config["inputs"],
-    )
-    load_weights(refiner, read_weights(folder / WEIGHTS))
+    try:
+        refiner = _build(kind, config, dense_model, folder)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{folder / CONFIG} lacks or misnames a setting ({type(error).__name__}: {error}). "
+            f"Write the folder again with save_pretrained."
+        ) from None
+    state = read_weights(folder / WEIGHTS)
+    if dense_model is not None:
+        own = {f"dense.{key}": value for key, value in dense_model.state_dict().items()}
+        state = {key: value for key, value in state.items() if not key.startswith("dense.")} | own
+    load_weights(refiner, state)
     return refiner.eval()
 
 
-def _describe(refiner: SparseRefiner) -> dict[str, Any]:
+def describe(refiner: SparseRefiner) -> dict[str, Any]:
+    """All that is needed to build the refiner again, but its weights, as plain values."""
     extractor, ensembler = refiner.extractor, refiner.ensembler
     return {
         "format": FORMAT,
@@ -94,6 +87,41 @@ def _describe(refiner: SparseRefiner) -> dict[str, Any]:
         },
         "ensembler": {"hidden": ensembler.hidden, "residual": ensembler.residual},
     }
+
+
+def _build(
+    kind: type[SparseRefiner],
+    config: dict[str, Any],
+    dense_model: DenseModel | None,
+    folder: Path,
+) -> SparseRefiner:
+    """The refiner that a configuration describes, with random weights."""
+    parts = config["dense"]
+    if dense_model is None:
+        if not parts["name"]:
+            raise ValueError(
+                f"{folder} holds a refiner without its dense model. Pass the model that it was "
+                f"trained for: from_pretrained(folder, dense=model)."
+            )
+        dense_model = dense.create(parts["name"])
+        dense_model.preset = replace(dense_model.preset, license=parts["license"])
+    classes, size = dense_model.num_classes, config["dense_size"]
+    return kind(
+        dense_model,
+        selector=EntropySelector(**config["selector"]),
+        extractor=SparseUNet(classes, **config["extractor"]),
+        ensembler=GatedEnsembler(classes, **config["ensembler"]),
+        dense_size=tuple(size) if isinstance(size, list) else size,
+        upsampling=config["upsampling"],
+        inputs=config["inputs"],
+    )
+
+
+def _own_state(refiner: SparseRefiner) -> dict[str, Tensor]:
+    state = refiner.state_dict()
+    if refiner.dense.name:
+        return state
+    return {key: value for key, value in state.items() if not key.startswith("dense.")}
 
 
 def _find(name: str | Path) -> Path:

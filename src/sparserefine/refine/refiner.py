@@ -21,9 +21,9 @@ from sparserefine.refine.extractor import SparseUNet
 from sparserefine.refine.features import Input, as_unit_floats, count_channels, pixel_features
 from sparserefine.refine.outputs import DensePass, RefinedPixels, RefinerOutput
 from sparserefine.refine.prediction import Prediction
-from sparserefine.refine.resampling import Upsampling, sample, upsampled_labels
+from sparserefine.refine.resampling import Upsampling, check_upsampling, sample, upsampled_labels
 from sparserefine.refine.selector import EntropySelector
-from sparserefine.refine.stages import StageTimer
+from sparserefine.refine.timing import StageTimer
 from sparserefine.refine.uncertainty import entropy
 from sparserefine.sparse import ActivePixels, SparseTensor
 
@@ -82,6 +82,7 @@ class SparseRefiner(nn.Module):
         self.dense_size = DenseSize(
             dense.preset.dense_size if dense_size is None else dense_size, dense.size_divisor
         )
+        check_upsampling(self.upsampling)
         self._check_parts()
 
     def _check_parts(self) -> None:
@@ -103,20 +104,26 @@ class SparseRefiner(nn.Module):
             )
 
     @classmethod
-    def from_pretrained(cls, name: str | Path) -> SparseRefiner:
+    def from_pretrained(cls, name: str | Path, *, dense: DenseModel | None = None) -> SparseRefiner:
         """Load a refiner with its dense model.
 
         Args:
             name: "demo" (the pair that ships with the package), a folder written by
                 `save_pretrained`, or a hub id.
+            dense: Your own dense model, where the folder holds none: one that was not made by
+                `sparserefine.dense.create` is not saved with its refiner.
 
         Raises:
             ValueError: Files are missing, damaged, or of another model.
         """
-        return pretrained.load(cls, name)
+        return pretrained.load(cls, name, dense)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write weights (safetensors) and configuration (JSON) that `from_pretrained` reads."""
+        """Write weights (safetensors) and configuration (JSON) that `from_pretrained` reads.
+
+        The dense model is written too if `sparserefine.dense.create` made it, so that it can be
+        built again; your own you pass to `from_pretrained`.
+        """
         pretrained.save(self, folder)
 
     @property
@@ -145,9 +152,10 @@ class SparseRefiner(nn.Module):
             timer: Collects the stages "resize" and "dense".
         """
         with _stage(timer, "resize"):
+            # Resizing of uint8 exists on the CPU only, and rounds: floats give one answer anywhere.
+            images = as_unit_floats(images)
             if tuple(images.shape[2:]) != size:
                 images = F.interpolate(images, size, mode="bilinear", antialias=True)
-            images = as_unit_floats(images)
             padded = self.dense_size.padded(size)
             bottom, right = padded[0] - size[0], padded[1] - size[1]
             if bottom or right:
@@ -229,8 +237,10 @@ class SparseRefiner(nn.Module):
             images = torch.from_numpy(array).permute(2, 0, 1)[None].to(self.device)
         was_training = self.training
         self.eval()
-        output = self(images, timer)
-        self.train(was_training)
+        try:
+            output = self(images, timer)
+        finally:
+            self.train(was_training)
         return Prediction(
             image=array,
             labels=output.labels[0].cpu().numpy(),

@@ -15,6 +15,9 @@ from torch.nn import functional as F
 
 Upsampling = Literal["bilinear", "nearest"]
 
+# Pixels read at a time: an image that is all edges then needs no more memory than a calm one.
+CHUNK_PIXELS = 1 << 16
+
 
 def nearest_index(cells: int, pixels: int, device: torch.device) -> Int[Tensor, " pixels"]:
     """The cell that covers the center of each pixel, along one side."""
@@ -40,7 +43,8 @@ def sample(
 ) -> Float[Tensor, "N K"]:
     """Read upsampled logits at some pixels.
 
-    Equal to `interpolate(logits, size)` read at `coords`.
+    Equal to `interpolate(logits, size)` read at `coords`, in mode "bilinear" (half-pixel centers)
+    or "nearest-exact".
 
     Args:
         logits: Low-resolution prediction.
@@ -48,15 +52,28 @@ def sample(
         size: (H, W) of the full-resolution image.
         upsampling: How values between cell centers are found.
     """
-    classes, height, width = logits.shape[1:]
-    table = logits.permute(0, 2, 3, 1).reshape(-1, classes)
+    check_upsampling(upsampling)
+    table = logits.permute(0, 2, 3, 1).contiguous()  # [B, h, w, K]
+    chunks = coords.split(CHUNK_PIXELS)
+    return torch.cat([_read(table, chunk, size, upsampling) for chunk in chunks])
+
+
+def _read(
+    table: Float[Tensor, "B h w K"],
+    coords: Int[Tensor, "N 3"],
+    size: tuple[int, int],
+    upsampling: Upsampling,
+) -> Float[Tensor, "N K"]:
+    height, width, classes = table.shape[1:]
+    device = table.device
+    table = table.view(-1, classes)
     batch, y, x = coords.long().unbind(1)
     if upsampling == "nearest":
-        row = nearest_index(height, size[0], logits.device)[y]
-        column = nearest_index(width, size[1], logits.device)[x]
+        row = nearest_index(height, size[0], device)[y]
+        column = nearest_index(width, size[1], device)[x]
         return table.index_select(0, (batch * height + row) * width + column)
-    top, bottom, down = (part[y] for part in bilinear_index(height, size[0], logits.device))
-    left, right, across = (part[x] for part in bilinear_index(width, size[1], logits.device))
+    top, bottom, down = (part[y] for part in bilinear_index(height, size[0], device))
+    left, right, across = (part[x] for part in bilinear_index(width, size[1], device))
     top, bottom = (batch * height + top) * width, (batch * height + bottom) * width
     corners = torch.stack([top + left, top + right, bottom + left, bottom + right], 1)
     weights = torch.stack(
@@ -86,6 +103,7 @@ def upsampled_labels(
     Returns:
         Labels as uint8, or int32 where there are more than 256 classes.
     """
+    check_upsampling(upsampling)
     height, width = logits.shape[2:]
     cells = logits.argmax(1).to(label_dtype(logits.shape[1]))
     if upsampling == "nearest":
@@ -101,10 +119,17 @@ def upsampled_labels(
     mixed |= labels != lower.index_select(2, right)
     if skip is not None:
         mixed &= ~skip
-    coords = mixed.nonzero().int()
-    found = sample(logits, coords, size, upsampling).argmax(1).to(labels.dtype)
-    labels[mixed] = found
+    table = logits.permute(0, 2, 3, 1).contiguous()
+    chunks = mixed.nonzero().int().split(CHUNK_PIXELS)
+    found = [_read(table, chunk, size, upsampling).argmax(1).to(labels.dtype) for chunk in chunks]
+    labels[mixed] = torch.cat(found)
     return labels
+
+
+def check_upsampling(upsampling: str) -> None:
+    """Raise ValueError unless it is a known way of upsampling."""
+    if upsampling not in ("bilinear", "nearest"):
+        raise ValueError(f'upsampling {upsampling!r} is unknown. Use "bilinear" or "nearest".')
 
 
 def label_dtype(num_classes: int) -> torch.dtype:

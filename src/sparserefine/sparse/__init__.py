@@ -16,7 +16,12 @@ from sparserefine.sparse.layers import (
     SparseInverseConv2d,
     SubMConv2d,
 )
-from sparserefine.sparse.pixels import ActivePixels, Downsampling, DownsamplingMode
+from sparserefine.sparse.pixels import (
+    ActivePixels,
+    Downsampling,
+    DownsamplingMode,
+    check_downsampling,
+)
 from sparserefine.sparse.tensor import SparseTensor, cat
 
 __all__ = [
@@ -31,6 +36,7 @@ __all__ = [
     "SparseTensor",
     "SubMConv2d",
     "cat",
+    "check_downsampling",
     "sparse_conv2d",
     "sparse_inverse_conv2d",
     "submanifold_conv2d",

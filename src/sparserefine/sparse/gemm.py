@@ -129,12 +129,15 @@ def weight_gradient(
     return out
 
 
-def choose_method(pixels: ActivePixels, c_in: int, c_out: int) -> Method:
-    """The fastest method for a submanifold convolution of float32 on CPU.
+def choose_method(pixels: ActivePixels, c_in: int, c_out: int, dtype: torch.dtype) -> Method:
+    """The fastest method for a submanifold convolution.
 
-    By channels, as measured on two cores at 10 to 35 % density (dev/LOG.md, 2026-11-24).
+    By channels, as measured in float32 on two CPU cores at 10 to 35 % density (dev/LOG.md,
+    2026-11-24). The transforms of Winograd's method lose too much in half precision.
     """
     channels = max(c_in, c_out)
+    if dtype not in (torch.float32, torch.float64):
+        return "strips" if channels <= 64 else "im2col"
     if len(pixels) < 512 or min(c_in, c_out) < 8:
         return "im2col"
     if channels <= 64:
@@ -158,7 +161,7 @@ def convolve_submanifold(
     if len(pixels) == 0:
         return feats.new_zeros(0, weight.shape[2])
     if method == "auto":
-        method = choose_method(pixels, weight.shape[1], weight.shape[2])
+        method = choose_method(pixels, weight.shape[1], weight.shape[2], feats.dtype)
     if method == "strips":
         return convolve_strips(feats, weight, pixels.strips)
     if method == "winograd2":

@@ -150,12 +150,7 @@ class ActivePixels:
         return self._downsamplings[key]
 
     def _coarser(self, mode: DownsamplingMode, padding: int) -> ActivePixels:
-        if mode not in ("dilate", "floor"):
-            raise ValueError(f'downsampling mode {mode!r} is unknown. Use "dilate" or "floor".')
-        if padding not in (0, 1) or (mode == "floor" and padding != 1):
-            raise ValueError(
-                f'padding={padding} does not fit mode "{mode}". Use padding 1, or 0 with "dilate".'
-            )
+        check_downsampling(mode, padding)
         height, width = self.spatial_shape
         shape = tuple(max((side + 2 * padding - 3) // 2 + 1, 0) for side in (height, width))
         active = self.padded_index_grid >= 0
@@ -184,6 +179,16 @@ class Downsampling:
     coarse: ActivePixels
     down: KernelMap
     up: KernelMap
+
+
+def check_downsampling(mode: str, padding: int) -> None:
+    """Raise ValueError unless mode and padding are ones that `downsampling` knows."""
+    if mode not in ("dilate", "floor"):
+        raise ValueError(f'downsampling mode {mode!r} is unknown. Use "dilate" or "floor".')
+    if padding not in (0, 1) or (mode == "floor" and padding != 1):
+        raise ValueError(
+            f'padding={padding} does not fit mode "{mode}". Use padding 1, or 0 with "dilate".'
+        )
 
 
 def _any_of_taps(active: Tensor, dim: int, start: int, taps: int, length: int) -> Tensor:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from sparserefine.atomic import atomic_write
+from sparserefine.dense.weights import save_weights
 
 
 def save_checkpoint(
-    path: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, run: str
+    path: Path,
+    step: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    run: Mapping[str, Any],
 ) -> None:
     """Write the model's and the optimizer's tensors.
 
@@ -23,19 +28,17 @@ def save_checkpoint(
         step: Steps done.
         model: Its parameters and buffers are kept.
         optimizer: Its state is kept.
-        run: Describes the run; `load_checkpoint` accepts only the same.
+        run: Describes the run in plain values; `load_checkpoint` accepts only the same.
     """
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         for name, value in state.items():
             tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
-    copies = {name: value.detach().cpu().clone() for name, value in tensors.items()}
-    metadata = {"step": json.dumps(step), "run": run}
-    atomic_write(path, lambda partial: save_file(copies, partial, metadata=metadata))
+    save_weights(tensors, path, metadata={"step": json.dumps(step), "run": json.dumps(run)})
 
 
 def load_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, run: str
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, run: Mapping[str, Any]
 ) -> int:
     """Restore model and optimizer, and return the number of steps done.
 
@@ -45,10 +48,13 @@ def load_checkpoint(
     with safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if metadata.get("run") != run:
+    found, wanted = json.loads(metadata.get("run", "{}")), json.loads(json.dumps(run))
+    differing = [key for key in wanted if found.get(key) != wanted[key]]
+    if differing:
+        key = differing[0]
         raise ValueError(
-            f"{path} belongs to a run with other settings ({metadata.get('run')}). Use another "
-            f"output folder, or delete this one to start anew."
+            f"{path} belongs to a run with other settings ({', '.join(differing)}; {key} was "
+            f"{found.get(key)}, is {wanted[key]}). Use another output folder, or delete this one."
         )
     model.load_state_dict(_below(tensors, "model."))
     state: dict[int, dict[str, Tensor]] = {}

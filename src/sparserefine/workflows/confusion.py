@@ -24,8 +24,17 @@ class ConfusionMatrix:
         self.counts: Int[Tensor, "K K"] = torch.zeros(num_classes, num_classes, dtype=torch.int64)
 
     def update(self, predicted: Integer[Tensor, "*s"], labels: Integer[Tensor, "*s"]) -> None:
-        """Count one image; pixels labeled 255 are left out."""
+        """Count one image; pixels labeled 255 are left out.
+
+        Raises:
+            ValueError: A label is neither 0..K−1 nor 255.
+        """
         valid = labels != IGNORE_INDEX
+        if bool((labels[valid] >= self.num_classes).any()):
+            raise ValueError(
+                f"labels go up to {int(labels[valid].max())}, expected 0..{self.num_classes - 1} "
+                f"or {IGNORE_INDEX}. Map them to the model's classes."
+            )
         pairs = labels[valid].long() * self.num_classes + predicted[valid].long()
         counts = torch.bincount(pairs, minlength=self.num_classes**2)
         self.counts += counts.view(self.num_classes, self.num_classes).cpu()
@@ -36,5 +45,11 @@ class ConfusionMatrix:
         return (hits / (self.counts.sum(0) + self.counts.sum(1) - hits)).float()
 
     def miou(self) -> float:
-        """Mean of `iou` over the classes that occur, 0..1."""
+        """Mean of `iou` over the classes that occur, 0..1.
+
+        Raises:
+            ValueError: No pixel was counted.
+        """
+        if not self.counts.any():
+            raise ValueError("no pixel has a label other than 255. Give labels, or none at all.")
         return float(self.iou().nanmean())

@@ -20,7 +20,7 @@ from sparserefine.images import write_image
 from sparserefine.refine.prediction import Prediction
 from sparserefine.refine.refiner import SparseRefiner
 from sparserefine.refine.resampling import upsampled_labels
-from sparserefine.refine.stages import StageTimer
+from sparserefine.refine.timing import StageTimer
 
 PHOTOS = ("lund", "highway")
 ROUNDS = 5

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from jaxtyping import Float, Integer, UInt8
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from sparserefine.atomic import atomic_write, make_folder
-from sparserefine.data import Crop, Sample, apply_crop_image, apply_crop_labels, scaled_size
+from sparserefine.atomic import make_folder
+from sparserefine.data import (
+    IGNORE_INDEX,
+    Crop,
+    Sample,
+    apply_crop_image,
+    apply_crop_labels,
+    scaled_size,
+)
+from sparserefine.data.source import SampleSource, sample_names
+from sparserefine.dense.weights import save_weights
 from sparserefine.refine.refiner import SparseRefiner
 from sparserefine.workflows.train_config import Targets
 
@@ -38,24 +49,45 @@ class DenseCache:
     """Training images with the dense model's predictions, one file per image and scale.
 
     The dense model is frozen and sees no augmentation but the scale, so its prediction of an
-    image is always the same. Files of an interrupted run are used again.
+    image is always the same. Files of an interrupted run are used again; each model, size, kind of
+    target and dataset has a folder of its own.
+
+    Args:
+        folder: Where the folders are made.
+        refiner: Its dense model predicts.
+        dataset: The images.
+        targets: "labels" of the dataset, or the prediction of the "dense" model.
+
+    Attributes:
+        fingerprint: Names the dense model with its weights, its size, the targets and the dataset.
     """
 
-    def __init__(self, folder: Path, refiner: SparseRefiner, targets: Targets) -> None:
-        self.folder = make_folder(folder)
-        self.refiner = refiner
-        self.targets: Targets = targets
-
-    def fill(
-        self, samples: list[Sample], scales: tuple[float, ...], advance: Callable[[], None]
+    def __init__(
+        self, folder: Path, refiner: SparseRefiner, dataset: SampleSource, targets: Targets
     ) -> None:
-        """Make all files that are missing."""
-        for index, sample in enumerate(samples):
-            for scale in scales:
-                path = self._path(index, scale)
-                if not path.is_file():
-                    tensors = self._compute(sample, scale)
-                    atomic_write(path, lambda partial, tensors=tensors: save_file(tensors, partial))
+        self.refiner = refiner
+        self.dataset = dataset
+        self.targets: Targets = targets
+        self.fingerprint = _fingerprint(refiner, dataset, targets)
+        self.folder = make_folder(folder / self.fingerprint)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def fill(self, scales: tuple[float, ...], advance: Callable[[], None]) -> None:
+        """Make all files that are missing.
+
+        Raises:
+            ValueError: An image has no labels, or labels that the model does not know.
+        """
+        for index in range(len(self)):
+            missing = [scale for scale in scales if not self._path(index, scale).is_file()]
+            if missing:
+                sample = self.dataset[index]
+                self._check(sample)
+                for scale in missing:
+                    save_weights(self._compute(sample, scale), self._path(index, scale))
+            for _ in scales:
                 advance()
 
     def load(self, index: int, scale: float) -> CachedImage:
@@ -65,20 +97,47 @@ class DenseCache:
     def _path(self, index: int, scale: float) -> Path:
         return self.folder / f"{index:06d}_{scale:g}.safetensors"
 
+    def _check(self, sample: Sample) -> None:
+        if self.targets == "dense":
+            return
+        if sample.labels is None:
+            raise ValueError(
+                f'{sample.name} has no labels. Add them, or train without any: targets "dense".'
+            )
+        classes = self.refiner.dense.num_classes
+        known = (sample.labels < classes) | (sample.labels == IGNORE_INDEX)
+        if not bool(known.all()):
+            worst = int(sample.labels[~known].max())
+            raise ValueError(
+                f"{sample.name} has the label {worst}, expected 0..{classes - 1} or "
+                f"{IGNORE_INDEX}. Map the labels to the model's classes."
+            )
+
     @torch.no_grad()
     def _compute(self, sample: Sample, scale: float) -> dict[str, Tensor]:
         size = (sample.image.shape[1], sample.image.shape[2])
         whole = Crop(scale, 0, 0, *scaled_size(size, scale))
         image = apply_crop_image(sample.image, whole)
-        labels = None if sample.labels is None else apply_crop_labels(sample.labels, whole)
         images = image[None].to(self.refiner.device)
         low = self.refiner.dense_pass(images)
         if self.targets == "dense":
-            labels = self.refiner.full_resolution_labels(images)[0].cpu()
-        assert labels is not None
+            targets = self.refiner.full_resolution_labels(images)[0]
+        else:
+            assert sample.labels is not None
+            targets = apply_crop_labels(sample.labels, whole)
         return {
-            "image": image.contiguous(),
-            "targets": labels.contiguous(),
-            "logits": low.logits[0].half().cpu().contiguous(),
-            "entropy": low.entropy[0].cpu().contiguous(),
+            "image": image,
+            "targets": targets,
+            "logits": low.logits[0].half(),
+            "entropy": low.entropy[0],
         }
+
+
+def _fingerprint(refiner: SparseRefiner, dataset: SampleSource, targets: Targets) -> str:
+    digest = hashlib.sha256()
+    names = sample_names(dataset)
+    digest.update(json.dumps([refiner.dense_size.value, targets, names]).encode())
+    for name, value in refiner.dense.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

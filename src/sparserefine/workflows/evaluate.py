@@ -41,8 +41,8 @@ class Evaluation:
     """Scores of a refiner on a dataset.
 
     Rows: "low_res_nearest" and "low_res_bilinear" are the dense model's low-resolution prediction
-    upsampled, "refined" is ours, "oracle" is "low_res_bilinear" with every selected pixel right:
-    the most that any refiner of these pixels can reach.
+    upsampled, "refined" is ours, "oracle" is the low-resolution row that ours starts from, with
+    every selected pixel right: the most that any refiner of these pixels can reach.
 
     Attributes:
         images: Scores of each image.
@@ -70,7 +70,7 @@ class Evaluation:
             row: {"agreement": value} for row, value in self.agreement.items()
         }
         for row, value in self.miou.items():
-            rows.setdefault(row, {})["miou"] = value
+            rows.setdefault(row, {"agreement": 1.0})["miou"] = value
         return {
             "rows": rows,
             "density": self.density,
@@ -105,7 +105,7 @@ def evaluate(
         advance: Called after each image.
 
     Raises:
-        ValueError: The dataset is empty, or only a part of it has labels.
+        ValueError: The dataset is empty, only a part of it has labels, or a label is not a class.
     """
     if not len(dataset):
         raise ValueError("the dataset is empty. Give at least one image.")
@@ -118,17 +118,16 @@ def evaluate(
         images = sample.image[None].to(model.device)
         full = model.full_resolution_labels(images)[0]
         predictions, mask = _predict_rows(model, images)
+        unrefined = predictions[f"low_res_{model.upsampling}"]
         agreement = {
             row: float((labels == full).float().mean()) for row, labels in predictions.items()
         }
-        agreement["oracle"] = float(
-            (_corrected(predictions["low_res_bilinear"], mask, full) == full).float().mean()
-        )
+        agreement["oracle"] = float((_corrected(unrefined, mask, full) == full).float().mean())
         scores.append(ImageScore(sample.name, float(mask.float().mean()), agreement))
         if sample.labels is not None:
             labeled += 1
             truth = sample.labels.to(full.device)
-            predictions["oracle"] = _corrected(predictions["low_res_bilinear"], mask, truth)
+            predictions["oracle"] = _corrected(unrefined, mask, truth)
             predictions[FULL_RES] = full
             for row, labels in predictions.items():
                 matrices[row].update(labels, truth)

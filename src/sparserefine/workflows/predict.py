@@ -10,7 +10,7 @@ from sparserefine.atomic import make_folder
 from sparserefine.images import ImageError, list_images
 from sparserefine.refine.prediction import Prediction
 from sparserefine.refine.refiner import SparseRefiner
-from sparserefine.refine.stages import StageTimer
+from sparserefine.refine.timing import StageTimer
 
 
 @dataclass(frozen=True)

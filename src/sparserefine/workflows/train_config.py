@@ -49,7 +49,6 @@ class TrainConfig:
             "steps": self.steps,
             "batch_size": self.batch_size,
             "checkpoint_every": self.checkpoint_every,
-            "crop_size": min(self.crop_size),
         }
         for name, value in whole.items():
             if value < 1:
@@ -63,6 +62,10 @@ class TrainConfig:
         for name, value in real.items():
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} is {value}, expected a finite number, 0 or more.")
+        if min(self.crop_size) < 1:
+            raise ValueError(f"crop_size is {self.crop_size}, expected (height, width), 1 or more.")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed is {self.seed}, expected 0 to 2^32 − 1.")
         if not self.scales or not all(0 < scale <= 4 for scale in self.scales):
             raise ValueError(
                 f"scales are {self.scales}, expected factors above 0 and up to 4, such as "

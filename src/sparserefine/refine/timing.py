@@ -32,11 +32,6 @@ class StageTimer:
         elapsed = 1000 * (time.perf_counter() - start)
         self.stages_ms[name] = self.stages_ms.get(name, 0.0) + elapsed
 
-    @property
-    def total_ms(self) -> float:
-        """Sum of all stages."""
-        return sum(self.stages_ms.values())
-
 
 def _synchronize() -> None:
     if torch.cuda.is_available() and torch.cuda.is_initialized():

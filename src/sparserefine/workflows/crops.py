@@ -1,0 +1,84 @@
+"""Training crops: what the extractor sees, and what it is to say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Integer
+from torch import Tensor
+from torch.nn import functional as F
+
+from sparserefine.data import apply_crop_image, apply_crop_labels, crop_coords, draw_crop
+from sparserefine.refine.features import as_unit_floats
+from sparserefine.refine.refiner import SparseRefiner
+from sparserefine.refine.resampling import sample
+from sparserefine.workflows.dense_cache import DenseCache
+from sparserefine.workflows.train_config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Crops:
+    """A batch of training crops.
+
+    Attributes:
+        images: RGB in 0..1.
+        mask: The selected pixels.
+        dense: Dense logits at the selected pixels, row-major.
+        targets: Classes at the selected pixels; 255 is ignored.
+    """
+
+    images: Float[Tensor, "B 3 h w"]
+    mask: Bool[Tensor, "B h w"]
+    dense: Float[Tensor, "N K"]
+    targets: Integer[Tensor, " N"]
+
+
+def draw_crops(
+    model: SparseRefiner, cache: DenseCache, config: TrainConfig, generator: torch.Generator
+) -> Crops:
+    """Draw a batch of crops, augmented, with the pixels the selector picks in whole images."""
+    images, masks, dense, targets = [], [], [], []
+    for _ in range(config.batch_size):
+        index = int(torch.randint(len(cache), (), generator=generator))
+        scale = config.scales[int(torch.randint(len(config.scales), (), generator=generator))]
+        cached = cache.load(index, scale)
+        size = (cached.image.shape[1], cached.image.shape[2])
+        flip = 0.5 if config.flip else 0.0
+        crop = draw_crop(generator, size, config.crop_size, labels=cached.targets, flip=flip)
+        # The selector sees the whole image: a pixel budget is a share of that.
+        selected = model.selector(cached.entropy[None], size)[0]
+        mask = apply_crop_labels(selected, crop, fill=0)  # nothing is selected in the padding
+        coords = F.pad(crop_coords(crop, size)[mask], (1, 0)).int()  # of image 0
+        images.append(apply_crop_image(cached.image, crop))
+        masks.append(mask)
+        dense.append(sample(cached.logits[None].float(), coords, size, model.upsampling))
+        targets.append(apply_crop_labels(cached.targets, crop)[mask])
+    batch = as_unit_floats(torch.stack(images))
+    if config.jitter:
+        batch = jitter_colors(batch, config.jitter, generator)
+    return Crops(
+        images=batch.to(model.device),
+        mask=torch.stack(masks).to(model.device),
+        dense=torch.cat(dense).to(model.device),
+        targets=torch.cat(targets).to(model.device),
+    )
+
+
+def jitter_colors(
+    images: Float[Tensor, "B 3 h w"], strength: float, generator: torch.Generator
+) -> Float[Tensor, "B 3 h w"]:
+    """Change brightness, contrast, saturation and hue of each image at random."""
+    from kornia.augmentation import ColorJitter
+
+    jitter = ColorJitter(
+        brightness=32 / 255 * strength,
+        contrast=0.5 * strength,
+        saturation=0.5 * strength,
+        hue=0.1 * strength,
+        p=1.0,
+    )
+    # kornia draws from the global state; a fork seeded from ours keeps the step repeatable.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+        return jitter(images).clamp(0, 1)

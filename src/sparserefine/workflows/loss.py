@@ -1,0 +1,45 @@
+"""What training minimizes."""
+
+from __future__ import annotations
+
+from jaxtyping import Float, Integer
+from torch import Tensor
+from torch.nn import functional as F
+
+from sparserefine.data import IGNORE_INDEX
+from sparserefine.refine.outputs import RefinedPixels
+
+
+def refinement_loss(
+    pixels: RefinedPixels, targets: Integer[Tensor, " N"]
+) -> tuple[Float[Tensor, ""], dict[str, float]]:
+    """Cross-entropy of the extractor plus that of the ensembler, over labeled selected pixels.
+
+    Zero, with a gradient of zero, where no selected pixel has a label.
+
+    Args:
+        pixels: The refiner's predictions.
+        targets: Classes of the same pixels; 255 is ignored.
+
+    Returns:
+        The loss, and its parts with the share of pixels that are right before and after.
+    """
+    labeled = (targets != IGNORE_INDEX).sum().clamp(min=1)
+    long = targets.long()
+    extractor, fused = (
+        F.cross_entropy(logits, long, ignore_index=IGNORE_INDEX, reduction="sum") / labeled
+        for logits in (pixels.extractor, pixels.fused)
+    )
+    loss = extractor + fused
+    right_dense, right_fused = (
+        (logits.argmax(1) == long).sum() / labeled for logits in (pixels.dense, pixels.fused)
+    )
+    parts = {
+        "loss": loss.item(),
+        "loss_extractor": extractor.item(),
+        "loss_fused": fused.item(),
+        "right_dense": right_dense.item(),
+        "right_fused": right_fused.item(),
+        "pixels": labeled.item(),
+    }
+    return loss, parts
