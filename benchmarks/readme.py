@@ -77,8 +77,8 @@ def _agreement(held_out: dict[str, Any]) -> str:
     lines = [
         f"Agreement with the full-resolution dense model on {len(held_out['images'])} photos held "
         f"out of training, other views of the places it saw (mean density "
-        f"{held_out['density']:.1%}): the disagreement falls from {low:.2%} to {refined:.2%}, by {1 - refined / low:.0%}; it falls on {len(gained)} of "
-        f"{len(held_out['images'])} photos.",
+        f"{held_out['density']:.1%}): the disagreement falls from {low:.2%} to {refined:.2%}, by "
+        f"{1 - refined / low:.0%}; it falls on {len(gained)} of {len(held_out['images'])} photos.",
         "",
         "| photo | density | low resolution | refined |",
         "|---|---|---|---|",

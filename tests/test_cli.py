@@ -115,6 +115,7 @@ def test_train_then_predict(streets: Path, tmp_path: Path) -> None:
         (["predict", "pyproject.toml", "--model", "nothing"], "no model at 'nothing'"),
         (["predict", "x.jpg", "--threshold", "nan"], "threshold is nan"),
         (["predict", "x.jpg", "--threshold", "-1"], "threshold is -1.0"),
+        (["predict", "x.jpg", "--device", "warp"], "device 'warp' cannot be used"),
         (["evaluate", "no-such-folder"], "no-such-folder"),
         (["train", ".", "--weights", "none.safetensors"], "none.safetensors"),
     ],

@@ -67,6 +67,7 @@ def predict(
     model: str = "demo",
     threshold: float | None = None,
     max_density: float | None = None,
+    device: str = "auto",
 ) -> None:
     """Segment photos and folders of photos.
 
@@ -82,11 +83,13 @@ def predict(
         Entropy in nats above which a pixel is refined. Default: the model's own.
     max_density
         Pixel budget, the most that is refined of any photo, 0 to 1. Default: the model's own.
+    device
+        "cpu", "cuda", "cuda:1" …; "auto" takes a GPU where there is one.
     """
     from sparserefine.images import list_images
     from sparserefine.workflows.predict import predict as run
 
-    refiner = _load(model, threshold, max_density)
+    refiner = _load(model, threshold, max_density, device)
     with _progress("predict", len(list_images(photos))) as advance:
         results = run(refiner, photos, out, advance)
     if results.done:
@@ -117,6 +120,7 @@ def evaluate(
     split: str | None = None,
     threshold: float | None = None,
     max_density: float | None = None,
+    device: str = "auto",
     json_output: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
     """Score refinement against the full-resolution dense model, and against labels.
@@ -133,13 +137,15 @@ def evaluate(
         Entropy in nats above which a pixel is refined. Default: the model's own.
     max_density
         Pixel budget, the most that is refined of any image, 0 to 1. Default: the model's own.
+    device
+        "cpu", "cuda", "cuda:1" …; "auto" takes a GPU where there is one.
     json_output
         Print one JSON document and nothing else.
     """
     from sparserefine.data import open_dataset
     from sparserefine.workflows.evaluate import evaluate as run
 
-    refiner = _load(model, threshold, max_density)
+    refiner = _load(model, threshold, max_density, device)
     dataset = open_dataset(folder, split, refiner.dense.num_classes)
     with _progress("evaluate", len(dataset)) as advance:
         scores = run(refiner, dataset, advance)
@@ -171,6 +177,7 @@ def train(
     threshold: float | None = None,
     max_density: float = 1.0,
     allow_pickle: bool = False,
+    device: str = "auto",
     config: Annotated[TrainConfig, Parameter(name="*")] | None = None,
 ) -> None:
     """Train a refiner for a dense model, on labels or on the dense model's own full resolution.
@@ -199,6 +206,8 @@ def train(
         Pixel budget, the most that is refined of any image, 0 to 1.
     allow_pickle
         Read weights from a .pth file too, without executing what is in it.
+    device
+        "cpu", "cuda", "cuda:1" …; "auto" takes a GPU where there is one.
     """
     import sparserefine as sr
     from sparserefine.data import open_dataset
@@ -221,7 +230,7 @@ def train(
         inputs=inputs,
     )
     dataset = open_dataset(folder, split, frozen.num_classes)
-    result = sr.train(refiner, dataset, settings, out)
+    result = sr.train(_move(refiner, device), dataset, settings, out)
     if result.losses:
         console.print(f"last loss {result.losses[-1]:.4f} after {settings.steps} steps")
     console.print(str(out / "model"), markup=False)
@@ -238,7 +247,9 @@ def main() -> None:
         sys.exit(130)
 
 
-def _load(name: str, threshold: float | None, max_density: float | None) -> SparseRefiner:
+def _load(
+    name: str, threshold: float | None, max_density: float | None, device: str
+) -> SparseRefiner:
     from sparserefine.refine.refiner import SparseRefiner
 
     refiner = SparseRefiner.from_pretrained(name)
@@ -248,7 +259,21 @@ def _load(name: str, threshold: float | None, max_density: float | None) -> Spar
         if value is not None
     }
     refiner.selector = replace(refiner.selector, **changes)
-    return refiner
+    return _move(refiner, device)
+
+
+def _move(refiner: SparseRefiner, device: str) -> SparseRefiner:
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return refiner.to(device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"device {device!r} cannot be used ({reason}). Use cpu, or a device of this machine."
+        ) from None
 
 
 def _stage_table(stages_ms: Mapping[str, float], title: str) -> Table:

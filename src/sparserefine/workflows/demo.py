@@ -73,7 +73,7 @@ def run_demo(out: str | Path, photo: str = "lund") -> DemoResult:
     source = shipped_photo(photo)
     prediction = model.predict(source)
     images = torch.from_numpy(prediction.image).permute(2, 0, 1)[None]
-    full = model.full_resolution_labels(images)[0]
+    full = model.full_resolution_labels(images)[0].numpy()
     low = _low_resolution_labels(model, images)
 
     rounds: list[dict[str, float]] = []
@@ -92,8 +92,8 @@ def run_demo(out: str | Path, photo: str = "lund") -> DemoResult:
         density=prediction.density,
         stages_ms={stage: median(each[stage] for each in rounds) for stage in rounds[0]},
         full_res_ms=median(full_ms),
-        agreement_low_res=float(np.mean(low == full.numpy())),
-        agreement_refined=float(np.mean(prediction.labels == full.numpy())),
+        agreement_low_res=float(np.mean(low == full)),
+        agreement_refined=float(np.mean(prediction.labels == full)),
         license=model.dense.preset.license,
     )
     write_image(
@@ -103,7 +103,7 @@ def run_demo(out: str | Path, photo: str = "lund") -> DemoResult:
             prediction.entropy,
             prediction.mask,
             prediction.labels,
-            full.numpy(),
+            full,
             palette=prediction.colors,
             class_names=prediction.class_names,
         ),
