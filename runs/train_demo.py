@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("photos", type=Path)
     parser.add_argument("--out", type=Path, default=Path("out/demo-train"))
     parser.add_argument("--weights", type=Path, help="of ESPNetv2-2.0; default: the shipped ones")
+    parser.add_argument("--model", type=Path, help="only evaluate this trained model")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -64,14 +65,18 @@ def main() -> None:
     samples = [source[i] for source in (training, *videos) for i in range(len(source))]
     print(f"{len(samples)} images to train on, {len(held_out)} held out")
 
-    torch.manual_seed(CONFIG.seed)
-    model = make_model(options.weights)
-    sr.train(model, samples, CONFIG, options.out)
+    if options.model:
+        model = sr.SparseRefiner.from_pretrained(options.model)
+        model.save_pretrained(options.out / "model")
+    else:
+        torch.manual_seed(CONFIG.seed)
+        model = make_model(options.weights)
+        sr.train(model, samples, CONFIG, options.out)
+        shutil.rmtree(options.out / "cache")
     scores = sr.evaluate(model, held_out).to_json()
     scores["command"] = f"python runs/train_demo.py {options.photos.name}"
     (options.out / "held_out.json").write_text(json.dumps(scores, indent=2) + "\n")
     (options.out / "model" / "README.md").write_text(model_card(scores, len(samples)))
-    shutil.rmtree(options.out / "cache")
     print(options.out / "held_out.json")
     print(options.out / "model")
 
