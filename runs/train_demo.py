@@ -116,8 +116,9 @@ ESPNetv2-2.0 (0.79 M parameters, frozen) at half resolution, and a refiner for i
   MIT).
 - **Teacher**: the same dense model at full resolution. No label was used, so the refiner learns
   what that model would say, its mistakes included.
-- **Command**: `{scores["command"]}` (seed {CONFIG.seed}, {CONFIG.steps} steps), commit
-  {environment["commit"]}, {environment["device"]}, torch {environment["torch"]}.
+- **Command**: `{scores["command"]}` (seed {CONFIG.seed}, {CONFIG.steps} steps); evaluated at
+  commit {environment["commit"]} on {environment["device"]}, torch {environment["torch"]}. When it
+  was trained, and what else was tried, is in dev/LOG.md.
 - **Licenses**: the dense weights are MIT (sacmehta/EdgeNets, LICENSE.EdgeNets beside this file) and
   were trained on Cityscapes, whose images are licensed for non-commercial use only. No
   non-commercial image was used to train the refiner, but the dense weights taught it. Decide
