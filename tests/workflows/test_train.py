@@ -91,7 +91,7 @@ def test_a_folder_of_another_run_is_refused(street: list[Sample], tmp_path: Path
 def test_padding_is_never_selected(street: list[Sample], tmp_path: Path) -> None:
     model = make_model()
     cache = DenseCache(tmp_path, model, street, "labels")
-    cache.fill((1.0,), lambda: None)
+    cache.fill((1.0,), 1, lambda: None)
     config = replace(CONFIG, crop_size=(128, 200), batch_size=4)
     crops = draw_crops(model, cache, config, torch.Generator().manual_seed(0))
     assert crops.mask.shape == (4, 128, 200)
@@ -111,7 +111,7 @@ def test_crops_read_logits_and_targets_at_the_same_pixels(
         labels = upsampled_labels(logits, (96, 160))[0]
         labeled.append(replace(sample, labels=labels))
     cache = DenseCache(tmp_path, model, labeled, "labels")
-    cache.fill((1.0,), lambda: None)
+    cache.fill((1.0,), 1, lambda: None)
     crops = draw_crops(model, cache, CONFIG, torch.Generator().manual_seed(3))
     agree = (crops.dense.argmax(1) == crops.targets.long()).float().mean()
     assert agree > 0.99  # logits are kept as float16
@@ -160,6 +160,18 @@ def test_another_dense_model_has_a_cache_of_its_own(street: list[Sample], tmp_pa
     assert first.folder != second.folder
     assert first.folder != DenseCache(tmp_path, model, street[:2], "labels").folder
     assert first.folder != DenseCache(tmp_path, model, street, "dense").folder
+
+
+def test_the_dense_model_sees_color_variants_too(street: list[Sample], tmp_path: Path) -> None:
+    model = make_model()
+    cache = DenseCache(tmp_path, model, street, "dense")
+    cache.fill((1.0,), 2, lambda: None)
+    plain, variant = cache.load(0, 1.0), cache.load(0, 1.0, 1)
+    assert torch.equal(plain.image, street[0].image)
+    assert not torch.equal(variant.image, plain.image)
+    logits = model.dense_pass(variant.image[None]).logits[0]
+    torch.testing.assert_close(variant.logits.float(), logits, atol=0.01, rtol=0.01)
+    assert torch.equal(variant.targets, model.full_resolution_labels(variant.image[None])[0])
 
 
 def test_resuming_with_another_dense_model_is_refused(street: list[Sample], tmp_path: Path) -> None:

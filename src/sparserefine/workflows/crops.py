@@ -14,6 +14,7 @@ from sparserefine.refine.features import as_unit_floats
 from sparserefine.refine.refiner import SparseRefiner
 from sparserefine.refine.resampling import sample
 from sparserefine.workflows.dense_cache import DenseCache
+from sparserefine.workflows.jitter import jitter_colors
 from sparserefine.workflows.train_config import TrainConfig
 
 
@@ -42,7 +43,8 @@ def draw_crops(
     for _ in range(config.batch_size):
         index = int(torch.randint(len(cache), (), generator=generator))
         scale = config.scales[int(torch.randint(len(config.scales), (), generator=generator))]
-        cached = cache.load(index, scale)
+        variant = int(torch.randint(config.variants, (), generator=generator))
+        cached = cache.load(index, scale, variant)
         size = (cached.image.shape[1], cached.image.shape[2])
         flip = 0.5 if config.flip else 0.0
         crop = draw_crop(generator, size, config.crop_size, labels=cached.targets, flip=flip)
@@ -63,22 +65,3 @@ def draw_crops(
         dense=torch.cat(dense).to(model.device),
         targets=torch.cat(targets).to(model.device),
     )
-
-
-def jitter_colors(
-    images: Float[Tensor, "B 3 h w"], strength: float, generator: torch.Generator
-) -> Float[Tensor, "B 3 h w"]:
-    """Change brightness, contrast, saturation and hue of each image at random."""
-    from kornia.augmentation import ColorJitter
-
-    jitter = ColorJitter(
-        brightness=32 / 255 * strength,
-        contrast=0.5 * strength,
-        saturation=0.5 * strength,
-        hue=0.1 * strength,
-        p=1.0,
-    )
-    # kornia draws from the global state; a fork seeded from ours keeps the step repeatable.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
-        return jitter(images).clamp(0, 1)

@@ -24,7 +24,9 @@ from sparserefine.data import (
 )
 from sparserefine.data.source import SampleSource, sample_names
 from sparserefine.dense.weights import save_weights
+from sparserefine.refine.features import as_unit_floats
 from sparserefine.refine.refiner import SparseRefiner
+from sparserefine.workflows.jitter import jitter_colors
 from sparserefine.workflows.train_config import Targets
 
 
@@ -74,28 +76,35 @@ class DenseCache:
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def fill(self, scales: tuple[float, ...], advance: Callable[[], None]) -> None:
+    def fill(self, scales: tuple[float, ...], variants: int, advance: Callable[[], None]) -> None:
         """Make all files that are missing.
+
+        Args:
+            scales: Sizes of each image, as factors.
+            variants: Color variants at each scale, the first being the image itself.
+            advance: Called for each file.
 
         Raises:
             ValueError: An image has no labels, or labels that the model does not know.
         """
         for index in range(len(self)):
-            missing = [scale for scale in scales if not self._path(index, scale).is_file()]
+            wanted = [(scale, variant) for scale in scales for variant in range(variants)]
+            missing = [key for key in wanted if not self._path(index, *key).is_file()]
             if missing:
                 sample = self.dataset[index]
                 self._check(sample)
-                for scale in missing:
-                    save_weights(self._compute(sample, scale), self._path(index, scale))
-            for _ in scales:
+                for key in missing:
+                    tensors = self._compute(sample, index, *key)
+                    save_weights(tensors, self._path(index, *key))
+            for _ in wanted:
                 advance()
 
-    def load(self, index: int, scale: float) -> CachedImage:
-        """Read one image at one scale."""
-        return CachedImage(**load_file(self._path(index, scale)))
+    def load(self, index: int, scale: float, variant: int = 0) -> CachedImage:
+        """Read one variant of one image at one scale."""
+        return CachedImage(**load_file(self._path(index, scale, variant)))
 
-    def _path(self, index: int, scale: float) -> Path:
-        return self.folder / f"{index:06d}_{scale:g}.safetensors"
+    def _path(self, index: int, scale: float, variant: int) -> Path:
+        return self.folder / f"{index:06d}_{scale:g}_{variant}.safetensors"
 
     def _check(self, sample: Sample) -> None:
         if self.targets == "dense":
@@ -114,10 +123,15 @@ class DenseCache:
             )
 
     @torch.no_grad()
-    def _compute(self, sample: Sample, scale: float) -> dict[str, Tensor]:
+    def _compute(self, sample: Sample, index: int, scale: float, variant: int) -> dict[str, Tensor]:
         size = (sample.image.shape[1], sample.image.shape[2])
         whole = Crop(scale, 0, 0, *scaled_size(size, scale))
         image = apply_crop_image(sample.image, whole)
+        if variant:
+            # Its own generator: a variant must not depend on which files were there already.
+            generator = torch.Generator().manual_seed(1_000_003 * index + variant)
+            jittered = jitter_colors(as_unit_floats(image)[None], 1.0, generator)[0]
+            image = (jittered * 255).round().to(torch.uint8)
         images = image[None].to(self.refiner.device)
         low = self.refiner.dense_pass(images)
         if self.targets == "dense":

@@ -75,8 +75,9 @@ def train(
     losses = []
     with progress_bar() as progress:
         if step < config.steps:
-            task = progress.add_task("dense model", total=len(cache) * len(config.scales))
-            cache.fill(config.scales, lambda: progress.advance(task))
+            files = len(cache) * len(config.scales) * config.variants
+            task = progress.add_task("dense model", total=files)
+            cache.fill(config.scales, config.variants, lambda: progress.advance(task))
         task = progress.add_task("training", total=config.steps, completed=step)
         model.train()
         with (out / LOG).open("a", buffering=1) as log:
@@ -111,9 +112,10 @@ def _check(model: SparseRefiner, dataset: SampleSource, config: TrainConfig) -> 
             f"{model.dense.num_classes} classes is at most {most:.3f}: nothing would be refined. "
             f"Use a lower threshold, such as 0.1."
         )
-    if config.jitter and find_spec("kornia") is None:
+    if (config.jitter or config.variants > 1) and find_spec("kornia") is None:
         raise ImportError(
-            'color jitter needs kornia: pip install "sparserefine[train]", or set jitter to 0'
+            'color jitter needs kornia: pip install "sparserefine[train]", or set jitter to 0 and '
+            "variants to 1"
         )
 
 

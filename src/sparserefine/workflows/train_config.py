@@ -21,6 +21,8 @@ class TrainConfig:
         crop_size: (height, width) of a crop in full-resolution pixels.
         scales: Sizes the images are brought to, as factors; one is drawn for each crop. At each
             the dense model runs once per image, so fewer scales start sooner.
+        variants: Color variants of each image at each scale. The dense model sees them too, so each
+            is new data, at the price of running it once more. The first is the image itself.
         flip: Mirror half of the crops.
         jitter: Strength of the color jitter on the extractor's input, 0 for none, 1 as in the
             paper (brightness 32/255, contrast and saturation 0.5, hue 0.1).
@@ -36,6 +38,7 @@ class TrainConfig:
     batch_size: int = 4
     crop_size: tuple[int, int] = (512, 512)
     scales: tuple[float, ...] = (0.75, 1.0, 1.25)
+    variants: int = 1
     flip: bool = True
     jitter: float = 1.0
     learning_rate: float = 3e-4
@@ -48,6 +51,7 @@ class TrainConfig:
         whole = {
             "steps": self.steps,
             "batch_size": self.batch_size,
+            "variants": self.variants,
             "checkpoint_every": self.checkpoint_every,
         }
         for name, value in whole.items():
