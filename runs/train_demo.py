@@ -38,11 +38,12 @@ INPUTS: tuple[Input, ...] = ("rgb", "probabilities")
 SELECTOR = sr.EntropySelector(threshold=0.2, max_density=0.25)
 CONFIG = sr.TrainConfig(
     targets="dense",
-    steps=2000,
+    steps=1000,
     batch_size=3,
     crop_size=(384, 384),
-    scales=(0.75, 1.0, 1.25),
-    learning_rate=2e-3,
+    scales=(0.6, 0.8, 1.0),
+    variants=3,
+    learning_rate=1e-3,
     checkpoint_every=100,
 )
 
