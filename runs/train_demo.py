@@ -134,7 +134,8 @@ from {low:.2%} to {refined:.2%} (by {1 - refined / low:.0%}) at a mean density o
 |---|---|---|---|
 {gains}
 
-**Limits**: three places, daylight, two cameras; the held-out photos are other views of the same
+**Limits**: this is the better of two runs on these same held-out photos, which flatters the figures
+a little. Three places, daylight, two cameras; the held-out photos are other views of the same
 places. On other scenes it may gain nothing; measure with
 `sparserefine evaluate FOLDER`.
 """
