@@ -17,6 +17,7 @@ LAYERS = (
     "sparse",
     "images",
     "viz",
+    "plots",
     "dense",
     "data",
     "refine",

@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+
+_PARTIAL = re.compile(r"\.[0-9a-f]{16}(\.\w+)?")
+
+
+class WriteError(OSError):
+    """A file or folder that could not be written; what was there before is unchanged."""
+
+    def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
+        super().__init__(
+            f"cannot write {path}: {reason}. Check its permissions and the free space."
+        )
+        self.reason = reason
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:
@@ -42,7 +56,7 @@ def atomic_write(path: str | os.PathLike[str], write: Callable[[Path], object]) 
         write: Writes a whole file at the name that it is given.
 
     Raises:
-        OSError: The folder is missing or not writable, or `path` is not a regular file.
+        OSError: The folder is missing, not writable or full, or `path` is not a regular file.
     """
     target = Path(os.path.realpath(path))
     if not target.parent.is_dir():
@@ -60,9 +74,54 @@ def atomic_write(path: str | os.PathLike[str], write: Callable[[Path], object]) 
         write(temporary)
         os.replace(temporary, target)
     except OSError as error:
-        reason = error.strerror or error
-        raise OSError(
-            f"cannot write {path}: {reason}. Check the folder's permissions and free space."
-        ) from error
+        raise WriteError(path, _reason(error)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def atomic_write_all(path: str | os.PathLike[str], write: Callable[[Path], object]) -> Path:
+    """Put the files that `write` writes into the folder `path`: all of them, or none.
+
+    `write` gets a temporary folder beside `path`; when it is done, the files move to `path`, which
+    needs no space. Files of other names in `path` stay.
+
+    Args:
+        path: Folder; made, with those above it, where it does not exist.
+        write: Writes files, without subfolders, into the folder that it is given.
+
+    Returns:
+        The folder.
+
+    Raises:
+        OSError: The folder cannot be made or written.
+    """
+    folder = Path(path)
+    above = make_folder(folder.parent)
+    if folder.exists():
+        make_folder(folder)
+    temporary = above / f".{secrets.token_hex(8)}"
+    try:
+        temporary.mkdir()
+        write(temporary)
+        folder.mkdir(exist_ok=True)
+        for file in temporary.iterdir():
+            os.replace(file, folder / file.name)
+    except OSError as error:
+        raise WriteError(folder, _reason(error)) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def remove_partials(folder: Path) -> None:
+    """Delete what the functions above left in a folder when their process was killed.
+
+    Only for a folder that nobody else is writing into.
+    """
+    for path in folder.iterdir():
+        if _PARTIAL.fullmatch(path.name):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _reason(error: OSError) -> str:
+    return error.reason if isinstance(error, WriteError) else error.strerror or str(error)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from sparserefine.refine.refiner import SparseRefiner
+    from sparserefine.workflows.evaluate import Evaluation
+    from sparserefine.workflows.train import TrainResult
 
 app = App(
     name="sparserefine",
@@ -101,8 +103,7 @@ def predict(
         density = sum(image.density for image in results.done) / len(results.done)
         console.print(f"density {density:.1%}")
     for source, reason in results.failed:
-        line = reason if str(source) in reason else f"{source}: {reason}"
-        messages.print(f"not done: {line}", markup=False)
+        _report_failure(str(source), reason)
     if results.done:
         only = len(results.done) == 1
         console.print(str(results.done[0].folder / "overlay.png" if only else out), markup=False)
@@ -149,17 +150,15 @@ def evaluate(
     dataset = open_dataset(folder, split, refiner.dense.num_classes)
     with _progress("evaluate", len(dataset)) as advance:
         scores = run(refiner, dataset, advance)
+    for name, reason in scores.failed.items():
+        _report_failure(name, reason)
     if json_output:
         print(json.dumps(scores.to_json(), indent=2, allow_nan=False))
-        return
-    table = Table("", "agreement with full resolution", *(["mIoU"] if scores.miou else []))
-    for row, agreement in scores.agreement.items():
-        miou = [f"{scores.miou[row]:.1%}"] if scores.miou else []
-        table.add_row(row.replace("_", " "), f"{agreement:.2%}", *miou)
-    if scores.miou:
-        table.add_row("full res", "100.00%", f"{scores.miou['full_res']:.1%}")
-    console.print(table)
-    console.print(f"{len(scores.images)} images, density {scores.density:.1%}")
+    else:
+        _print_scores(scores)
+    if scores.failed:
+        total = len(scores.failed) + len(scores.images)
+        raise SystemExit(f"{len(scores.failed)} of {total} images could not be scored")
 
 
 @app.command
@@ -209,14 +208,15 @@ def train(
     device
         "cpu", "cuda", "cuda:1" …; "auto" takes a GPU where there is one.
     """
+    import torch
+
     import sparserefine as sr
     from sparserefine.data import open_dataset
     from sparserefine.refine.features import count_channels
 
     settings = config or TrainConfig()
+    torch.manual_seed(settings.seed)  # of the first weights
     frozen = sr.dense.create(dense, weights, allow_pickle=allow_pickle)
-    if frozen.preset.license:
-        messages.print(f"license of the dense weights: {frozen.preset.license}", style="dim")
     nats = frozen.preset.threshold if threshold is None else threshold
     refiner = sr.SparseRefiner(
         frozen,
@@ -231,15 +231,24 @@ def train(
     )
     dataset = open_dataset(folder, split, frozen.num_classes)
     result = sr.train(_move(refiner, device), dataset, settings, out)
-    if result.losses:
-        console.print(f"last loss {result.losses[-1]:.4f} after {settings.steps} steps")
-    console.print(str(out / "model"), markup=False)
+    console.print(_training_table(result))
+    console.print(_stage_table(result.stages_ms, f"{len(result.losses)} steps"))
+    for reason in result.skipped.values():
+        messages.print(f"left out: {reason}", markup=False)
+    if frozen.preset.license:
+        messages.print(f"license of the dense weights: {frozen.preset.license}", style="dim")
+    for path in (*result.pictures, out / "model"):
+        console.print(str(path), markup=False)
 
 
-def main() -> None:
-    """Run a command; what a user can cause ends in one line, not in a traceback."""
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; what a user can cause ends in one line, not in a traceback.
+
+    Args:
+        arguments: Default: those of the process.
+    """
     try:
-        app()
+        app(arguments)
     except (ValueError, OSError, ImportError) as error:
         messages.print(f"sparserefine: {' '.join(str(error).split())}", markup=False)
         sys.exit(1)
@@ -283,6 +292,35 @@ def _stage_table(stages_ms: Mapping[str, float], title: str) -> Table:
         table.add_row(stage, f"{ms:.0f}")
     table.add_section()
     table.add_row("total", f"{sum(stages_ms.values()):.0f}")
+    return table
+
+
+def _report_failure(name: str, reason: str) -> None:
+    line = reason if name in reason else f"{name}: {reason}"
+    messages.print(f"not done: {line}", markup=False)
+
+
+def _print_scores(scores: Evaluation) -> None:
+    table = Table("", "agreement with full resolution", *(["mIoU"] if scores.miou else []))
+    for row, agreement in scores.agreement.items():
+        miou = [f"{scores.miou[row]:.1%}"] if scores.miou else []
+        table.add_row(row.replace("_", " "), f"{agreement:.2%}", *miou)
+    if scores.miou:
+        table.add_row("full res", "100.00%", f"{scores.miou['full_res']:.1%}")
+    console.print(table)
+    console.print(f"{len(scores.images)} images, density {scores.density:.1%}")
+
+
+def _training_table(result: TrainResult) -> Table:
+    begin, end = result.summary()
+    table = Table("", f"first {begin['steps']} steps", f"last {end['steps']} steps")
+    for key, label in (
+        ("loss", "loss"),
+        ("right_dense", "right before"),
+        ("right_fused", "refined"),
+    ):
+        form = ".4f" if key == "loss" else ".2%"
+        table.add_row(label, format(begin[key], form), format(end[key], form))
     return table
 
 

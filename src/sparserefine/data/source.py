@@ -29,3 +29,8 @@ def sample_names(dataset: SampleSource) -> list[str]:
     if isinstance(dataset, NamedSource):
         return list(dataset.names)
     return [dataset[index].name for index in range(len(dataset))]
+
+
+def unread_name(dataset: SampleSource, index: int) -> str:
+    """Name of a sample that cannot be read."""
+    return dataset.names[index] if isinstance(dataset, NamedSource) else f"image {index}"

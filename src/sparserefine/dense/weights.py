@@ -71,6 +71,7 @@ def save_weights(
 
     Raises:
         ValueError: `path` does not end in .safetensors.
+        OSError: The file cannot be written; an older one is left as it was.
     """
     path = Path(path)
     if path.suffix.lower() != SAFETENSORS_SUFFIX:
@@ -88,7 +89,10 @@ def save_weights(
         # safetensors makes files that only their owner can read; keep an ordinary file's mode.
         partial.touch()
         mode = partial.stat().st_mode
-        save_file(tensors, partial, metadata=dict(metadata) if metadata else None)
+        try:
+            save_file(tensors, partial, metadata=dict(metadata) if metadata else None)
+        except SafetensorError as error:  # how it reports a full disk
+            raise OSError(str(error)) from error
         partial.chmod(mode)
 
     atomic_write(path, write)

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer, UInt8
 
 from sparserefine import viz
-from sparserefine.atomic import atomic_write, make_folder
+from sparserefine.atomic import atomic_write_all
 from sparserefine.environment import Environment
 from sparserefine.images import write_image, write_labels
 
@@ -85,9 +85,10 @@ class Prediction:
         Raises:
             OSError: The folder cannot be written.
         """
-        folder = make_folder(folder)
-        write_labels(self.labels, self.colors, folder / "labels.png")
-        write_image(viz.overlay(self.image, self.labels, self.colors), folder / "overlay.png")
-        text = json.dumps(self.to_json(), indent=2) + "\n"
-        atomic_write(folder / "result.json", lambda path: path.write_text(text))
-        return folder
+
+        def write(partial: Path) -> None:
+            write_labels(self.labels, self.colors, partial / "labels.png")
+            write_image(viz.overlay(self.image, self.labels, self.colors), partial / "overlay.png")
+            (partial / "result.json").write_text(json.dumps(self.to_json(), indent=2) + "\n")
+
+        return atomic_write_all(folder, write)

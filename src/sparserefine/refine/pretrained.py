@@ -1,9 +1,8 @@
 """Reading and writing a refiner with its dense model: safetensors and JSON, never pickle.
 
 A folder holds `config.json` and `model.safetensors`, with the dense model's weights under
-`dense.`. Both are replaced atomically, the configuration last, so that a folder with a
-configuration is complete. (The hub library's own mixin deletes the configuration first, and
-cannot rebuild a model whose parts are modules.)
+`dense.`. Both are complete before either appears. (The hub library's own mixin deletes the
+configuration first, and cannot rebuild a model whose parts are modules.)
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from sparserefine import dense
-from sparserefine.atomic import atomic_write, make_folder
+from sparserefine.atomic import atomic_write_all
 from sparserefine.dense import DenseModel
 from sparserefine.dense.weights import load_weights, read_weights, save_weights
 from sparserefine.refine.ensembler import GatedEnsembler
@@ -38,10 +37,12 @@ def save(refiner: SparseRefiner, folder: str | Path) -> None:
     Raises:
         OSError: The folder cannot be written.
     """
-    folder = make_folder(folder)
-    save_weights(_own_state(refiner), folder / WEIGHTS)
-    text = json.dumps(describe(refiner), indent=2) + "\n"
-    atomic_write(folder / CONFIG, lambda path: path.write_text(text))
+
+    def write(partial: Path) -> None:
+        save_weights(_own_state(refiner), partial / WEIGHTS)
+        (partial / CONFIG).write_text(json.dumps(describe(refiner), indent=2) + "\n")
+
+    atomic_write_all(folder, write)
 
 
 def load(

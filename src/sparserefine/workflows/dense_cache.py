@@ -10,10 +10,11 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float, Integer, UInt8
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from sparserefine.atomic import make_folder
+from sparserefine.atomic import make_folder, remove_partials
 from sparserefine.data import (
     IGNORE_INDEX,
     Crop,
@@ -22,8 +23,9 @@ from sparserefine.data import (
     apply_crop_labels,
     scaled_size,
 )
-from sparserefine.data.source import SampleSource, sample_names
+from sparserefine.data.source import SampleSource, sample_names, unread_name
 from sparserefine.dense.weights import save_weights
+from sparserefine.images import ImageError
 from sparserefine.refine.features import as_unit_floats
 from sparserefine.refine.refiner import SparseRefiner
 from sparserefine.workflows.jitter import jitter_colors
@@ -62,6 +64,8 @@ class DenseCache:
 
     Attributes:
         fingerprint: Names the dense model with its weights, its size, the targets and the dataset.
+        skipped: Why an image is left out, by its name, once `fill` has found that it cannot be
+            read.
     """
 
     def __init__(
@@ -72,12 +76,16 @@ class DenseCache:
         self.targets: Targets = targets
         self.fingerprint = _fingerprint(refiner, dataset, targets)
         self.folder = make_folder(folder / self.fingerprint)
+        self.skipped: dict[str, str] = {}
+        self._indices = list(range(len(dataset)))
+        remove_partials(self.folder)
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        """How many images there are, those left out not counted."""
+        return len(self._indices)
 
     def fill(self, scales: tuple[float, ...], variants: int, advance: Callable[[], None]) -> None:
-        """Make all files that are missing.
+        """Make all files that are missing. An image that cannot be read is left out.
 
         Args:
             scales: Sizes of each image, as factors.
@@ -85,23 +93,39 @@ class DenseCache:
             advance: Called for each file.
 
         Raises:
-            ValueError: An image has no labels, or labels that the model does not know.
+            ValueError: An image has no labels, or labels that the model does not know; or not one
+                image can be read.
+            OSError: A file cannot be written.
         """
-        for index in range(len(self)):
+        readable = []
+        for index in range(len(self.dataset)):
             wanted = [(scale, variant) for scale in scales for variant in range(variants)]
             missing = [key for key in wanted if not self._path(index, *key).is_file()]
-            if missing:
-                sample = self.dataset[index]
-                self._check(sample)
-                for key in missing:
-                    tensors = self._compute(sample, index, *key)
-                    save_weights(tensors, self._path(index, *key))
+            try:
+                if missing:
+                    self._make(index, missing)
+                readable.append(index)
+            except ImageError as error:
+                self.skipped[unread_name(self.dataset, index)] = str(error)
             for _ in wanted:
                 advance()
+        if not readable:
+            name, reason = next(iter(self.skipped.items()))
+            raise ValueError(f"none of {len(self.skipped)} images can be read. {name}: {reason}")
+        self._indices = readable
 
-    def load(self, index: int, scale: float, variant: int = 0) -> CachedImage:
+    def first(self) -> Sample:
+        """The first image that can be read."""
+        return self.dataset[self._indices[0]]
+
+    def load(self, position: int, scale: float, variant: int = 0) -> CachedImage:
         """Read one variant of one image at one scale."""
-        return CachedImage(**load_file(self._path(index, scale, variant)))
+        return CachedImage(**load_file(self._path(self._indices[position], scale, variant)))
+
+    def load_entropy(self, position: int, scale: float, variant: int = 0) -> Tensor:
+        """Read only the entropy [h, w] of what `load` reads."""
+        with safe_open(self._path(self._indices[position], scale, variant), "pt") as file:
+            return file.get_tensor("entropy")
 
     def _path(self, index: int, scale: float, variant: int) -> Path:
         return self.folder / f"{index:06d}_{scale:g}_{variant}.safetensors"
@@ -121,6 +145,12 @@ class DenseCache:
                 f"{sample.name} has the label {worst}, expected 0..{classes - 1} or "
                 f"{IGNORE_INDEX}. Map the labels to the model's classes."
             )
+
+    def _make(self, index: int, keys: list[tuple[float, int]]) -> None:
+        sample = self.dataset[index]
+        self._check(sample)
+        for key in keys:
+            save_weights(self._compute(sample, index, *key), self._path(index, *key))
 
     @torch.no_grad()
     def _compute(self, sample: Sample, index: int, scale: float, variant: int) -> dict[str, Tensor]:

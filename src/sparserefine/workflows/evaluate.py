@@ -11,8 +11,9 @@ from jaxtyping import Bool, Integer
 from torch import Tensor
 
 from sparserefine.data import IGNORE_INDEX
-from sparserefine.data.source import SampleSource
+from sparserefine.data.source import SampleSource, unread_name
 from sparserefine.environment import Environment
+from sparserefine.images import ImageError
 from sparserefine.refine.refiner import SparseRefiner
 from sparserefine.refine.resampling import upsampled_labels
 from sparserefine.workflows.confusion import ConfusionMatrix
@@ -48,11 +49,13 @@ class Evaluation:
         images: Scores of each image.
         miou: Per row, and for the dense model at "full_res", where the dataset has labels.
         settings: Of the refiner.
+        failed: Why an image could not be read, by its name.
     """
 
     images: tuple[ImageScore, ...]
     miou: dict[str, float] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
 
     @property
     def density(self) -> float:
@@ -83,6 +86,7 @@ class Evaluation:
                 }
                 for image in self.images
             ],
+            "failed": self.failed,
             "settings": self.settings,
             "environment": Environment.current().to_json(),
         }
@@ -98,6 +102,7 @@ def evaluate(
 
     Without labels, the dense model run at full resolution is what the rows are compared with:
     agreement is the share of pixels with the same label. With labels the rows carry mIoU too.
+    An image that cannot be read is reported and the rest are scored.
 
     Args:
         model: The refiner.
@@ -105,16 +110,23 @@ def evaluate(
         advance: Called after each image.
 
     Raises:
-        ValueError: The dataset is empty, only a part of it has labels, or a label is not a class.
+        ValueError: The dataset is empty, no image of it can be read, only a part of it has labels,
+            or a label is not a class.
     """
     if not len(dataset):
         raise ValueError("the dataset is empty. Give at least one image.")
     model.eval()
     scores: list[ImageScore] = []
+    failed: dict[str, str] = {}
     matrices = {row: ConfusionMatrix(model.dense.num_classes) for row in (*ROWS, FULL_RES)}
     labeled = 0
     for index in range(len(dataset)):
-        sample = dataset[index]
+        try:
+            sample = dataset[index]
+        except ImageError as error:
+            failed[unread_name(dataset, index)] = str(error)
+            advance()
+            continue
         images = sample.image[None].to(model.device)
         full = model.full_resolution_labels(images)[0]
         predictions, mask = _predict_rows(model, images)
@@ -132,12 +144,14 @@ def evaluate(
             for row, labels in predictions.items():
                 matrices[row].update(labels, truth)
         advance()
+    if not scores:
+        raise ValueError(f"no image could be read. {next(iter(failed.values()))}")
     if labeled not in (0, len(scores)):
         raise ValueError(
             f"{labeled} of {len(scores)} images have labels. Give labels for all images or none."
         )
     miou = {row: matrix.miou() for row, matrix in matrices.items()} if labeled else {}
-    return Evaluation(tuple(scores), miou, model.settings())
+    return Evaluation(tuple(scores), miou, model.settings(), failed)
 
 
 def _predict_rows(

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from sparserefine.atomic import atomic_write
+from sparserefine.atomic import make_folder, remove_partials
 from sparserefine.data.source import SampleSource
+from sparserefine.images import write_image
+from sparserefine.plots import training_curves
 from sparserefine.refine import pretrained
 from sparserefine.refine.refiner import SparseRefiner
+from sparserefine.refine.timing import StageTimer
 from sparserefine.workflows.checkpoint import load_checkpoint, save_checkpoint
 from sparserefine.workflows.crops import draw_crops
 from sparserefine.workflows.dense_cache import DenseCache
+from sparserefine.workflows.example import draw_example
 from sparserefine.workflows.loss import refinement_loss
 from sparserefine.workflows.progress import progress_bar
+from sparserefine.workflows.step_log import Row, StepLog
 from sparserefine.workflows.train_config import TrainConfig
 
 CHECKPOINT, LOG, CACHE = "checkpoint.safetensors", "log.jsonl", "cache"
@@ -30,12 +36,26 @@ class TrainResult:
     """A finished run.
 
     Attributes:
-        folder: Holds the trained model, the checkpoint and the log.
+        folder: Holds the trained model, the checkpoint, the log and the pictures.
         losses: Loss of each step that this call ran.
+        log: Figures of all steps, as in log.jsonl.
+        skipped: Why an image was left out, by its name.
+        pictures: training.png, the curves of the log, and before_after.png, the trained model on
+            the first image.
+        stages_ms: Milliseconds that this call spent on "dense", "train" and "write".
     """
 
     folder: Path
     losses: tuple[float, ...]
+    log: tuple[Row, ...]
+    skipped: dict[str, str]
+    pictures: tuple[Path, Path]
+    stages_ms: dict[str, float]
+
+    def summary(self) -> tuple[Row, Row]:
+        """Means over the first and over the last tenth of the steps, and their number."""
+        tenth = -(-len(self.log) // 10)
+        return _means(self.log[:tenth]), _means(self.log[-tenth:])
 
 
 def train(
@@ -49,20 +69,23 @@ def train(
     The loss is the cross-entropy of the extractor's logits plus that of the fused logits, over
     the selected pixels. An interrupted run goes on from its last checkpoint when it is started
     again with the same settings and folder, and ends with the same weights as one that was not.
+    An image that cannot be read is left out.
 
     Args:
         model: Changed in place; its dense model is not.
         dataset: Images, with labels unless `config.targets` is "dense".
         config: The dials.
-        out: Folder for the model (`save_pretrained`), the checkpoint and log.jsonl.
+        out: Folder for the model (`save_pretrained`), the checkpoint, log.jsonl and the pictures.
 
     Raises:
-        ValueError: The dataset is empty, labels are missing, a checkpoint of another run is in
-            the way, or the loss is not finite.
+        ValueError: The dataset is empty, labels are missing, nothing is selected in any image, a
+            checkpoint of another run is in the way, or the loss is not finite.
+        OSError: A file cannot be written. The same call goes on once there is room.
     """
     config = config or TrainConfig()
-    out = Path(out)
     _check(model, dataset, config)
+    out = make_folder(out)
+    remove_partials(out)
     cache = DenseCache(out / CACHE, model, dataset, config.targets)
     parts = nn.ModuleDict({"extractor": model.extractor, "ensembler": model.ensembler})
     optimizer = torch.optim.AdamW(_parameter_groups(parts, config), lr=config.learning_rate)
@@ -70,35 +93,48 @@ def train(
     step = 0
     if (out / CHECKPOINT).is_file():
         step = load_checkpoint(out / CHECKPOINT, parts, optimizer, run)
-    _cut_log(out / LOG, step)
 
     losses = []
+    timer = StageTimer()
     with progress_bar() as progress:
         if step < config.steps:
-            files = len(cache) * len(config.scales) * config.variants
-            task = progress.add_task("dense model", total=files)
-            cache.fill(config.scales, config.variants, lambda: progress.advance(task))
+            with timer.stage("dense"):
+                files = len(cache) * len(config.scales) * config.variants
+                task = progress.add_task("dense model", total=files)
+                cache.fill(config.scales, config.variants, lambda: progress.advance(task))
+            _check_selection(model, cache, config)
+            for reason in cache.skipped.values():
+                progress.console.print(f"left out: {reason}", markup=False, soft_wrap=True)
+        if step == 0:
+            # The same call after a kill must start from these weights, not from new random ones.
+            save_checkpoint(out / CHECKPOINT, step, parts, optimizer, run)
         task = progress.add_task("training", total=config.steps, completed=step)
         model.train()
-        with (out / LOG).open("a", buffering=1) as log:
+        with timer.stage("train"), StepLog(out / LOG, step) as log:
             while step < config.steps:
                 loss = _step(model, optimizer, cache, config, step)
                 step += 1
                 losses.append(loss["loss"])
-                log.write(json.dumps({"step": step, **loss}) + "\n")
+                log.append({"step": step, **loss})
                 progress.update(task, completed=step, description=f"loss {loss['loss']:.3f}")
                 if step % config.checkpoint_every == 0 or step == config.steps:
                     save_checkpoint(out / CHECKPOINT, step, parts, optimizer, run)
         model.eval()
-    model.save_pretrained(out / "model")
-    return TrainResult(out, tuple(losses))
+    rows = StepLog.read(out / LOG)
+    pictures = (out / "training.png", out / "before_after.png")
+    with timer.stage("write"):
+        model.save_pretrained(out / "model")
+        write_image(training_curves(rows), pictures[0])
+        full_resolution = config.targets == "dense"
+        write_image(draw_example(model, cache.first(), full_resolution), pictures[1])
+    return TrainResult(
+        out, tuple(losses), tuple(rows), cache.skipped, pictures, dict(timer.stages_ms)
+    )
 
 
-def _cut_log(path: Path, steps: int) -> None:
-    """Drop the lines of steps that ran after the last checkpoint and will run again."""
-    if path.is_file():
-        lines = path.read_text().splitlines(keepends=True)[:steps]
-        atomic_write(path, lambda partial: partial.write_text("".join(lines)))
+def _means(rows: Sequence[Row]) -> Row:
+    means: Row = {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
+    return {**means, "steps": len(rows)}
 
 
 def _check(model: SparseRefiner, dataset: SampleSource, config: TrainConfig) -> None:
@@ -112,11 +148,26 @@ def _check(model: SparseRefiner, dataset: SampleSource, config: TrainConfig) -> 
             f"{model.dense.num_classes} classes is at most {most:.3f}: nothing would be refined. "
             f"Use a lower threshold, such as 0.1."
         )
-    if (config.jitter or config.variants > 1) and find_spec("kornia") is None:
+    missing = [name for name in ("kornia", "matplotlib") if find_spec(name) is None]
+    if missing:
         raise ImportError(
-            'color jitter needs kornia: pip install "sparserefine[train]", or set jitter to 0 and '
-            "variants to 1"
+            f'training needs {" and ".join(missing)}: pip install "sparserefine[train]"'
         )
+
+
+def _check_selection(model: SparseRefiner, cache: DenseCache, config: TrainConfig) -> None:
+    """There must be something to learn from in one image at least."""
+    highest = 0.0
+    for position, scale in product(range(len(cache)), config.scales):
+        entropy = cache.load_entropy(position, scale)
+        if model.selector(entropy[None], (2 * entropy.shape[0], 2 * entropy.shape[1])).any():
+            return
+        highest = max(highest, float(entropy.max()))
+    raise ValueError(
+        f"nothing is selected in any image: the highest entropy is {highest:.4f} nats, the "
+        f"threshold {model.selector.threshold:g}, the budget {model.selector.max_density:.0%} of "
+        f"an image. Use a lower threshold or a larger budget."
+    )
 
 
 def _step(
