@@ -96,7 +96,7 @@ def test_evaluate_with_labels(streets: Path) -> None:
 def test_train_then_predict(streets: Path, tmp_path: Path) -> None:
     weights = tmp_path / "dense.safetensors"
     save_weights(create("espnetv2-0.5").state_dict(), weights)
-    settings = ["--steps", 2, "--batch-size", 1, "--crop-size", 64, 64, "--scales", 1.0]
+    settings = ["--steps", 2, "--batch-size", 1, "--crop-size", 64, 64, "--views", 2]
     where = ["--dense", "espnetv2-0.5", "--weights", weights, "--out", tmp_path / "run"]
     network = ["--pyramid", "floor", "--inputs", "rgb", "--inputs", "entropy"]
     done = run("train", streets / "images", *where, "--targets", "dense", *settings, *network)

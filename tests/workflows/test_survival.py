@@ -28,7 +28,7 @@ from workflows_model import make_model
 from sparserefine.data import SyntheticStreet
 street = SyntheticStreet(3, size=(96, 160))
 config = sr.TrainConfig(
-    steps=12, batch_size=2, crop_size=(64, 96), scales=(1.0,), variants=2, checkpoint_every=5
+    steps=12, batch_size=2, crop_size=(64, 96), views=2, checkpoint_every=5
 )
 sr.train(make_model(), street, config, sys.argv[1])
 """
@@ -104,7 +104,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory, street: list[Sample]) -> Pa
 
 
 CONFIG = sr.TrainConfig(
-    targets="dense", steps=4, batch_size=2, crop_size=(64, 96), scales=(1.0,), checkpoint_every=2
+    targets="dense", steps=4, batch_size=2, crop_size=(64, 96), views=1, checkpoint_every=2
 )
 
 
@@ -201,7 +201,7 @@ def test_a_full_disk_loses_nothing(photos: Path, tmp_path: Path) -> None:
     sr.dense.weights.save_weights(sr.dense.create("espnetv2-0.5").state_dict(), weights)
     command = [sys.executable, "-m", "sparserefine.cli", "train", str(photos)]
     command += ["--dense", "espnetv2-0.5", "--weights", str(weights), "--targets", "dense"]
-    command += ["--steps", "3", "--batch-size", "1", "--crop-size", "64", "64", "--scales", "1.0"]
+    command += ["--steps", "3", "--batch-size", "1", "--crop-size", "64", "64", "--views", "1"]
     command += ["--checkpoint-every", "2"]
 
     def run(out: str, limit: int | None = None) -> subprocess.CompletedProcess[str]:

@@ -23,7 +23,7 @@ CONFIG = sr.TrainConfig(
     steps=6,
     batch_size=2,
     crop_size=(64, 96),
-    scales=(1.0,),
+    views=1,
     learning_rate=3e-3,
     warmup_steps=2,
     checkpoint_every=2,
@@ -51,9 +51,13 @@ def test_label_free_targets_are_the_full_resolution_model(
     model = make_model()
     unlabeled = [replace(sample, labels=None) for sample in street]
     sr.train(model, unlabeled, replace(CONFIG, steps=1, targets="dense"), tmp_path)
-    cache = DenseCache(tmp_path / "cache", model, unlabeled, "dense")
+    config = replace(CONFIG, steps=1, targets="dense")
+    cached = DenseCache(tmp_path / "cache", model, unlabeled, config).load(1, 0)
     expected = model.full_resolution_labels(street[1].image[None])[0]
-    assert torch.equal(cache.load(1, 1.0).targets, expected)
+    assert torch.equal(cached.targets, expected)
+    assert cached.teacher is not None
+    teacher = torch.nn.functional.interpolate(cached.teacher[None].float(), (96, 160))[0]
+    assert (teacher.argmax(0) == expected).float().mean() > 0.8  # at half the size
 
 
 def test_an_interrupted_run_ends_bit_equal(street: list[Sample], tmp_path: Path) -> None:
@@ -84,15 +88,17 @@ def test_an_interrupted_run_ends_bit_equal(street: list[Sample], tmp_path: Path)
 
 def test_a_folder_of_another_run_is_refused(street: list[Sample], tmp_path: Path) -> None:
     sr.train(make_model(), street, CONFIG, tmp_path)
-    with pytest.raises(ValueError, match=r"run with other settings \(seed; seed was 2023, is 1\)"):
+    with pytest.raises(
+        ValueError, match=r"run with other settings \(seed, data; seed was 2023, is 1\)"
+    ):
         sr.train(make_model(), street, replace(CONFIG, seed=1), tmp_path)
 
 
 def test_padding_is_never_selected(street: list[Sample], tmp_path: Path) -> None:
     model = make_model()
-    cache = DenseCache(tmp_path, model, street, "labels")
-    cache.fill((1.0,), 1, lambda: None)
     config = replace(CONFIG, crop_size=(128, 200), batch_size=4)
+    cache = DenseCache(tmp_path, model, street, config)
+    cache.fill(lambda: None)
     crops = draw_crops(model, cache, config, torch.Generator().manual_seed(0))
     assert crops.mask.shape == (4, 128, 200)
     padded = crops.mask.clone()
@@ -110,8 +116,8 @@ def test_crops_read_logits_and_targets_at_the_same_pixels(
         logits = model.dense_pass(sample.image[None]).logits
         labels = upsampled_labels(logits, (96, 160))[0]
         labeled.append(replace(sample, labels=labels))
-    cache = DenseCache(tmp_path, model, labeled, "labels")
-    cache.fill((1.0,), 1, lambda: None)
+    cache = DenseCache(tmp_path, model, labeled, CONFIG)
+    cache.fill(lambda: None)
     crops = draw_crops(model, cache, CONFIG, torch.Generator().manual_seed(3))
     agree = (crops.dense.argmax(1) == crops.targets.long()).float().mean()
     assert agree > 0.99  # logits are kept as float16
@@ -156,22 +162,44 @@ def test_a_threshold_that_selects_nothing(street: list[Sample], tmp_path: Path) 
 def test_another_dense_model_has_a_cache_of_its_own(street: list[Sample], tmp_path: Path) -> None:
     model, other = make_model(), make_model()
     other.dense = sr.dense.create("espnetv2-0.5", seed=1)
-    first, second = (DenseCache(tmp_path, each, street, "labels") for each in (model, other))
+    first, second = (DenseCache(tmp_path, each, street, CONFIG) for each in (model, other))
     assert first.folder != second.folder
-    assert first.folder != DenseCache(tmp_path, model, street[:2], "labels").folder
-    assert first.folder != DenseCache(tmp_path, model, street, "dense").folder
+    assert first.folder != DenseCache(tmp_path, model, street[:2], CONFIG).folder
+    for change in ({"targets": "dense"}, {"scales": (1.0, 1.0)}, {"view_size": (0.5, 1.0)}):
+        other_views = replace(CONFIG, **change)
+        assert first.folder != DenseCache(tmp_path, model, street, other_views).folder
+    more = replace(CONFIG, views=5, steps=100)
+    assert first.folder == DenseCache(tmp_path, model, street, more).folder
 
 
-def test_the_dense_model_sees_color_variants_too(street: list[Sample], tmp_path: Path) -> None:
+def test_the_dense_model_sees_each_view(street: list[Sample], tmp_path: Path) -> None:
     model = make_model()
-    cache = DenseCache(tmp_path, model, street, "dense")
-    cache.fill((1.0,), 2, lambda: None)
-    plain, variant = cache.load(0, 1.0), cache.load(0, 1.0, 1)
-    assert torch.equal(plain.image, street[0].image)
-    assert not torch.equal(variant.image, plain.image)
-    logits = model.dense_pass(variant.image[None]).logits[0]
-    torch.testing.assert_close(variant.logits.float(), logits, atol=0.01, rtol=0.01)
-    assert torch.equal(variant.targets, model.full_resolution_labels(variant.image[None])[0])
+    config = replace(CONFIG, targets="dense", views=3)
+    cache = DenseCache(tmp_path, model, street, config)
+    cache.fill(lambda: None)
+    assert torch.equal(cache.load(0, 0).image, street[0].image)
+    for number in (1, 2):
+        view = cache.load(0, number)
+        height, width = view.image.shape[1:]
+        assert 0.65 * 0.75 * 96 - 1 <= height <= 1.25 * 96 + 1
+        assert 0.65 * 0.75 * 160 - 1 <= width <= 1.25 * 160 + 1
+        logits = model.dense_pass(view.image[None]).logits[0]
+        torch.testing.assert_close(view.logits.float(), logits, atol=0.01, rtol=0.01)
+        assert torch.equal(view.targets, model.full_resolution_labels(view.image[None])[0])
+    assert cache.load(0, 1).image.shape != cache.load(0, 2).image.shape
+
+
+def test_views_of_labels_show_the_labels_of_the_view(street: list[Sample], tmp_path: Path) -> None:
+    """An image that is its own label map stays so in every view."""
+    labels = street[0].image[0] // 16
+    image = labels.repeat(3, 1, 1) * 16
+    config = replace(CONFIG, views=4, scales=(1.0, 1.0), view_colors=0.0)
+    sample = replace(street[0], image=image, labels=labels)
+    cache = DenseCache(tmp_path, make_model(), [sample], config)
+    cache.fill(lambda: None)
+    for number in range(4):
+        view = cache.load(0, number)
+        assert torch.equal(view.image[0] // 16, view.targets)
 
 
 def test_resuming_with_another_dense_model_is_refused(street: list[Sample], tmp_path: Path) -> None:
@@ -192,18 +220,31 @@ def test_a_dense_model_of_ones_own(street: list[Sample], tmp_path: Path) -> None
 def test_a_loss_that_is_not_finite_keeps_the_checkpoint(
     street: list[Sample], tmp_path: Path
 ) -> None:
-    model = make_model()
-    sr.train(model, street, replace(CONFIG, steps=2), tmp_path / "good")
-    with torch.no_grad():
-        model.extractor.head.bias.fill_(float("nan"))
-    with pytest.raises(ValueError, match=r"loss of step 1 is nan.*lower learning rate"):
-        sr.train(model, street, CONFIG, tmp_path / "bad")
-    assert not (tmp_path / "bad" / "checkpoint.safetensors").exists()
+    def diverge(*arguments: object) -> object:
+        loss, parts = refinement_loss(*arguments)  # type: ignore[arg-type]
+        log = tmp_path / "run" / "log.jsonl"
+        diverged = len(log.read_text().splitlines()) == 3
+        return loss, {**parts, "loss": float("nan")} if diverged else parts
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_module, "refinement_loss", diverge)
+        with pytest.raises(ValueError, match=r"loss of step 4 is nan.*lower learning rate"):
+            sr.train(make_model(), street, CONFIG, tmp_path / "run")
+    assert not (tmp_path / "run/model").exists()
+    sr.train(make_model(), street, CONFIG, tmp_path / "run")
+    sr.train(make_model(), street, CONFIG, tmp_path / "whole")
+    ends = [(tmp_path / name / "model/model.safetensors").read_bytes() for name in ("run", "whole")]
+    assert ends[0] == ends[1]
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("steps", 0), ("learning_rate", float("nan")), ("scales", ())],
+    [
+        ("steps", 0),
+        ("learning_rate", float("nan")),
+        ("scales", (2.0, 1.0)),
+        ("view_size", (0.5, 1.5)),
+    ],
 )
 def test_bad_settings(field: str, value: object) -> None:
     with pytest.raises(ValueError, match=f"{field} (is|are) .*expected"):

@@ -27,24 +27,25 @@ class Crops:
         mask: The selected pixels.
         dense: Dense logits at the selected pixels, row-major.
         targets: Classes at the selected pixels; 255 is ignored.
+        teacher: Class probabilities there, where a teacher gives any.
     """
 
     images: Float[Tensor, "B 3 h w"]
     mask: Bool[Tensor, "B h w"]
     dense: Float[Tensor, "N K"]
     targets: Integer[Tensor, " N"]
+    teacher: Float[Tensor, "N K"] | None
 
 
 def draw_crops(
     model: SparseRefiner, cache: DenseCache, config: TrainConfig, generator: torch.Generator
 ) -> Crops:
     """Draw a batch of crops, augmented, with the pixels the selector picks in whole images."""
-    images, masks, dense, targets = [], [], [], []
+    images, masks, dense, targets, teacher = [], [], [], [], []
     for _ in range(config.batch_size):
         index = int(torch.randint(len(cache), (), generator=generator))
-        scale = config.scales[int(torch.randint(len(config.scales), (), generator=generator))]
-        variant = int(torch.randint(config.variants, (), generator=generator))
-        cached = cache.load(index, scale, variant)
+        view = int(torch.randint(config.views, (), generator=generator))
+        cached = cache.load(index, view)
         size = (cached.image.shape[1], cached.image.shape[2])
         flip = 0.5 if config.flip else 0.0
         crop = draw_crop(generator, size, config.crop_size, labels=cached.targets, flip=flip)
@@ -56,6 +57,8 @@ def draw_crops(
         masks.append(mask)
         dense.append(sample(cached.logits[None].float(), coords, size, model.upsampling))
         targets.append(apply_crop_labels(cached.targets, crop)[mask])
+        if cached.teacher is not None:
+            teacher.append(sample(cached.teacher[None].float(), coords, size, "bilinear"))
     batch = as_unit_floats(torch.stack(images))
     if config.jitter:
         batch = jitter_colors(batch, config.jitter, generator)
@@ -64,4 +67,5 @@ def draw_crops(
         mask=torch.stack(masks).to(model.device),
         dense=torch.cat(dense).to(model.device),
         targets=torch.cat(targets).to(model.device),
+        teacher=torch.cat(teacher).to(model.device) if teacher else None,
     )

@@ -13,6 +13,7 @@ from jaxtyping import Float, Integer, UInt8
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.nn import functional as F
 
 from sparserefine.atomic import make_folder, remove_partials
 from sparserefine.data import (
@@ -21,6 +22,7 @@ from sparserefine.data import (
     Sample,
     apply_crop_image,
     apply_crop_labels,
+    draw_crop,
     scaled_size,
 )
 from sparserefine.data.source import SampleSource, sample_names, unread_name
@@ -28,53 +30,57 @@ from sparserefine.dense.weights import save_weights
 from sparserefine.images import ImageError
 from sparserefine.refine.features import as_unit_floats
 from sparserefine.refine.refiner import SparseRefiner
+from sparserefine.refine.resampling import upsampled_labels
 from sparserefine.workflows.jitter import jitter_colors
-from sparserefine.workflows.train_config import Targets
+from sparserefine.workflows.train_config import TrainConfig
 
 
 @dataclass(frozen=True)
-class CachedImage:
-    """A training image at one scale.
+class CachedView:
+    """A view of a training image.
 
     Attributes:
         image: RGB.
         targets: What the selected pixels are to become; 255 is ignored.
         logits: Of the dense model at low resolution, float16.
         entropy: Of these, in nats.
+        teacher: Class probabilities of the dense model at full resolution, reduced to half the
+            size, float16; where that model is the target.
     """
 
     image: UInt8[Tensor, "3 H W"]
     targets: Integer[Tensor, "H W"]
     logits: Float[Tensor, "K h w"]
     entropy: Float[Tensor, "h w"]
+    teacher: Float[Tensor, "K h2 w2"] | None = None
 
 
 class DenseCache:
-    """Training images with the dense model's predictions, one file per image and scale.
+    """Views of the training images with the dense model's predictions, one file per view.
 
-    The dense model is frozen and sees no augmentation but the scale, so its prediction of an
-    image is always the same. Files of an interrupted run are used again; each model, size, kind of
-    target and dataset has a folder of its own.
+    The dense model is frozen, so its prediction of a view is always the same. Files of an
+    interrupted run are used again; each model, size, dataset and way to draw views has a folder of
+    its own.
 
     Args:
         folder: Where the folders are made.
         refiner: Its dense model predicts.
         dataset: The images.
-        targets: "labels" of the dataset, or the prediction of the "dense" model.
+        config: How many views, and how they are drawn.
 
     Attributes:
-        fingerprint: Names the dense model with its weights, its size, the targets and the dataset.
+        fingerprint: Names all that the files depend on.
         skipped: Why an image is left out, by its name, once `fill` has found that it cannot be
             read.
     """
 
     def __init__(
-        self, folder: Path, refiner: SparseRefiner, dataset: SampleSource, targets: Targets
+        self, folder: Path, refiner: SparseRefiner, dataset: SampleSource, config: TrainConfig
     ) -> None:
         self.refiner = refiner
         self.dataset = dataset
-        self.targets: Targets = targets
-        self.fingerprint = _fingerprint(refiner, dataset, targets)
+        self.config = config
+        self.fingerprint = _fingerprint(refiner, dataset, config)
         self.folder = make_folder(folder / self.fingerprint)
         self.skipped: dict[str, str] = {}
         self._indices = list(range(len(dataset)))
@@ -84,12 +90,10 @@ class DenseCache:
         """How many images there are, those left out not counted."""
         return len(self._indices)
 
-    def fill(self, scales: tuple[float, ...], variants: int, advance: Callable[[], None]) -> None:
+    def fill(self, advance: Callable[[], None]) -> None:
         """Make all files that are missing. An image that cannot be read is left out.
 
         Args:
-            scales: Sizes of each image, as factors.
-            variants: Color variants at each scale, the first being the image itself.
             advance: Called for each file.
 
         Raises:
@@ -99,15 +103,15 @@ class DenseCache:
         """
         readable = []
         for index in range(len(self.dataset)):
-            wanted = [(scale, variant) for scale in scales for variant in range(variants)]
-            missing = [key for key in wanted if not self._path(index, *key).is_file()]
+            views = range(self.config.views)
+            missing = [view for view in views if not self._path(index, view).is_file()]
             try:
                 if missing:
                     self._make(index, missing)
                 readable.append(index)
             except ImageError as error:
                 self.skipped[unread_name(self.dataset, index)] = str(error)
-            for _ in wanted:
+            for _ in views:
                 advance()
         if not readable:
             name, reason = next(iter(self.skipped.items()))
@@ -118,20 +122,20 @@ class DenseCache:
         """The first image that can be read."""
         return self.dataset[self._indices[0]]
 
-    def load(self, position: int, scale: float, variant: int = 0) -> CachedImage:
-        """Read one variant of one image at one scale."""
-        return CachedImage(**load_file(self._path(self._indices[position], scale, variant)))
+    def load(self, position: int, view: int) -> CachedView:
+        """Read a view of an image."""
+        return CachedView(**load_file(self._path(self._indices[position], view)))
 
-    def load_entropy(self, position: int, scale: float, variant: int = 0) -> Tensor:
+    def load_entropy(self, position: int, view: int) -> Tensor:
         """Read only the entropy [h, w] of what `load` reads."""
-        with safe_open(self._path(self._indices[position], scale, variant), "pt") as file:
+        with safe_open(self._path(self._indices[position], view), "pt") as file:
             return file.get_tensor("entropy")
 
-    def _path(self, index: int, scale: float, variant: int) -> Path:
-        return self.folder / f"{index:06d}_{scale:g}_{variant}.safetensors"
+    def _path(self, index: int, view: int) -> Path:
+        return self.folder / f"{index:06d}_{view:03d}.safetensors"
 
     def _check(self, sample: Sample) -> None:
-        if self.targets == "dense":
+        if self.config.targets == "dense":
             return
         if sample.labels is None:
             raise ValueError(
@@ -146,41 +150,56 @@ class DenseCache:
                 f"{IGNORE_INDEX}. Map the labels to the model's classes."
             )
 
-    def _make(self, index: int, keys: list[tuple[float, int]]) -> None:
+    def _make(self, index: int, views: list[int]) -> None:
         sample = self.dataset[index]
         self._check(sample)
-        for key in keys:
-            save_weights(self._compute(sample, index, *key), self._path(index, *key))
+        for view in views:
+            save_weights(self._compute(sample, index, view), self._path(index, view))
 
     @torch.no_grad()
-    def _compute(self, sample: Sample, index: int, scale: float, variant: int) -> dict[str, Tensor]:
-        size = (sample.image.shape[1], sample.image.shape[2])
-        whole = Crop(scale, 0, 0, *scaled_size(size, scale))
-        image = apply_crop_image(sample.image, whole)
-        if variant:
-            # Its own generator: a variant must not depend on which files were there already.
-            generator = torch.Generator().manual_seed(1_000_003 * index + variant)
-            jittered = jitter_colors(as_unit_floats(image)[None], 1.0, generator)[0]
+    def _compute(self, sample: Sample, index: int, view: int) -> dict[str, Tensor]:
+        # Its own generator: a view must not depend on which files were there already.
+        seed = (self.config.seed * 1_000_003 + index) * 1_000_003 + view
+        generator = torch.Generator().manual_seed(seed % 2**63)
+        window = _draw_view(generator, sample, view, self.config)
+        image = apply_crop_image(sample.image, window)
+        if view and self.config.view_colors:
+            images = as_unit_floats(image)[None]
+            jittered = jitter_colors(images, self.config.view_colors, generator)[0]
             image = (jittered * 255).round().to(torch.uint8)
         images = image[None].to(self.refiner.device)
         low = self.refiner.dense_pass(images)
-        if self.targets == "dense":
-            targets = self.refiner.full_resolution_labels(images)[0]
-        else:
+        tensors = {"image": image, "logits": low.logits[0].half(), "entropy": low.entropy[0]}
+        if self.config.targets == "labels":
             assert sample.labels is not None
-            targets = apply_crop_labels(sample.labels, whole)
-        return {
-            "image": image,
-            "targets": targets,
-            "logits": low.logits[0].half(),
-            "entropy": low.entropy[0],
-        }
+            return {**tensors, "targets": apply_crop_labels(sample.labels, window)}
+        size = (window.height, window.width)
+        full = self.refiner.dense_logits(images, size)
+        half = (-(-size[0] // 2), -(-size[1] // 2))
+        teacher = F.interpolate(full, half, mode="area").softmax(1)[0].half()
+        return {**tensors, "targets": upsampled_labels(full, size)[0], "teacher": teacher}
 
 
-def _fingerprint(refiner: SparseRefiner, dataset: SampleSource, targets: Targets) -> str:
+def _draw_view(generator: torch.Generator, sample: Sample, view: int, config: TrainConfig) -> Crop:
+    """The whole image as it is, then random parts of it at random scales."""
+    size = (sample.image.shape[1], sample.image.shape[2])
+    if view == 0:
+        return Crop(1.0, 0, 0, *size)
+    scale, share = (
+        low + (high - low) * torch.rand((), generator=generator).item()
+        for low, high in (config.scales, config.view_size)
+    )
+    scaled = scaled_size(size, scale)
+    window = (max(round(share * scaled[0]), 1), max(round(share * scaled[1]), 1))
+    flip = 0.5 if config.flip else 0.0
+    return draw_crop(generator, size, window, (scale, scale), flip=flip)
+
+
+def _fingerprint(refiner: SparseRefiner, dataset: SampleSource, config: TrainConfig) -> str:
     digest = hashlib.sha256()
-    names = sample_names(dataset)
-    digest.update(json.dumps([refiner.dense_size.value, targets, names]).encode())
+    views = (config.targets, config.scales, config.view_size, config.view_colors, config.flip)
+    facts = [refiner.dense_size.value, views, config.seed, sample_names(dataset)]
+    digest.update(json.dumps(facts).encode())
     for name, value in refiner.dense.state_dict().items():
         digest.update(name.encode())
         digest.update(value.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())

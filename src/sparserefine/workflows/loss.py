@@ -11,7 +11,9 @@ from sparserefine.refine.outputs import RefinedPixels
 
 
 def refinement_loss(
-    pixels: RefinedPixels, targets: Integer[Tensor, " N"]
+    pixels: RefinedPixels,
+    targets: Integer[Tensor, " N"],
+    teacher: Float[Tensor, "N K"] | None = None,
 ) -> tuple[Float[Tensor, ""], dict[str, float]]:
     """Cross-entropy of the extractor plus that of the ensembler, over labeled selected pixels.
 
@@ -20,6 +22,8 @@ def refinement_loss(
     Args:
         pixels: The refiner's predictions.
         targets: Classes of the same pixels; 255 is ignored.
+        teacher: Class probabilities of the same pixels. Where given, the cross-entropy is with
+            these: they say more than the class, above all where the teacher is unsure itself.
 
     Returns:
         The loss, and its parts with the share of pixels that are right before and after.
@@ -27,7 +31,7 @@ def refinement_loss(
     labeled = (targets != IGNORE_INDEX).sum().clamp(min=1)
     long = targets.long()
     extractor, fused = (
-        F.cross_entropy(logits, long, ignore_index=IGNORE_INDEX, reduction="sum") / labeled
+        _cross_entropy(logits, long, teacher) / labeled
         for logits in (pixels.extractor, pixels.fused)
     )
     loss = extractor + fused
@@ -43,3 +47,9 @@ def refinement_loss(
         "pixels": labeled.item(),
     }
     return loss, parts
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor, teacher: Tensor | None) -> Tensor:
+    if teacher is not None:
+        return F.cross_entropy(logits, teacher, reduction="sum")
+    return F.cross_entropy(logits, targets, ignore_index=IGNORE_INDEX, reduction="sum")

@@ -67,9 +67,10 @@ def train(
     """Train the extractor and the ensembler on the pixels that the selector picks.
 
     The loss is the cross-entropy of the extractor's logits plus that of the fused logits, over
-    the selected pixels. An interrupted run goes on from its last checkpoint when it is started
-    again with the same settings and folder, and ends with the same weights as one that was not.
-    An image that cannot be read is left out.
+    the selected pixels, with the labels or with the class probabilities of the dense model at full
+    resolution. An interrupted run goes on from its last checkpoint when it is started again with
+    the same settings and folder, and ends with the same weights as one that was not. An image that
+    cannot be read is left out.
 
     Args:
         model: Changed in place; its dense model is not.
@@ -86,7 +87,7 @@ def train(
     _check(model, dataset, config)
     out = make_folder(out)
     remove_partials(out)
-    cache = DenseCache(out / CACHE, model, dataset, config.targets)
+    cache = DenseCache(out / CACHE, model, dataset, config)
     parts = nn.ModuleDict({"extractor": model.extractor, "ensembler": model.ensembler})
     optimizer = torch.optim.AdamW(_parameter_groups(parts, config), lr=config.learning_rate)
     run = {**asdict(config), **pretrained.describe(model), "data": cache.fingerprint}
@@ -99,9 +100,8 @@ def train(
     with progress_bar() as progress:
         if step < config.steps:
             with timer.stage("dense"):
-                files = len(cache) * len(config.scales) * config.variants
-                task = progress.add_task("dense model", total=files)
-                cache.fill(config.scales, config.variants, lambda: progress.advance(task))
+                task = progress.add_task("dense model", total=len(cache) * config.views)
+                cache.fill(lambda: progress.advance(task))
             _check_selection(model, cache, config)
             for reason in cache.skipped.values():
                 progress.console.print(f"left out: {reason}", markup=False, soft_wrap=True)
@@ -158,8 +158,8 @@ def _check(model: SparseRefiner, dataset: SampleSource, config: TrainConfig) -> 
 def _check_selection(model: SparseRefiner, cache: DenseCache, config: TrainConfig) -> None:
     """There must be something to learn from in one image at least."""
     highest = 0.0
-    for position, scale in product(range(len(cache)), config.scales):
-        entropy = cache.load_entropy(position, scale)
+    for position, view in product(range(len(cache)), range(config.views)):
+        entropy = cache.load_entropy(position, view)
         if model.selector(entropy[None], (2 * entropy.shape[0], 2 * entropy.shape[1])).any():
             return
         highest = max(highest, float(entropy.max()))
@@ -183,7 +183,7 @@ def _step(
         group["lr"] = config.learning_rate * _schedule(step, config)
     crops = draw_crops(model, cache, config, generator)
     pixels = model.refine_pixels(crops.images, crops.mask, crops.dense)
-    loss, parts = refinement_loss(pixels, crops.targets)
+    loss, parts = refinement_loss(pixels, crops.targets, crops.teacher)
     if not math.isfinite(parts["loss"]):
         raise ValueError(
             f"the loss of step {step + 1} is {parts['loss']}, expected a finite number. Use a "

@@ -19,13 +19,15 @@ class TrainConfig:
         steps: Optimizer steps.
         batch_size: Crops per step.
         crop_size: (height, width) of a crop in full-resolution pixels.
-        scales: Sizes the images are brought to, as factors; one is drawn for each crop. At each
-            the dense model runs once per image, so fewer scales start sooner.
-        variants: Color variants of each image at each scale. The dense model sees them too, so each
-            is new data, at the price of running it once more. The first is the image itself.
-        flip: Mirror half of the crops.
-        jitter: Strength of the color jitter on the extractor's input, 0 for none, 1 as in the
-            paper (brightness 32/255, contrast and saturation 0.5, hue 0.1).
+        views: Views of each image, the first being the image itself, the others random parts of it.
+            The dense model sees them too, so each is new data; it runs once on each, or twice where
+            it is the target, and each takes disk space.
+        scales: Lowest and highest scale of a view.
+        view_size: Least and largest share of each side of the image that a view shows.
+        view_colors: Strength of the color jitter of a view, on the scale of `jitter`.
+        flip: Mirror half of the views and half of the crops.
+        jitter: Strength of the color jitter on the extractor's input alone, 0 for none, 1 as in
+            the paper (brightness 32/255, contrast and saturation 0.5, hue 0.1).
         learning_rate: Of AdamW at its peak; falls to zero along a cosine.
         weight_decay: Of AdamW, on weights of convolutions and linear layers.
         warmup_steps: Steps in which the learning rate rises from zero.
@@ -37,8 +39,10 @@ class TrainConfig:
     steps: int = 2000
     batch_size: int = 4
     crop_size: tuple[int, int] = (512, 512)
-    scales: tuple[float, ...] = (0.75, 1.0, 1.25)
-    variants: int = 1
+    views: int = 8
+    scales: tuple[float, float] = (0.75, 1.25)
+    view_size: tuple[float, float] = (0.65, 1.0)
+    view_colors: float = 0.3
     flip: bool = True
     jitter: float = 1.0
     learning_rate: float = 3e-4
@@ -51,7 +55,7 @@ class TrainConfig:
         whole = {
             "steps": self.steps,
             "batch_size": self.batch_size,
-            "variants": self.variants,
+            "views": self.views,
             "checkpoint_every": self.checkpoint_every,
         }
         for name, value in whole.items():
@@ -61,6 +65,7 @@ class TrainConfig:
             "learning_rate": self.learning_rate,
             "weight_decay": self.weight_decay,
             "jitter": self.jitter,
+            "view_colors": self.view_colors,
             "warmup_steps": self.warmup_steps,
         }
         for name, value in real.items():
@@ -70,10 +75,12 @@ class TrainConfig:
             raise ValueError(f"crop_size is {self.crop_size}, expected (height, width), 1 or more.")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed is {self.seed}, expected 0 to 2^32 − 1.")
-        if not self.scales or not all(0 < scale <= 4 for scale in self.scales):
-            raise ValueError(
-                f"scales are {self.scales}, expected factors above 0 and up to 4, such as "
-                f"(0.75, 1.0, 1.25)."
-            )
+        ranges = {"scales": (self.scales, 4), "view_size": (self.view_size, 1)}
+        for name, ((low, high), most) in ranges.items():
+            if not 0 < low <= high <= most:
+                raise ValueError(
+                    f"{name} is {low, high}, expected the lowest and the highest, above 0 and up "
+                    f"to {most}."
+                )
         if self.targets not in ("labels", "dense"):
             raise ValueError(f'targets is {self.targets!r}, expected "labels" or "dense".')
