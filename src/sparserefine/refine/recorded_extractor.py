@@ -1,0 +1,211 @@
+"""The extractor at fixed capacity, on CUDA recorded into one graph.
+
+A `SparseUNet` on a GPU waits for the device to learn how many pixels are active, allocates for
+them, and starts a hundred kernels from Python: more time than the kernels need. Here everything
+from mask to logits, the maps of all levels included, has shapes fixed beforehand; it is recorded
+once and then started as a whole. What does not fit is noticed after the frame and run again with
+more room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from sparserefine.refine.extractor import SparseUNet
+from sparserefine.sparse.gpu import can_run_triton
+
+if TYPE_CHECKING:
+    from sparserefine.sparse.gpu.levels import DeviceLevels
+
+# Active pixels lie in bands, so coarser levels are filled more densely; measured on masks of label
+# boundaries: 1.1 to 1.4 times per level. It is a first guess: the first overflow corrects it.
+_DENSITY_GROWTH = 1.5
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedLogits:
+    """What one run left on the device; the next run overwrites it.
+
+    Attributes:
+        logits: float32, one row per active pixel in row-major order, then rows without meaning.
+        coords: (batch, y, x) of each row.
+        found: Active pixels of every level, finest first. More than the capacity: see `overflow`.
+        overflow: Whether a level had more active pixels than room; `logits` are wrong then.
+    """
+
+    logits: Float[Tensor, "capacity K"]
+    coords: Int[Tensor, "capacity 3"]
+    found: Int[Tensor, " L"]
+    overflow: Bool[Tensor, ""]
+
+
+class RecordedExtractor:
+    """Runs a snapshot of a `SparseUNet` in evaluation mode at fixed capacity.
+
+    On CUDA the run is recorded as one graph. On the CPU it needs Triton's interpreter and is for
+    tests. Later changes of the extractor's weights do not reach it.
+
+    Args:
+        extractor: The network, on a CUDA device.
+        batch_size: Images per call.
+        spatial_shape: (H, W) of the images.
+        density: Share of active pixels to make room for at first.
+        dtype: Of features and weights: float16, bfloat16 or float32.
+
+    Raises:
+        RuntimeError: The kernels cannot run here; the message says why.
+    """
+
+    def __init__(
+        self,
+        extractor: SparseUNet,
+        batch_size: int,
+        spatial_shape: tuple[int, int],
+        *,
+        density: float = 0.25,
+        dtype: torch.dtype = torch.bfloat16,
+    ) -> None:
+        if not 0 < density <= 1:
+            raise ValueError(f"density is {density}, expected a share of the pixels in (0, 1].")
+        weight = extractor.head.weight.detach()[:1, :1].to(dtype)
+        reason = can_run_triton(weight, weight)
+        if reason is not None:
+            raise RuntimeError(
+                f"the extractor cannot be recorded: {reason}. Call the SparseUNet itself, or move "
+                f"it to a CUDA device."
+            )
+        from sparserefine.refine.fused_extractor import FusedExtractor
+
+        self.batch_size = batch_size
+        self.spatial_shape = spatial_shape
+        self._network = FusedExtractor(extractor, dtype)
+        pixels = batch_size * spatial_shape[0] * spatial_shape[1]
+        self.capacities: tuple[int, ...] = tuple(
+            bucket(round(pixels / 4**level * min(density * _DENSITY_GROWTH**level, 1)))
+            for level in range(self._network.num_levels)
+        )
+        self._recording: _Recording | None = None
+
+    def __call__(
+        self, images: Float[Tensor, "B C H W"], mask: Bool[Tensor, "B H W"]
+    ) -> tuple[Float[Tensor, "N K"], Int[Tensor, "N 3"]]:
+        """Logits and (batch, y, x) of the active pixels, in row-major order.
+
+        Waits for the device once, at the end; if there was not enough room, makes more and runs
+        again.
+
+        Args:
+            images: What the extractor sees, as [B, C, H, W] images.
+            mask: The active pixels.
+        """
+        done = self.launch(images, mask)
+        found = done.found.tolist()
+        if any(n > room for n, room in zip(found, self.capacities, strict=True)):
+            self.grow(found)
+            done = self.launch(images, mask)
+        number = found[0]
+        return done.logits[:number].clone(), done.coords[:number].clone()
+
+    def launch(
+        self, images: Float[Tensor, "B C H W"], mask: Bool[Tensor, "B H W"]
+    ) -> RecordedLogits:
+        """Start a run and do not wait for it. The caller must look at `overflow` at some time."""
+        self._check(images, mask)
+        if self._recording is None:
+            self._recording = self._record()
+        return self._recording(images, mask)
+
+    def grow(self, found: Sequence[int]) -> None:
+        """Make room for as many active pixels per level; the next run is recorded anew."""
+        self.capacities = tuple(
+            max(bucket(n), room) for n, room in zip(found, self.capacities, strict=True)
+        )
+        self._recording = None
+
+    def _record(self) -> _Recording:
+        from sparserefine.sparse.gpu.levels import DeviceLevels
+
+        network = self._network
+        levels = DeviceLevels(
+            self.batch_size,
+            self.spatial_shape,
+            self.capacities,
+            mode=network.pyramid,
+            padding=network.padding,
+            device=network.device,
+        )
+        return _Recording(self, levels)
+
+    def _check(self, images: Tensor, mask: Tensor) -> None:
+        height, width = self.spatial_shape
+        expected = (self.batch_size, self._network.in_channels, height, width)
+        if tuple(images.shape) != expected or mask.shape != images[:, 0].shape:
+            raise ValueError(
+                f"images are {tuple(images.shape)} and the mask is {tuple(mask.shape)}, but "
+                f"{expected} with a mask of the same size was recorded. Make a RecordedExtractor "
+                f"for that size."
+            )
+
+
+class _Recording:
+    """One run: buffers of fixed size, and on CUDA the graph that fills them."""
+
+    def __init__(self, of: RecordedExtractor, levels: DeviceLevels) -> None:
+        network = of._network
+        shape = (of.batch_size, network.in_channels, *of.spatial_shape)
+        self._network = network
+        self._levels = levels
+        self._images = torch.zeros(shape, dtype=network.dtype, device=network.device)
+        mask_shape = (of.batch_size, *of.spatial_shape)
+        self._mask = torch.zeros(mask_shape, dtype=torch.bool, device=network.device)
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._result: RecordedLogits | None = None
+        if network.device.type == "cuda":
+            self._capture()
+
+    def __call__(self, images: Tensor, mask: Tensor) -> RecordedLogits:
+        self._images.copy_(images)
+        self._mask.copy_(mask)
+        if self._graph is None:
+            return self._run()
+        self._graph.replay()
+        assert self._result is not None
+        return self._result
+
+    def _run(self) -> RecordedLogits:
+        levels, network = self._levels, self._network
+        levels.update(self._mask)
+        capacity = levels.levels[0].capacity
+        feats = torch.empty(
+            capacity, network.in_channels, dtype=network.dtype, device=network.device
+        )
+        logits = network(levels.gather(self._images, feats), levels)
+        return RecordedLogits(logits, levels.coords(), levels.found, levels.overflow)
+
+    def _capture(self) -> None:
+        # The first run compiles the kernels, which a capture does not allow.
+        with torch.cuda.device(self._network.device):
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                self._run()
+            torch.cuda.current_stream().wait_stream(stream)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                self._result = self._run()
+            self._graph = graph
+
+
+def bucket(number: int) -> int:
+    """The capacity for so many pixels: up to an eighth more, so that small changes need no other.
+
+    Multiples of 64.
+    """
+    step = max(1 << max(number.bit_length() - 4, 0), 64)
+    return max(-(-number // step), 1) * step

@@ -1,0 +1,64 @@
+"""The three convolutions on active pixels, through the operators."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sparserefine.sparse.gpu import ops
+from sparserefine.sparse.kernel_map import KernelMap
+from sparserefine.sparse.pixels import ActivePixels, Downsampling
+
+
+def convolve_submanifold(
+    feats: Float[Tensor, "N C_in"],
+    weight: Float[Tensor, "9 C_in C_out"],
+    bias: Float[Tensor, " C_out"] | None,
+    pixels: ActivePixels,
+) -> Float[Tensor, "N C_out"]:
+    """What `submanifold_conv2d` defines."""
+    own = _table(pixels.submanifold_map)
+    return ops.convolve(
+        feats, weight, bias, own, None, "submanifold", len(pixels), 1, allow_tf32(feats)
+    )
+
+
+def convolve_strided(
+    feats: Float[Tensor, "N C_in"],
+    weight: Float[Tensor, "9 C_in C_out"],
+    bias: Float[Tensor, " C_out"] | None,
+    step: Downsampling,
+    padding: int,
+) -> Float[Tensor, "M C_out"]:
+    """What `sparse_conv2d` defines."""
+    own, window = _table(step.coarse.submanifold_map), _table(step.down)
+    return ops.convolve(
+        feats, weight, bias, own, window, "strided", len(feats), padding, allow_tf32(feats)
+    )
+
+
+def convolve_inverse(
+    feats: Float[Tensor, "M C_in"],
+    weight: Float[Tensor, "9 C_in C_out"],
+    bias: Float[Tensor, " C_out"] | None,
+    step: Downsampling,
+    num_fine: int,
+    padding: int,
+) -> Float[Tensor, "N C_out"]:
+    """What `sparse_inverse_conv2d` defines."""
+    own, window = _table(step.coarse.submanifold_map), _table(step.down)
+    return ops.convolve(
+        feats, weight, bias, own, window, "inverse", num_fine, padding, allow_tf32(feats)
+    )
+
+
+def allow_tf32(feats: Tensor) -> bool:
+    """Whether torch may multiply float32 on tensor cores: torch.set_float32_matmul_precision."""
+    return feats.dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest"
+
+
+def _table(kernel_map: KernelMap) -> Tensor:
+    """The neighbors of a map whose rows all have nine taps."""
+    (group,) = kernel_map.groups
+    return group.neighbors
