@@ -3,6 +3,7 @@
 Knows nothing of segmentation and can be used on its own.
 """
 
+from sparserefine.sparse.backends import Backend, use_backend
 from sparserefine.sparse.functional import (
     sparse_conv2d,
     sparse_inverse_conv2d,
@@ -26,6 +27,7 @@ from sparserefine.sparse.tensor import SparseTensor, cat
 
 __all__ = [
     "ActivePixels",
+    "Backend",
     "BatchNorm",
     "Downsampling",
     "DownsamplingMode",
@@ -40,4 +42,5 @@ __all__ = [
     "sparse_conv2d",
     "sparse_inverse_conv2d",
     "submanifold_conv2d",
+    "use_backend",
 ]

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from sparserefine.sparse import gemm, reference
+from sparserefine.sparse.backends import Backend, resolve_backend
 from sparserefine.sparse.kernel_map import KernelMap
 from sparserefine.sparse.pixels import ActivePixels, DownsamplingMode
 from sparserefine.sparse.tensor import SparseTensor
-
-Backend = Literal["auto", "torch", "reference"]
-_BACKENDS = ("auto", "torch", "reference")
 
 
 def submanifold_conv2d(
@@ -44,8 +42,8 @@ def submanifold_conv2d(
 
     Source: Graham & van der Maaten 2017, arXiv:1706.01307.
     """
-    _check(x, weight, backend)
-    if backend == "reference":
+    _check(x, weight)
+    if resolve_backend(backend, x.feats, weight) == "reference":
         feats = reference.convolve(x.feats, weight, x.pixels.submanifold_map)
     else:
         feats = _SubmanifoldConvolution.apply(x.feats, weight, x.pixels)
@@ -81,7 +79,7 @@ def sparse_conv2d(
     Raises:
         ValueError: C_in differs between `x` and `weight`; mode, padding or backend is unknown.
     """
-    _check(x, weight, backend)
+    _check(x, weight)
     step = x.pixels.downsampling(mode, padding)
     return SparseTensor(_convolve(x.feats, weight, bias, step.down, step.up, backend), step.coarse)
 
@@ -116,7 +114,7 @@ def sparse_inverse_conv2d(
     Raises:
         ValueError: `x` was not made from `onto`, or as in `sparse_conv2d`.
     """
-    _check(x, weight, backend)
+    _check(x, weight)
     step = onto.downsampling(mode, padding)
     if step.coarse is not x.pixels:
         raise ValueError(
@@ -135,16 +133,14 @@ def _convolve(
     transposed: KernelMap,
     backend: Backend,
 ) -> Tensor:
-    if backend == "reference":
+    if resolve_backend(backend, feats, weight) == "reference":
         out = reference.convolve(feats, weight, kernel_map)
     else:
         out = _MappedConvolution.apply(feats, weight, kernel_map, transposed)
     return out if bias is None else out + bias
 
 
-def _check(x: SparseTensor, weight: Tensor, backend: str) -> None:
-    if backend not in _BACKENDS:
-        raise ValueError(f"backend {backend!r} is unknown. Use one of {', '.join(_BACKENDS)}.")
+def _check(x: SparseTensor, weight: Tensor) -> None:
     if x.feats.shape[1] != weight.shape[1]:
         raise ValueError(
             f"x has {x.feats.shape[1]} features, but the weight expects {weight.shape[1]}. "

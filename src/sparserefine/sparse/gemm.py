@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sparserefine.sparse.backends import is_exact
 from sparserefine.sparse.kernel_map import KernelMap
 from sparserefine.sparse.layouts import Blocks, Strips
 from sparserefine.sparse.pixels import ActivePixels
@@ -136,7 +137,7 @@ def choose_method(pixels: ActivePixels, c_in: int, c_out: int, dtype: torch.dtyp
     2026-11-24). The transforms of Winograd's method lose too much in half precision.
     """
     channels = max(c_in, c_out)
-    if dtype not in (torch.float32, torch.float64):
+    if is_exact() or dtype not in (torch.float32, torch.float64):
         return "strips" if channels <= 64 else "im2col"
     if len(pixels) < 512 or min(c_in, c_out) < 8:
         return "im2col"

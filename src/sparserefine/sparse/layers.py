@@ -9,8 +9,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from sparserefine.sparse.backends import Backend
 from sparserefine.sparse.functional import (
-    Backend,
     sparse_conv2d,
     sparse_inverse_conv2d,
     submanifold_conv2d,
