@@ -5,6 +5,9 @@ PIP_FLAGS ?=
 OUT ?= out
 BIN := .venv/bin
 
+# The GPU kernels run on the CPU too, slowly: Triton decides when imported whether it interprets.
+INTERPRET := TRITON_INTERPRET=1 $(BIN)/python -m pytest -q tests/gpu
+
 PHOTOS ?= ../shared/data/street-free
 
 .PHONY: demo demo-train test test-all lint clean
@@ -18,9 +21,11 @@ demo-train: .venv/dev.stamp
 
 test: .venv/dev.stamp
 	$(BIN)/python -m pytest -q -m "not slow and not gpu"
+	$(INTERPRET) -m "interpreter and not slow"
 
 test-all: .venv/dev.stamp
 	$(BIN)/python -m pytest -q -m "not gpu"
+	$(INTERPRET) -m interpreter
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,11 +37,13 @@ class Cubin:
         registers: Per thread.
         spilled: Bytes that a thread stores outside its registers.
         shared: Bytes of shared memory per block.
+        ptx: What the assembler was given.
     """
 
     registers: int
     spilled: int
     shared: int
+    ptx: str
 
 
 class Recorder:
@@ -58,18 +58,6 @@ class Recorder:
             self.calls.append((args, kwargs))
 
         return call
-
-
-@contextmanager
-def recorded(module: Any, name: str) -> Iterator[Recorder]:
-    """Replace the kernel `name` of `module` by a recorder."""
-    kernel = getattr(module, name)
-    recorder = Recorder(kernel)
-    setattr(module, name, recorder)
-    try:
-        yield recorder
-    finally:
-        setattr(module, name, kernel)
 
 
 def compile_call(kernel: Any, args: Any, kwargs: dict[str, Any], capability: int) -> Cubin:
@@ -102,7 +90,7 @@ def compile_call(kernel: Any, args: Any, kwargs: dict[str, Any], capability: int
     compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
     assert compiled.asm["cubin"]
     registers, spilled = _resources(compiled.asm["cubin"])
-    return Cubin(registers, spilled, compiled.metadata.shared)
+    return Cubin(registers, spilled, compiled.metadata.shared, compiled.asm["ptx"])
 
 
 def _resources(cubin: bytes) -> tuple[int, int]:

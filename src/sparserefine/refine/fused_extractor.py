@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sparserefine.refine.extractor import NormReLU, ResidualBlock, SparseUNet, Stage
+from sparserefine.sparse import DownsamplingMode
 from sparserefine.sparse.gpu import launch
 from sparserefine.sparse.gpu.convolution import allow_tf32
 from sparserefine.sparse.gpu.levels import DeviceLevels
@@ -85,7 +86,7 @@ class FusedExtractor:
         self.num_classes = extractor.num_classes
         self.in_channels = extractor.in_channels
         self.num_levels = len(extractor.widths)
-        self.pyramid = extractor.pyramid
+        self.pyramid: DownsamplingMode = extractor.pyramid
         self.padding = extractor.padding
         with torch.no_grad():
             self._stem = self._weight(extractor.stem.weight)
@@ -151,9 +152,7 @@ class FusedExtractor:
             ),
         )
         deep, deep_active = run.rows(level + 1, below.width), run.rows(level + 1, below.width)
-        run.down(
-            to_descend, descent.down, level, deep, (below.encoder[0].norm1.into(deep_active),)
-        )
+        run.down(to_descend, descent.down, level, deep, (below.encoder[0].norm1.into(deep_active),))
         risen = self._run_stage(run, below, level + 1, deep, deep_active, descent.up_norm)
         run.up(
             risen,

@@ -77,8 +77,7 @@ class RecordedExtractor:
         reason = can_run_triton(weight, weight)
         if reason is not None:
             raise RuntimeError(
-                f"the extractor cannot be recorded: {reason}. Call the SparseUNet itself, or move "
-                f"it to a CUDA device."
+                f"the extractor cannot be recorded: {reason} The SparseUNet itself runs anywhere."
             )
         from sparserefine.refine.fused_extractor import FusedExtractor
 

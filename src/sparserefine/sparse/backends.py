@@ -11,7 +11,9 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-Backend = Literal["auto", "torch", "reference"]
+from sparserefine.sparse.gpu import can_run_triton
+
+Backend = Literal["auto", "triton", "torch", "reference"]
 BACKENDS: tuple[str, ...] = get_args(Backend)
 VARIABLE = "SPARSEREFINE_BACKEND"
 
@@ -38,6 +40,7 @@ def can_run_reference(feats: Tensor, weight: Tensor) -> str | None:
 
 # Fastest first. Each answers None where it can run, else the reason why not.
 CAN_RUN: dict[str, Callable[[Tensor, Tensor], str | None]] = {
+    "triton": can_run_triton,
     "torch": can_run_torch,
     "reference": can_run_reference,
 }

@@ -31,8 +31,8 @@ def submanifold_conv2d(
         x: Active pixels with C_in features.
         weight: One matrix per kernel offset, row-major over (dy, dx).
         bias: Added at active pixels only.
-        backend: "reference" is the definition, "torch" the fast plain-torch path; "auto" takes
-            the fastest that can run.
+        backend: "reference" is the definition, "torch" the fast plain-torch path, "triton" kernels
+            for NVIDIA GPUs; "auto" takes the fastest that can run.
 
     Returns:
         The same pixels with C_out features in the dtype of `x.feats`.
@@ -42,8 +42,14 @@ def submanifold_conv2d(
 
     Source: Graham & van der Maaten 2017, arXiv:1706.01307.
     """
+    x, weight, bias = _cast(x, weight, bias)
     _check(x, weight)
-    if resolve_backend(backend, x.feats, weight) == "reference":
+    chosen = resolve_backend(backend, x.feats, weight)
+    if chosen == "triton":
+        from sparserefine.sparse.gpu import convolution
+
+        return x.replace(convolution.convolve_submanifold(x.feats, weight, bias, x.pixels))
+    if chosen == "reference":
         feats = reference.convolve(x.feats, weight, x.pixels.submanifold_map)
     else:
         feats = _SubmanifoldConvolution.apply(x.feats, weight, x.pixels)
@@ -79,9 +85,17 @@ def sparse_conv2d(
     Raises:
         ValueError: C_in differs between `x` and `weight`; mode, padding or backend is unknown.
     """
+    x, weight, bias = _cast(x, weight, bias)
     _check(x, weight)
     step = x.pixels.downsampling(mode, padding)
-    return SparseTensor(_convolve(x.feats, weight, bias, step.down, step.up, backend), step.coarse)
+    chosen = resolve_backend(backend, x.feats, weight)
+    if chosen == "triton":
+        from sparserefine.sparse.gpu import convolution
+
+        feats = convolution.convolve_strided(x.feats, weight, bias, step, padding)
+    else:
+        feats = _convolve(x.feats, weight, bias, step.down, step.up, chosen)
+    return SparseTensor(feats, step.coarse)
 
 
 def sparse_inverse_conv2d(
@@ -114,6 +128,7 @@ def sparse_inverse_conv2d(
     Raises:
         ValueError: `x` was not made from `onto`, or as in `sparse_conv2d`.
     """
+    x, weight, bias = _cast(x, weight, bias)
     _check(x, weight)
     step = onto.downsampling(mode, padding)
     if step.coarse is not x.pixels:
@@ -122,7 +137,14 @@ def sparse_inverse_conv2d(
             f"{onto.stride} with mode={mode!r}, padding={padding}. Pass the pixels, mode and "
             f"padding of the sparse_conv2d that made them."
         )
-    return SparseTensor(_convolve(x.feats, weight, bias, step.up, step.down, backend), onto)
+    chosen = resolve_backend(backend, x.feats, weight)
+    if chosen == "triton":
+        from sparserefine.sparse.gpu import convolution
+
+        feats = convolution.convolve_inverse(x.feats, weight, bias, step, len(onto), padding)
+    else:
+        feats = _convolve(x.feats, weight, bias, step.up, step.down, chosen)
+    return SparseTensor(feats, onto)
 
 
 def _convolve(
@@ -131,13 +153,25 @@ def _convolve(
     bias: Tensor | None,
     kernel_map: KernelMap,
     transposed: KernelMap,
-    backend: Backend,
+    backend: str,
 ) -> Tensor:
-    if resolve_backend(backend, feats, weight) == "reference":
+    if backend == "reference":
         out = reference.convolve(feats, weight, kernel_map)
     else:
         out = _MappedConvolution.apply(feats, weight, kernel_map, transposed)
     return out if bias is None else out + bias
+
+
+def _cast(
+    x: SparseTensor, weight: Tensor, bias: Tensor | None
+) -> tuple[SparseTensor, Tensor, Tensor | None]:
+    """Under autocast, everything in its dtype, as torch's own convolutions do."""
+    device = x.feats.device.type
+    if not torch.is_autocast_enabled(device) or x.feats.dtype == torch.float64:
+        return x, weight, bias
+    dtype = torch.get_autocast_dtype(device)
+    bias = None if bias is None else bias.to(dtype)
+    return x.replace(x.feats.to(dtype)), weight.to(dtype), bias
 
 
 def _check(x: SparseTensor, weight: Tensor) -> None:

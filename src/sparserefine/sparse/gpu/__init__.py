@@ -17,22 +17,22 @@ def can_run_triton(feats: Tensor, weight: Tensor) -> str | None:
 
     CPU tensors reach them in Triton's interpreter only (TRITON_INTERPRET=1), which is for tests.
     """
-    for name, tensor in (("feats", feats), ("the weight", weight)):
+    if not feats.is_cuda and not interpreting():
+        return f"feats are on {feats.device}. Move them to a CUDA device, or use another backend."
+    for name, tensor in (("feats are", feats), ("the weight is", weight)):
         if tensor.dtype not in DTYPES:
-            return f"{name} are {tensor.dtype}, the kernels take float16, bfloat16 and float32"
+            return f"{name} {tensor.dtype}, expected float16, bfloat16 or float32."
     if find_spec("triton") is None:
-        return "triton is not installed; it comes with torch for CUDA, or by pip install triton"
-    if feats.is_cuda:
-        if torch.version.hip is not None:
-            return "the kernels are for NVIDIA devices, and this torch is built for AMD's"
-        found = torch.cuda.get_device_capability(feats.device)
-        if found < MIN_CAPABILITY:
-            return f"the device has compute capability {found[0]}.{found[1]}, the kernels need 8.0"
+        return 'Triton is missing. Install it: pip install "sparserefine[triton]"'
+    if not feats.is_cuda:
+        if torch.bfloat16 in (feats.dtype, weight.dtype):
+            return "Triton's interpreter computes bfloat16 products wrongly. Use float32."
         return None
-    if not interpreting():
-        return f"feats are on {feats.device}, the kernels run on CUDA devices"
-    if torch.bfloat16 in (feats.dtype, weight.dtype):
-        return "Triton's interpreter computes bfloat16 products wrongly"
+    if torch.version.hip is not None:
+        return "the kernels are for NVIDIA devices, this torch is built for AMD's."
+    found = torch.cuda.get_device_capability(feats.device)
+    if found < MIN_CAPABILITY:
+        return f"the device has compute capability {found[0]}.{found[1]}, expected 8.0 or more."
     return None
 
 

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sparserefine.sparse.backends import is_exact
 from sparserefine.sparse.gpu import ops
 from sparserefine.sparse.kernel_map import KernelMap
 from sparserefine.sparse.pixels import ActivePixels, Downsampling
@@ -54,8 +55,10 @@ def convolve_inverse(
 
 
 def allow_tf32(feats: Tensor) -> bool:
-    """Whether torch may multiply float32 on tensor cores: torch.set_float32_matmul_precision."""
-    return feats.dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest"
+    """Whether to multiply float32 on tensor cores: as torch.set_float32_matmul_precision says."""
+    if feats.dtype != torch.float32 or is_exact():
+        return False
+    return torch.get_float32_matmul_precision() != "highest"
 
 
 def _table(kernel_map: KernelMap) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from sparserefine.sparse.gpu import launch
 
 Kind = Literal["submanifold", "strided", "inverse"]
+Number: TypeAlias = int | torch.SymInt  # the latter while torch traces
 
 # The gradient of each is another of them, with the matrices of the weights transposed.
 _GRADIENT: dict[str, Kind] = {
@@ -34,7 +35,7 @@ def convolve(
     own: Tensor,
     window: Tensor | None,
     kind: str,
-    num_fine: int,
+    num_fine: Number,
     padding: int,
     allow_tf32: bool,
 ) -> Tensor:
@@ -62,7 +63,7 @@ def convolve(
         neighbors, rows = window, window.shape[1]
     elif kind == "inverse":
         assert window is not None
-        inverse = launch.Inverse(window, num_fine, padding)
+        inverse = launch.Inverse(window, int(num_fine), padding)
     launch.convolve(
         feats,
         weight.contiguous(),
@@ -84,7 +85,7 @@ def _(
     own: Tensor,
     window: Tensor | None,
     kind: str,
-    num_fine: int,
+    num_fine: Number,
     padding: int,
     allow_tf32: bool,
 ) -> Tensor:
@@ -145,7 +146,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 convolve.register_autograd(_backward, setup_context=_keep)
 
 
-def _num_out(own: Tensor, window: Tensor | None, kind: str, num_fine: int) -> int:
+def _num_out(own: Tensor, window: Tensor | None, kind: str, num_fine: Number) -> Number:
     if kind == "inverse":
         return num_fine
     return own.shape[1] if kind == "submanifold" else cast(Tensor, window).shape[1]
