@@ -11,6 +11,7 @@ INTERPRET := TRITON_INTERPRET=1 $(BIN)/python -m pytest -q tests/gpu
 PHOTOS ?= ../shared/data/street-free
 
 .PHONY: demo demo-train test test-all lint clean
+.PHONY: gpu-test gpu-extractor gpu-pipeline gpu-train gpu-wheels
 
 demo: .venv/demo.stamp
 	$(BIN)/sparserefine demo --out $(OUT)/demo
@@ -31,6 +32,26 @@ lint: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+# On a CUDA machine, with its own Python and torch: nothing of ours needs to be installed there.
+GPU_PYTHON ?= python3
+GPU := PYTHONPATH=src$(if $(PYTHONPATH),:$(PYTHONPATH)) PYTHONUNBUFFERED=1 $(GPU_PYTHON) benchmarks/gpu
+
+gpu-test:
+	$(GPU)/kernels.py --out $(OUT) $(TEST)
+
+gpu-extractor:
+	$(GPU)/extractor.py --out $(OUT) $(EXTRACTOR)
+
+gpu-pipeline:
+	$(GPU)/pipeline.py --out $(OUT) $(PIPELINE)
+
+gpu-train:
+	$(GPU)/training.py --out $(OUT) $(TRAIN)
+
+# Here: what the above need there and that machine may lack.
+gpu-wheels:
+	$(GPU)/wheels.py --out $(OUT) $(WHEELS)
 
 clean:
 	rm -rf .venv $(OUT)

@@ -7,7 +7,7 @@ import platform
 import subprocess
 from dataclasses import asdict, dataclass
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 
@@ -29,7 +29,7 @@ class Environment:
         import torch
 
         return cls(
-            sparserefine=version("sparserefine"),
+            sparserefine=_version(),
             commit=_commit(),
             python=platform.python_version(),
             torch=torch.__version__,
@@ -41,6 +41,16 @@ class Environment:
     def to_json(self) -> dict[str, str | int]:
         """Plain values."""
         return asdict(self)
+
+
+def _version() -> str:
+    """Of the installed package, or of the source tree this runs from."""
+    try:
+        return version("sparserefine")
+    except PackageNotFoundError:
+        import sparserefine
+
+        return sparserefine.__version__
 
 
 def _processor() -> str:

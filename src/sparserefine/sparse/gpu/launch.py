@@ -111,55 +111,58 @@ def convolve(
     if num_rows == 0 or c_out == 0:
         return
     form = number_format(x.dtype, allow_tf32)
-    shape = convolution_shape(_capability(x), form, c_in, c_out)
+    # Wide blocks are there to gather rows less often, and 1×1 gathers none.
+    width = min(c_out, 128) if neighbors is None else c_out
+    shape = convolution_shape(_capability(x), form, c_in, width)
     first, second = (*activations, None, None)[:2]
     outputs = [t for t in (raw, first and first.out, second and second.out) if t is not None]
     num_out = num_rows if inverse is None else inverse.num_fine
     rows_of = [x, *outputs] + [t for t in (residual, skip and skip.feats) if t is not None]
     children = (3 - inverse.padding) ** 2 if inverse else 1
     grid = (_tiles(num_rows, shape.rows) * _tiles(c_out, shape.outputs), children)
-    convolution_kernel[grid](
-        x,
-        weight,
-        neighbors,
-        inverse and inverse.children,
-        count,
-        skip and skip.feats,
-        skip and skip.weight,
-        bias,
-        residual,
-        raw,
-        first and first.scale,
-        first and first.shift,
-        first and first.out,
-        second and second.scale,
-        second and second.shift,
-        second and second.out,
-        x.shape[0],
-        num_rows,
-        num_out,
-        x.stride(0),
-        0 if neighbors is None else neighbors.stride(0),
-        inverse.children.stride(0) if inverse else 0,
-        skip.feats.stride(0) if skip else 0,
-        0 if residual is None else residual.stride(0),
-        0 if raw is None else raw.stride(0),
-        first.out.stride(0) if first else 0,
-        second.out.stride(0) if second else 0,
-        C_IN=c_in,
-        C_OUT=c_out,
-        C_SKIP=skip.feats.shape[1] if skip else 0,
-        TAPS=taps,
-        FORM=_form(neighbors),
-        INVERSE=inverse is not None,
-        PADDING=inverse.padding if inverse else 0,
-        WIDE=any(_extent(t) > _MAX_INT32 for t in rows_of),
-        PRECISION="tf32" if form == "tf32" else "ieee",
-        BLOCK_M=shape.rows,
-        BLOCK_N=shape.outputs,
-        BLOCK_K=shape.inputs,
-        **shape.options,
-    )
+    with torch.cuda.device_of(x):
+        convolution_kernel[grid](
+            x,
+            weight,
+            neighbors,
+            inverse and inverse.children,
+            count,
+            skip and skip.feats,
+            skip and skip.weight,
+            bias,
+            residual,
+            raw,
+            first and first.scale,
+            first and first.shift,
+            first and first.out,
+            second and second.scale,
+            second and second.shift,
+            second and second.out,
+            x.shape[0],
+            num_rows,
+            num_out,
+            x.stride(0),
+            0 if neighbors is None else neighbors.stride(0),
+            inverse.children.stride(0) if inverse else 0,
+            skip.feats.stride(0) if skip else 0,
+            0 if residual is None else residual.stride(0),
+            0 if raw is None else raw.stride(0),
+            first.out.stride(0) if first else 0,
+            second.out.stride(0) if second else 0,
+            C_IN=c_in,
+            C_OUT=c_out,
+            C_SKIP=skip.feats.shape[1] if skip else 0,
+            TAPS=taps,
+            FORM=_form(neighbors),
+            INVERSE=inverse is not None,
+            PADDING=inverse.padding if inverse else 0,
+            WIDE=any(_extent(t) > _MAX_INT32 for t in rows_of),
+            PRECISION="tf32" if form == "tf32" else "ieee",
+            BLOCK_M=shape.rows,
+            BLOCK_N=shape.outputs,
+            BLOCK_K=shape.inputs,
+            **shape.options,
+        )
 
 
 def _fill_orphans(
@@ -210,29 +213,32 @@ def weight_gradient(
     chunk = _tiles(chunk, shape.pixels) * shape.pixels
     chunks = max(_tiles(num_rows, chunk), 1)
     partial = gathered.new_empty(chunks, *out.shape, dtype=torch.float32)
-    partial_gradient_kernel[(tiles, chunks)](
-        gathered,
-        direct,
-        neighbors,
-        partial,
-        gathered.shape[0],
-        num_rows,
-        chunk,
-        gathered.stride(0),
-        direct.stride(0),
-        0 if neighbors is None else neighbors.stride(0),
-        C_GATHERED=c_gathered,
-        C_DIRECT=c_direct,
-        TAPS=taps,
-        WIDE=max(_extent(gathered), _extent(direct)) > _MAX_INT32,
-        PRECISION="tf32" if form == "tf32" else "ieee",
-        BLOCK_P=shape.pixels,
-        BLOCK_G=shape.gathered,
-        BLOCK_D=shape.direct,
-        **shape.options,
-    )
-    size = out.numel()
-    sum_partials_kernel[(_tiles(size, _SUM_BLOCK),)](partial, out, chunks, size, BLOCK=_SUM_BLOCK)
+    with torch.cuda.device_of(gathered):
+        partial_gradient_kernel[(tiles, chunks)](
+            gathered,
+            direct,
+            neighbors,
+            partial,
+            gathered.shape[0],
+            num_rows,
+            chunk,
+            gathered.stride(0),
+            direct.stride(0),
+            0 if neighbors is None else neighbors.stride(0),
+            C_GATHERED=c_gathered,
+            C_DIRECT=c_direct,
+            TAPS=taps,
+            WIDE=max(_extent(gathered), _extent(direct)) > _MAX_INT32,
+            PRECISION="tf32" if form == "tf32" else "ieee",
+            BLOCK_P=shape.pixels,
+            BLOCK_G=shape.gathered,
+            BLOCK_D=shape.direct,
+            **shape.options,
+        )
+        size = out.numel()
+        sum_partials_kernel[(_tiles(size, _SUM_BLOCK),)](
+            partial, out, chunks, size, BLOCK=_SUM_BLOCK
+        )
     return out
 
 

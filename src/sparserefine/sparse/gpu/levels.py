@@ -168,6 +168,11 @@ class DeviceLevels:
 
     def update(self, mask: Bool[Tensor, "B H W"]) -> None:
         """Take the active pixels of the finest level from `mask` and rebuild all levels."""
+        with torch.cuda.device_of(self._grid):
+            self._find_pixels(mask)
+            self._build_maps()
+
+    def _find_pixels(self, mask: Tensor) -> None:
         finest = self.levels[0]
         shape = (self.batch_size, finest.height, finest.width)
         cells = self._active[: self.batch_size * finest.height * finest.width].view(shape)
@@ -203,7 +208,6 @@ class DeviceLevels:
             len(self._active),
             BLOCK=_CELLS,
         )
-        self._build_maps()
 
     def gather(
         self, images: Num[Tensor, "B C H W"], out: Float[Tensor, "capacity C"]
@@ -212,19 +216,21 @@ class DeviceLevels:
         channels = images.shape[1]
         finest = self.levels[0]
         block = 1 << max(channels - 1, 0).bit_length()
-        gather_kernel[(_tiles(finest.capacity, _ROWS),)](
-            images,
-            self._cells,
-            self._counts,
-            out,
-            finest.capacity,
-            finest.height,
-            finest.width,
-            *images.stride(),
-            CHANNELS=channels,
-            BLOCK=_ROWS if block <= 16 else 32,
-            BLOCK_C=block,
-        )
+        rows = _ROWS if block <= 16 else 32
+        with torch.cuda.device_of(images):
+            gather_kernel[(_tiles(finest.capacity, rows),)](
+                images,
+                self._cells,
+                self._counts,
+                out,
+                finest.capacity,
+                finest.height,
+                finest.width,
+                *images.stride(),
+                CHANNELS=channels,
+                BLOCK=rows,
+                BLOCK_C=block,
+            )
         return out
 
     def _build_maps(self) -> None:

@@ -1,0 +1,152 @@
+"""The whole pipeline on a GPU: dense at full resolution, at low resolution, and refined.
+
+    make gpu-pipeline OUT=out
+
+Random weights, random images; the most uncertain pixels are refined, up to a fixed density, so
+that a model without trained weights selects as many as a trained one. Eager on all sides. A case
+that runs out of memory leaves a row too. With --dry-run on the CPU, tiny.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import torch
+from dry_run import DEVICE, DRY_RUN
+from rows import Rows
+from timing import interleaved_ms, percentile
+from torch import Tensor
+
+import sparserefine as sr
+from sparserefine.dense import names
+from sparserefine.refine.timing import StageTimer
+from sparserefine.sparse.backends import resolve_backend
+
+SIZE = (64, 96) if DRY_RUN else (1024, 2048)
+BATCHES = (1,) if DRY_RUN else (1, 4, 2, 8)
+ROUNDS, REPEATS = (1, 1) if DRY_RUN else (10, 5)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("out"))
+    parser.add_argument("--models", nargs="+", default=heavy_models(), choices=names())
+    parser.add_argument("--density", type=float, default=0.2)
+    parser.add_argument("--extractor", default="tiny" if DRY_RUN else "paper")
+    parser.add_argument("--minutes", type=float, default=7, help="start no case after that")
+    parser.add_argument("--dry-run", action="store_true")
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    torch.set_grad_enabled(False)
+    torch.set_float32_matmul_precision("high")
+    rows = Rows(options.out, "gpu_pipeline", size=SIZE, density=options.density)
+    end = time.monotonic() + 60 * options.minutes
+    left_out = 0
+    models = options.models[:1] if DRY_RUN else options.models
+    # Batch 1 of every model first: it is what most people run.
+    for batch in BATCHES:
+        for name in models:
+            for form in ("fp16", "fp32"):
+                if time.monotonic() > end:
+                    left_out += 1
+                    continue
+                case = {"model": name, "format": form, "batch": batch}
+                try:
+                    _measure(rows, case, options.density, options.extractor)
+                except Exception as error:  # one model must not end the run of the others
+                    reason = (str(error).splitlines() or [type(error).__name__])[0]
+                    rows.add(**case, failed=reason[:200])
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+    rows.table(["model", "format", "batch", "what", "p50_ms", "p95_ms", "peak_mib"])
+    rows.close(left_out=left_out)
+
+
+def heavy_models() -> list[str]:
+    """All but the light ones, for which refinement is not made."""
+    return [name for name in names() if not name.startswith("espnet")] or list(names())
+
+
+def _measure(rows: Rows, case: dict, density: float, extractor: str) -> None:
+    dense = sr.dense.create(case["model"])
+    model = sr.SparseRefiner(
+        dense,
+        selector=sr.EntropySelector(0.0, max_density=density),
+        extractor=sr.SparseUNet.from_preset(extractor, dense.num_classes, pyramid="floor"),
+    )
+    model = model.eval().to(DEVICE)
+    images = torch.rand(case["batch"], 3, *SIZE, device=DEVICE)
+    low = model.dense_size.resized(SIZE)
+
+    def autocast() -> AbstractContextManager[object]:
+        if case["format"] == "fp32":
+            return nullcontext()
+        return torch.autocast(DEVICE, dtype=torch.float16)
+
+    def under(function: Callable[[], object]) -> Callable[[], object]:
+        def run() -> object:
+            with autocast():
+                return function()
+
+        return run
+
+    functions = {
+        "full resolution": under(lambda: model.full_resolution_labels(images)),
+        "low resolution": under(lambda: _low_resolution(model, images, low)),
+        "refined": under(lambda: model(images).labels),
+    }
+    peaks, fitting = {}, {}
+    for what, function in functions.items():
+        try:
+            peaks[what] = _peak_mib(function)
+            fitting[what] = function
+        except torch.OutOfMemoryError:
+            rows.add(**case, what=what, failed="out of memory")
+            torch.cuda.empty_cache()
+    for what, found in interleaved_ms(fitting, ROUNDS, REPEATS).items():
+        rows.add(
+            **case,
+            what=what,
+            p50_ms=percentile(found, 50),
+            p95_ms=percentile(found, 95),
+            peak_mib=peaks[what],
+        )
+    if "refined" not in fitting:
+        return
+    timer = StageTimer()
+    with autocast():
+        output = model(images, timer)
+    weight = model.extractor.stem.weight
+    rows.add(
+        **case,
+        stages_ms={stage: round(ms, 3) for stage, ms in timer.stages_ms.items()},
+        density=float(output.mask.float().mean()),
+        backend=resolve_backend("auto", weight[0].detach(), weight.detach()),
+        settings=model.settings(),
+    )
+
+
+def _low_resolution(model: sr.SparseRefiner, images: Tensor, size: tuple[int, int]) -> Tensor:
+    from sparserefine.refine.resampling import upsampled_labels
+
+    return upsampled_labels(model.dense_logits(images, size), SIZE)
+
+
+def _peak_mib(function: Callable[[], object]) -> float | None:
+    """Of one call, weights included; None where there is no device to ask."""
+    if not torch.cuda.is_available():
+        function()
+        return None
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    function()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() / 2**20
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""The commands for a CUDA machine, rehearsed on the CPU without what that machine lacks."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MISSING_THERE = ("beartype", "cyclopts")
+
+
+def run(target: str, out: Path, variable: str, *options: str) -> list[str]:
+    blocked = out / "blocked"
+    blocked.mkdir(parents=True)
+    for name in MISSING_THERE:
+        (blocked / f"{name}.py").write_text("raise ImportError('not on that machine')\n")
+    environment = {**os.environ, "PYTHONPATH": str(blocked), "OMP_NUM_THREADS": "1"}
+    environment.pop("TRITON_INTERPRET", None)
+    command = ["make", "--silent", f"gpu-{target}", f"OUT={out}", f"GPU_PYTHON={sys.executable}"]
+    command += [f"{variable}={' '.join(('--dry-run', *options))}"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout.splitlines()
+
+
+def documents(file: Path) -> list[dict]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_gpu_test(tmp_path: Path) -> None:
+    lines = run("test", tmp_path, "TEST")
+    assert json.loads(lines[-1])["failed"] == 0
+    first, *rows, last = documents(tmp_path / "gpu_test.jsonl")
+    assert {"torch", "triton", "cuda", "commit", "device"} <= first["environment"].keys()
+    assert last == {"summary": {"failed": 0}}
+    assert {row["check"] for row in rows} == {
+        "convolutions",
+        "device_maps",
+        "extractors",
+        "compiled",
+    }
+    kinds = {row["kind"].split()[0] for row in rows if "kind" in row}
+    assert kinds == {"submanifold", "strided", "inverse"}
+
+
+def test_gpu_extractor(tmp_path: Path) -> None:
+    options = ("--densities", "0.12", "--pyramids", "floor")
+    lines = run("extractor", tmp_path, "EXTRACTOR", *options)
+    assert set(json.loads(lines[-1])["target_ms"]) == {"0.12", "0.24", "0.35"}
+    _, *rows, _ = documents(tmp_path / "gpu_extractor.jsonl")
+    timed = {row["what"] for row in rows if "p50_ms" in row}
+    assert {"recorded fp16", "eager fp16", "dense fp16"} <= timed
+    errors = [row["error_of_max"] for row in rows if "error_of_max" in row]
+    assert errors and max(errors) < 5e-3
+    alone = {(row["what"], row["map"]) for row in rows if "single_ms" in row}
+    assert ("convolution at stage 0", "compact") in alone and ("maps", "table") in alone
+
+
+def test_gpu_pipeline(tmp_path: Path) -> None:
+    run("pipeline", tmp_path, "PIPELINE", "--models", "espnetv2-0.5")
+    _, *rows, last = documents(tmp_path / "gpu_pipeline.jsonl")
+    assert not [row for row in rows if "failed" in row]
+    timed = {(row["what"], row["format"]) for row in rows if "p50_ms" in row}
+    sides = ("full resolution", "low resolution", "refined")
+    assert timed == {(side, form) for side in sides for form in ("fp16", "fp32")}
+    assert last["summary"]["left_out"] == 0
+
+
+def test_gpu_train(tmp_path: Path) -> None:
+    pytest.importorskip("kornia")
+    lines = run("train", tmp_path, "TRAIN")
+    assert json.loads(lines[-1])["miou"].keys() >= {"refined", "oracle"}
+    _, *rows, _ = documents(tmp_path / "gpu_train.jsonl")
+    assert [row["what"] for row in rows] == [
+        "one layer",
+        "one extractor",
+        "training",
+        "evaluation",
+    ]
+
+
+def test_gpu_wheels(tmp_path: Path) -> None:
+    (line,) = run("wheels", tmp_path, "WHEELS", "--peers")
+    assert "--python-version 3.12" in line and "--no-deps" in line
+    assert "kornia==" in line and "spconv-cu126==2.3.8" in line
