@@ -33,10 +33,12 @@ clean:
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
-.venv/demo.stamp: pyproject.toml constraints.txt | .venv/bin/python
+NATIVE := hatch_build.py $(wildcard src/sparserefine/sparse/native/build.py src/sparserefine/sparse/native/csrc/*)
+
+.venv/demo.stamp: pyproject.toml constraints.txt $(NATIVE) | .venv/bin/python
 	$(BIN)/pip install $(PIP_FLAGS) -c constraints.txt -e .
 	@touch $@
 
-.venv/dev.stamp: pyproject.toml constraints.txt | .venv/bin/python
+.venv/dev.stamp: pyproject.toml constraints.txt $(NATIVE) | .venv/bin/python
 	$(BIN)/pip install $(PIP_FLAGS) -c constraints.txt -e ".[dev]"
 	@touch $@

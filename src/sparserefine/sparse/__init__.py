@@ -3,8 +3,9 @@
 Knows nothing of segmentation and can be used on its own.
 """
 
-from sparserefine.sparse.backends import Backend, use_backend
+from sparserefine.sparse.choice import Backend, use_backend
 from sparserefine.sparse.functional import (
+    pointwise_conv2d,
     sparse_conv2d,
     sparse_inverse_conv2d,
     submanifold_conv2d,
@@ -12,6 +13,7 @@ from sparserefine.sparse.functional import (
 from sparserefine.sparse.kernel_map import KernelMap
 from sparserefine.sparse.layers import (
     BatchNorm,
+    NormReLU,
     Pointwise,
     SparseConv2d,
     SparseInverseConv2d,
@@ -32,6 +34,7 @@ __all__ = [
     "Downsampling",
     "DownsamplingMode",
     "KernelMap",
+    "NormReLU",
     "Pointwise",
     "SparseConv2d",
     "SparseInverseConv2d",
@@ -39,6 +42,7 @@ __all__ = [
     "SubMConv2d",
     "cat",
     "check_downsampling",
+    "pointwise_conv2d",
     "sparse_conv2d",
     "sparse_inverse_conv2d",
     "submanifold_conv2d",
