@@ -16,6 +16,7 @@ from sparserefine.sparse import (
     SparseTensor,
     SubMConv2d,
     check_downsampling,
+    reuse_memory,
 )
 
 # Widths per stage, and residual blocks on each side of a stage.
@@ -171,4 +172,5 @@ class SparseUNet(nn.Module):
 
     def forward(self, x: SparseTensor) -> Float[Tensor, "N K"]:
         """Predict logits at the active pixels of `x`."""
-        return self.head(self.unet(self.stem(x)), norm=self.head_norm).feats
+        with reuse_memory():
+            return self.head(self.unet(self.stem(x)), norm=self.head_norm).feats

@@ -19,6 +19,7 @@ from sparserefine.sparse.layers import (
     SparseInverseConv2d,
     SubMConv2d,
 )
+from sparserefine.sparse.native.memory import reuse_memory
 from sparserefine.sparse.pixels import (
     ActivePixels,
     Downsampling,
@@ -43,6 +44,7 @@ __all__ = [
     "cat",
     "check_downsampling",
     "pointwise_conv2d",
+    "reuse_memory",
     "sparse_conv2d",
     "sparse_inverse_conv2d",
     "submanifold_conv2d",

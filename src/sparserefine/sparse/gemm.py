@@ -134,7 +134,7 @@ def choose_method(pixels: ActivePixels, c_in: int, c_out: int, dtype: torch.dtyp
     """The fastest method for a submanifold convolution.
 
     By channels, as measured in float32 on two CPU cores at 10 to 35 % density (dev/LOG.md,
-    2026-11-24). The transforms of Winograd's method lose too much in half precision.
+    2026-11-24 and 25). The transforms of Winograd's method lose too much in half precision.
     """
     channels = max(c_in, c_out)
     if is_exact() or dtype not in (torch.float32, torch.float64):
@@ -143,13 +143,11 @@ def choose_method(pixels: ActivePixels, c_in: int, c_out: int, dtype: torch.dtyp
         return "im2col"
     if channels <= 64:
         return "strips"
-    if channels <= 128:
-        return "winograd4"
     if channels <= 256:
-        return "winograd2"
-    # Blocks of few channels-rich pixels are mostly empty: pairs waste nothing.
+        return "winograd4"
+    # The blocks of the coarsest stages are mostly empty.
     filled = len(pixels) / (16 * max(pixels.blocks_4x4.neighbors.shape[1], 1))
-    return "winograd4" if filled > 0.45 else "pairs"
+    return "winograd4" if filled > 0.55 else "winograd2"
 
 
 def convolve_submanifold(

@@ -18,6 +18,7 @@ from sparserefine.sparse.native.library import (
     num_threads,
 )
 from sparserefine.sparse.native.maps import ActiveBlocks, OutputRows
+from sparserefine.sparse.native.memory import empty_rows
 from sparserefine.sparse.native.plan import Method, choose_method
 from sparserefine.sparse.native.weights import packed
 from sparserefine.sparse.pixels import ActivePixels, Downsampling
@@ -58,7 +59,7 @@ def convolve_submanifold(
     """
     c_in, c_out = weight.shape[1:] if not transposed else (weight.shape[2], weight.shape[1])
     method = method or choose_method(pixels, c_in, c_out)
-    out = feats.new_empty(len(pixels), c_out)
+    out = empty_rows(len(pixels), c_out)
     weights = packed(weight, method, transpose=transposed, flip=transposed)
     call = _Call(feats, weights, out, second, bias, norm, add)
     if method == "direct":
@@ -80,7 +81,7 @@ def convolve_step(
 ) -> Float[Tensor, "M _"]:
     """Strided convolution, or back `up` through one; arguments as in `convolve_submanifold`."""
     c_out = weight.shape[1] if transposed else weight.shape[2]
-    out = feats.new_empty(len(step.fine if up else step.coarse), c_out)
+    out = empty_rows(len(step.fine if up else step.coarse), c_out)
     call = _Call(feats, packed(weight, "direct", transpose=transposed), out, None, bias, norm)
     for rows in step.keep(maps.inverse_rows if up else maps.strided_rows):
         call.direct(rows)
@@ -96,7 +97,7 @@ def convolve_pointwise(
     norm: Norm | None = None,
 ) -> Float[Tensor, "N C_out"]:
     """1×1 convolution, the weight as torch's `linear` has it."""
-    out = feats.new_empty(len(feats), len(weight))
+    out = empty_rows(len(feats), len(weight))
     weights = packed(weight, "direct", transpose=True)
     _Call(feats, weights, out, second, bias, norm).pointwise(len(feats))
     return out

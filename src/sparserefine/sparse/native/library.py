@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from ctypes import POINTER, c_char_p, c_int32, c_int64, c_void_p
+from ctypes import POINTER, c_char_p, c_int32, c_int64, c_uint64, c_void_p
 from functools import cache
 from pathlib import Path
 
@@ -64,6 +64,7 @@ _SIGNATURES = {
     "sr_packed_floats": (c_int64, (c_int32,) * 4),
     "sr_pack_direct": (None, (c_int32, c_void_p, *(c_int32,) * 5, c_void_p)),
     "sr_pack_winograd": (None, (c_int32, c_void_p, *(c_int32,) * 5, c_void_p)),
+    "sr_hash": (c_uint64, (c_void_p, c_int64)),
     "sr_direct": (c_int32, (c_int32, POINTER(Convolution), POINTER(Windows), c_int32)),
     "sr_winograd": (c_int32, (c_int32, POINTER(Convolution), POINTER(Blocks), c_int32)),
     "sr_direct_weight_gradient": (

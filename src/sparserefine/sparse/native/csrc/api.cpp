@@ -53,6 +53,33 @@ void sr_pack_winograd(int32_t isa, const float *weight, int32_t size, int32_t in
   pack(weight, inputs, outputs, transpose, threads, packed);
 }
 
+uint64_t sr_hash(const float *values, int64_t count) {
+  // Lanes of their own keep the multiplier busy; an odd factor loses no bit of what came before.
+  constexpr int lanes = 8;
+  constexpr uint64_t factor = 0x9e3779b97f4a7c15;
+  uint64_t state[lanes], word;
+  for (int lane = 0; lane < lanes; ++lane) state[lane] = factor * (lane + 1);
+  int64_t i = 0;
+  for (; i + 2 * lanes <= count; i += 2 * lanes)
+    for (int lane = 0; lane < lanes; ++lane) {
+      std::memcpy(&word, values + i + 2 * lane, sizeof(word));
+      state[lane] = (state[lane] ^ word) * factor;
+      state[lane] ^= state[lane] >> 29;
+    }
+  uint64_t hash = uint64_t(count);
+  for (; i < count; ++i) {
+    uint32_t bits;
+    std::memcpy(&bits, values + i, sizeof(bits));
+    hash = (hash ^ bits) * factor;
+    hash ^= hash >> 29;
+  }
+  for (int lane = 0; lane < lanes; ++lane) {
+    hash = (hash ^ state[lane]) * factor;
+    hash ^= hash >> 29;
+  }
+  return hash;
+}
+
 int32_t sr_direct(int32_t isa, const sr_convolution *conv, const sr_windows *windows,
                   int32_t threads) {
   return kTables[isa]->direct(*conv, *windows, threads);

@@ -67,6 +67,9 @@ void sr_pack_direct(int32_t isa, const float *weight, int32_t taps, int32_t inpu
 void sr_pack_winograd(int32_t isa, const float *weight, int32_t size, int32_t inputs,
                       int32_t outputs, int32_t transpose, int32_t threads, float *packed);
 
+// A hash of `count` floats, to notice that a weight has changed.
+uint64_t sr_hash(const float *values, int64_t count);
+
 // Convolutions. They return 0, or -1 where memory ran out.
 int32_t sr_direct(int32_t isa, const sr_convolution *conv, const sr_windows *windows,
                   int32_t threads);
