@@ -7,7 +7,7 @@ BIN := .venv/bin
 
 PHOTOS ?= ../shared/data/street-free
 
-.PHONY: demo demo-train test test-all lint clean
+.PHONY: demo demo-train test test-all lint fuzz clean
 
 demo: .venv/demo.stamp
 	$(BIN)/sparserefine demo --out $(OUT)/demo
@@ -26,6 +26,14 @@ lint: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+# 10,000 random problems for the native kernels under AddressSanitizer; some minutes.
+BUILD_NATIVE := $(BIN)/python src/sparserefine/sparse/native/build.py
+fuzz: .venv/dev.stamp
+	$(BUILD_NATIVE) -fsanitize=address -g
+	LD_PRELOAD=$$($(CXX) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 FUZZ_CASES=10000 \
+	    $(BIN)/python -m pytest -q tests/sparse/test_fuzz.py; \
+	    status=$$?; $(BUILD_NATIVE); exit $$status
 
 clean:
 	rm -rf .venv $(OUT)

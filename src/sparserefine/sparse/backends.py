@@ -17,6 +17,8 @@ def can_run_native(feats: Tensor, weight: Tensor) -> str | None:
         return f'feats are on {feats.device}, the kernels run on the CPU. Use backend="torch".'
     if feats.dtype != torch.float32:
         return f'feats are {feats.dtype}, the kernels take float32. Use backend="torch".'
+    if 0 in weight.shape:
+        return f'the weight {tuple(weight.shape)} is empty. Use backend="torch".'
     loaded = library.load()
     return loaded if isinstance(loaded, str) else None
 

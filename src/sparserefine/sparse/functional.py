@@ -244,6 +244,11 @@ def _check(
                 "the second tensor has other active pixels than x. Pass one that comes from the "
                 "same SparseTensor at the same stride."
             )
+    if weight.ndim != 3 or not weight.is_floating_point():
+        raise ValueError(
+            f"the weight is {weight.dtype} of shape {tuple(weight.shape)}, expected floating-point "
+            f"numbers, one [C_in, C_out] matrix for each kernel offset."
+        )
     channels = x.feats.shape[1] + (0 if beside is None else beside.feats.shape[1])
     if channels != weight.shape[1]:
         raise ValueError(

@@ -35,7 +35,7 @@ def convolve_im2col(
     for group in kernel_map.groups:
         taps = len(group.taps)
         matrix = _taps_of(weight, group.taps).reshape(taps * c_in, c_out)
-        chunk = max(_CHUNK_ELEMENTS // (taps * c_in), 64)
+        chunk = max(_CHUNK_ELEMENTS // max(taps * c_in, 1), 64)
         by_row = group.neighbors.t()
         for start in range(0, by_row.shape[0], chunk):
             index = by_row[start : start + chunk]
@@ -114,7 +114,7 @@ def weight_gradient(
     for group in kernel_map.groups:
         taps = len(group.taps)
         total = feats.new_zeros(taps * c_in, c_out)
-        chunk = max(_CHUNK_ELEMENTS // (taps * c_in), 64)
+        chunk = max(_CHUNK_ELEMENTS // max(taps * c_in, 1), 64)
         by_row = group.neighbors.t()
         for start in range(0, by_row.shape[0], chunk):
             index = by_row[start : start + chunk]

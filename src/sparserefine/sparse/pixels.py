@@ -72,21 +72,24 @@ class ActivePixels:
         Raises:
             ValueError: A coordinate is outside the images, or occurs twice.
         """
-        height, width = spatial_shape
-        limits = coords.new_tensor([batch_size, height, width])
-        if bool(((coords < 0) | (coords >= limits)).any()):
-            low, high = coords.amin(0).tolist(), coords.amax(0).tolist()
-            raise ValueError(
-                f"coords span (batch, y, x) = {low} to {high}, which is outside {batch_size} "
-                f"images of {height}×{width}. Indices start at 0."
-            )
-        pixels = cls(coords.int(), (height, width), batch_size)
+        pixels = cls(coords.int(), spatial_shape, batch_size)
+        pixels._check_bounds()
         if int((pixels.index_grid >= 0).sum()) != len(coords):
             raise ValueError(
                 f"coords name some pixels more than once ({len(coords)} rows). Merge the rows of "
                 f"equal (batch, y, x) first."
             )
         return pixels
+
+    def _check_bounds(self) -> None:
+        (height, width), number = self.spatial_shape, self.batch_size
+        limits = self.coords.new_tensor([number, height, width])
+        if bool(((self.coords < 0) | (self.coords >= limits)).any()):
+            low, high = self.coords.amin(0).tolist(), self.coords.amax(0).tolist()
+            raise ValueError(
+                f"coords span (batch, y, x) = {low} to {high}, which is outside {number} images of "
+                f"{height}×{width}. Indices start at 0."
+            )
 
     def __len__(self) -> int:
         return len(self.coords)
@@ -104,6 +107,8 @@ class ActivePixels:
         without a hash table, and the border without a bounds check. The border is one cell at the
         top and left; at the bottom and right one cell more than completes the last 4×4 block.
         """
+        if self.coords.device.type == "cpu":  # elsewhere, asking would stop the queue
+            self._check_bounds()
         shape = (self.batch_size, *self._grid_shape)
         grid = torch.full(shape, -1, dtype=torch.int32, device=self.coords.device)
         batch, y, x = self.coords.long().unbind(1)

@@ -1,6 +1,6 @@
 """Compiles the native library with the machine's C++ compiler.
 
-    python src/sparserefine/sparse/native/build.py
+    python src/sparserefine/sparse/native/build.py [FLAG for the compiler ...]
 
 Runs at installation (hatch_build.py) and by hand; imports nothing but the standard library. The
 OpenMP runtime is not linked: the library takes the one that torch has loaded, since two of them in
@@ -93,6 +93,6 @@ def _run(*command: str) -> None:
 
 if __name__ == "__main__":
     try:
-        print(build())
+        print(build(extra_flags=tuple(sys.argv[1:])))
     except BuildError as error:
         sys.exit(str(error))
