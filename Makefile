@@ -10,7 +10,7 @@ INTERPRET := TRITON_INTERPRET=1 $(BIN)/python -m pytest -q tests/gpu
 
 PHOTOS ?= ../shared/data/street-free
 
-.PHONY: demo demo-train test test-all lint clean
+.PHONY: demo demo-train test test-all lint fuzz clean
 .PHONY: gpu-test gpu-extractor gpu-pipeline gpu-train gpu-wheels
 
 demo: .venv/demo.stamp
@@ -32,6 +32,14 @@ lint: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+# 10,000 random problems for the native kernels under AddressSanitizer; some minutes.
+BUILD_NATIVE := $(BIN)/python src/sparserefine/sparse/native/build.py
+fuzz: .venv/dev.stamp
+	$(BUILD_NATIVE) -fsanitize=address -g
+	LD_PRELOAD=$$($(CXX) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 FUZZ_CASES=10000 \
+	    $(BIN)/python -m pytest -q tests/sparse/test_fuzz.py; \
+	    status=$$?; $(BUILD_NATIVE); exit $$status
 
 # On a CUDA machine, with its own Python and torch: nothing of ours needs to be installed there.
 GPU_PYTHON ?= python3
@@ -59,10 +67,12 @@ clean:
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
-.venv/demo.stamp: pyproject.toml constraints.txt | .venv/bin/python
+NATIVE := hatch_build.py $(wildcard src/sparserefine/sparse/native/build.py src/sparserefine/sparse/native/csrc/*)
+
+.venv/demo.stamp: pyproject.toml constraints.txt $(NATIVE) | .venv/bin/python
 	$(BIN)/pip install $(PIP_FLAGS) -c constraints.txt -e .
 	@touch $@
 
-.venv/dev.stamp: pyproject.toml constraints.txt | .venv/bin/python
+.venv/dev.stamp: pyproject.toml constraints.txt $(NATIVE) | .venv/bin/python
 	$(BIN)/pip install $(PIP_FLAGS) -c constraints.txt -e ".[dev]"
 	@touch $@

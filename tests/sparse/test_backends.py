@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from sparserefine.sparse import ActivePixels, SparseTensor, submanifold_conv2d, use_backend
-from sparserefine.sparse.backends import VARIABLE, is_exact, resolve_backend
+from sparserefine.sparse.backends import resolve_backend
+from sparserefine.sparse.choice import VARIABLE, is_exact
 
 FEATS, WEIGHT = torch.zeros(1, 2), torch.zeros(9, 2, 3)
 

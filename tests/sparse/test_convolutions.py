@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from bounds import assert_within_bound, assert_within_winograd_bound
 from masks import MASKS
 from torch import Tensor
 from torch.nn import functional as F
@@ -40,14 +41,6 @@ def as_kernel(weight: Tensor) -> Tensor:
 def read(images: Tensor, pixels: ActivePixels) -> Tensor:
     batch, y, x = pixels.coords.long().unbind(1)
     return images[batch, :, y, x]
-
-
-def assert_within_bound(y: Tensor, y64: Tensor, magnitude: Tensor, terms: int) -> None:
-    """|y − y64| ≤ eps(out)·|y64| + n·eps(fp32)·(|x| conv |w|), for every element."""
-    eps = torch.finfo(y.dtype).eps
-    bound = eps * y64.abs() + terms * torch.finfo(torch.float32).eps * magnitude
-    worst = ((y.double() - y64).abs() - bound).max() if y.numel() else torch.tensor(0.0)
-    assert worst <= 0, f"an element exceeds its bound by {worst:.2e}"
 
 
 @ANY_MASK
@@ -115,7 +108,7 @@ def test_every_method_agrees_with_the_reference(
     kernel_map = x.pixels.submanifold_map
     y64 = reference.convolve(x.feats.double(), weight.double(), kernel_map)
     if method == "winograd4":  # its transforms amplify rounding; bounded by the output's maximum
-        assert not y.numel() or (y - y64).abs().max() <= 3e-5 * y64.abs().max()
+        assert_within_winograd_bound(y, y64)
         return
     magnitude = reference.convolve(x.feats.double().abs(), weight.double().abs(), kernel_map)
     if method == "winograd2":  # sums of neighbors enter the products: bound by the block

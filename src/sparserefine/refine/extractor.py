@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from sparserefine.sparse import (
-    BatchNorm,
     DownsamplingMode,
+    NormReLU,
     Pointwise,
     SparseConv2d,
     SparseInverseConv2d,
     SparseTensor,
     SubMConv2d,
-    cat,
     check_downsampling,
+    reuse_memory,
 )
 
 # Widths per stage, and residual blocks on each side of a stage.
@@ -27,18 +26,6 @@ PRESETS: dict[str, tuple[tuple[int, ...], int]] = {
     "paper-code": ((32, 64, 128, 256, 512, 1024), 2),
     "tiny": ((16, 32, 64, 128, 128), 1),
 }
-
-
-class NormReLU(nn.Module):
-    """Batch norm and ReLU on the features of every active pixel."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.norm = BatchNorm(channels)
-
-    def forward(self, x: SparseTensor) -> SparseTensor:
-        """Transform features; the pixels stay."""
-        return x.replace(torch.relu_(self.norm(x.feats)))
 
 
 class ResidualBlock(nn.Module):
@@ -51,16 +38,21 @@ class ResidualBlock(nn.Module):
         self.norm2 = NormReLU(out_channels)
         self.conv2 = SubMConv2d(out_channels, out_channels, bias=False)
         self.shortcut = (
-            nn.Identity()
+            None
             if in_channels == out_channels
-            else Pointwise(nn.Linear(in_channels, out_channels, bias=False))
+            else Pointwise(in_channels, out_channels, bias=False)
         )
 
-    def forward(self, x: SparseTensor) -> SparseTensor:
-        """Transform features; the pixels stay."""
-        y = self.conv1(self.norm1(x))
-        y = self.conv2(self.norm2(y))
-        return y.replace(y.feats + self.shortcut(x).feats)
+    def forward(self, x: SparseTensor, beside: SparseTensor | None = None) -> SparseTensor:
+        """Transform features; the pixels stay.
+
+        Args:
+            x: Active pixels.
+            beside: More channels of the same pixels, as if concatenated to `x`.
+        """
+        y = self.conv1(x, norm=self.norm1, beside=beside)
+        skip = self.shortcut(x, beside=beside) if self.shortcut else x
+        return self.conv2(y, norm=self.norm2, add=skip)
 
 
 class Stage(nn.Module):
@@ -90,8 +82,12 @@ class Stage(nn.Module):
         x = self.encoder(x)
         if self.below is None:
             return x
-        below = self.below(self.down(self.down_norm(x)))
-        return self.decoder(cat([x, self.up(self.up_norm(below), x.pixels)]))
+        below = self.below(self.down(x, norm=self.down_norm))
+        first, *rest = self.decoder
+        y = first(x, beside=self.up(below, x.pixels, norm=self.up_norm))
+        for block in rest:
+            y = block(y)
+        return y
 
 
 class SparseUNet(nn.Module):
@@ -138,7 +134,7 @@ class SparseUNet(nn.Module):
         self.stem = SubMConv2d(in_channels, widths[0], bias=False)
         self.unet = Stage(widths, blocks, pyramid, padding)
         self.head_norm = NormReLU(widths[0])
-        self.head = nn.Linear(widths[0], num_classes)
+        self.head = Pointwise(widths[0], num_classes)
 
     @classmethod
     def from_preset(
@@ -176,4 +172,5 @@ class SparseUNet(nn.Module):
 
     def forward(self, x: SparseTensor) -> Float[Tensor, "N K"]:
         """Predict logits at the active pixels of `x`."""
-        return self.head(self.head_norm(self.unet(self.stem(x))).feats)
+        with reuse_memory():
+            return self.head(self.unet(self.stem(x)), norm=self.head_norm).feats

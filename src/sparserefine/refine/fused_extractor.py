@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sparserefine.refine.extractor import NormReLU, ResidualBlock, SparseUNet, Stage
-from sparserefine.sparse import DownsamplingMode
+from sparserefine.refine.extractor import ResidualBlock, SparseUNet, Stage
+from sparserefine.sparse import DownsamplingMode, NormReLU
 from sparserefine.sparse.gpu import launch
 from sparserefine.sparse.gpu.convolution import allow_tf32
 from sparserefine.sparse.gpu.levels import DeviceLevels
@@ -169,16 +169,12 @@ class FusedExtractor:
         return weight.detach().to(self.device, self.dtype).contiguous()
 
     def _take_norm(self, module: NormReLU) -> _Norm:
-        norm = module.norm
-        assert norm.running_mean is not None and norm.running_var is not None
-        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-        shift = norm.bias - norm.running_mean * scale
+        scale, shift = module.norm.scale_and_shift()
         return _Norm(scale.float().to(self.device), shift.float().to(self.device))
 
     def _take_block(self, block: nn.Module) -> _Block:
         assert isinstance(block, ResidualBlock)
-        linear = getattr(block.shortcut, "module", None)
-        shortcut = None if linear is None else self._weight(linear.weight.t())
+        shortcut = None if block.shortcut is None else self._weight(block.shortcut.weight.t())
         return _Block(
             self._take_norm(block.norm1),
             self._weight(block.conv1.weight),

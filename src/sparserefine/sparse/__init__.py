@@ -3,8 +3,9 @@
 Knows nothing of segmentation and can be used on its own.
 """
 
-from sparserefine.sparse.backends import Backend, use_backend
+from sparserefine.sparse.choice import Backend, use_backend
 from sparserefine.sparse.functional import (
+    pointwise_conv2d,
     sparse_conv2d,
     sparse_inverse_conv2d,
     submanifold_conv2d,
@@ -12,11 +13,13 @@ from sparserefine.sparse.functional import (
 from sparserefine.sparse.kernel_map import KernelMap
 from sparserefine.sparse.layers import (
     BatchNorm,
+    NormReLU,
     Pointwise,
     SparseConv2d,
     SparseInverseConv2d,
     SubMConv2d,
 )
+from sparserefine.sparse.native.memory import reuse_memory
 from sparserefine.sparse.pixels import (
     ActivePixels,
     Downsampling,
@@ -32,6 +35,7 @@ __all__ = [
     "Downsampling",
     "DownsamplingMode",
     "KernelMap",
+    "NormReLU",
     "Pointwise",
     "SparseConv2d",
     "SparseInverseConv2d",
@@ -39,6 +43,8 @@ __all__ = [
     "SubMConv2d",
     "cat",
     "check_downsampling",
+    "pointwise_conv2d",
+    "reuse_memory",
     "sparse_conv2d",
     "sparse_inverse_conv2d",
     "submanifold_conv2d",

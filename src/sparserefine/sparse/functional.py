@@ -1,18 +1,20 @@
-"""The three sparse convolutions as differentiable functions."""
+"""The sparse convolutions as differentiable functions."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sparserefine.sparse import gemm, reference
-from sparserefine.sparse.backends import Backend, resolve_backend
-from sparserefine.sparse.kernel_map import KernelMap
-from sparserefine.sparse.pixels import ActivePixels, DownsamplingMode
+from sparserefine.sparse import gemm, native, reference
+from sparserefine.sparse.backends import resolve_backend
+from sparserefine.sparse.choice import Backend
+from sparserefine.sparse.pixels import ActivePixels, Downsampling, DownsamplingMode
 from sparserefine.sparse.tensor import SparseTensor
+
+Norm = tuple[Float[Tensor, " C_norm"], Float[Tensor, " C_norm"]]
 
 
 def submanifold_conv2d(
@@ -20,6 +22,9 @@ def submanifold_conv2d(
     weight: Float[Tensor, "9 C_in C_out"],
     bias: Float[Tensor, " C_out"] | None = None,
     *,
+    norm: Norm | None = None,
+    beside: SparseTensor | None = None,
+    add: SparseTensor | None = None,
     backend: Backend = "auto",
 ) -> SparseTensor:
     """Convolve 3×3 at the active pixels only; the set of active pixels does not change.
@@ -31,29 +36,51 @@ def submanifold_conv2d(
         x: Active pixels with C_in features.
         weight: One matrix per kernel offset, row-major over (dy, dx).
         bias: Added at active pixels only.
-        backend: "reference" is the definition, "torch" the fast plain-torch path, "triton" kernels
-            for NVIDIA GPUs; "auto" takes the fastest that can run.
+        norm: Scale and shift per input channel; x becomes max(x · scale + shift, 0) first: batch
+            norm and ReLU. In the same pass where the backend can and no gradient is asked for.
+        beside: A second input at the same pixels; its channels follow those of x, as if
+            concatenated. C_in counts both.
+        add: Added to the result: a residual.
+        backend: "triton" are kernels for NVIDIA GPUs, "native" compiled ones for CPUs, "torch" the
+            fast plain-torch path, "reference" the definition; "auto" takes the fastest that can
+            run. See `use_backend`.
 
     Returns:
         The same pixels with C_out features in the dtype of `x.feats`.
 
     Raises:
-        ValueError: C_in differs between `x` and `weight`, or the backend is unknown.
+        ValueError: C_in differs between the input and `weight`, tensors have different pixels, or
+            the backend is unknown or cannot run.
 
     Source: Graham & van der Maaten 2017, arXiv:1706.01307.
     """
-    x, weight, bias = _cast(x, weight, bias)
-    _check(x, weight)
-    chosen = resolve_backend(backend, x.feats, weight)
-    if chosen == "triton":
+    x, weight, bias, beside, add = _cast(x, weight, bias, beside, add)
+    _check(x, weight, beside, add)
+    name = resolve_backend(backend, x.feats, weight)
+    if name == "native" and not _needs_grad(x, weight, bias, beside, add):
+        return x.replace(
+            native.convolve_submanifold(
+                x.feats,
+                weight,
+                x.pixels,
+                second=None if beside is None else beside.feats,
+                bias=bias,
+                norm=norm,
+                add=None if add is None else add.feats,
+            )
+        )
+    feats = _input(x, beside, norm)
+    if name == "triton":
         from sparserefine.sparse.gpu import convolution
 
-        return x.replace(convolution.convolve_submanifold(x.feats, weight, bias, x.pixels))
-    if chosen == "reference":
-        feats = reference.convolve(x.feats, weight, x.pixels.submanifold_map)
+        return x.replace(
+            _plus(convolution.convolve_submanifold(feats, weight, bias, x.pixels), None, add)
+        )
+    if name == "reference":
+        y = reference.convolve(feats, weight, x.pixels.submanifold_map)
     else:
-        feats = _SubmanifoldConvolution.apply(x.feats, weight, x.pixels)
-    return x.replace(feats if bias is None else feats + bias)
+        y = _SubmanifoldConvolution.apply(feats, weight, x.pixels, _ENGINES[name])
+    return x.replace(_plus(y, bias, add))
 
 
 def sparse_conv2d(
@@ -63,6 +90,7 @@ def sparse_conv2d(
     *,
     mode: DownsamplingMode = "dilate",
     padding: int = 1,
+    norm: Norm | None = None,
     backend: Backend = "auto",
 ) -> SparseTensor:
     """Convolve 3×3 with stride 2, onto the coarser active pixels.
@@ -77,25 +105,20 @@ def sparse_conv2d(
         mode: "dilate": a coarse pixel is active where its window touches an active pixel;
             "floor": only where one of its own 2×2 pixels is.
         padding: As in torch, 0 or 1; "floor" needs 1.
+        norm: As in `submanifold_conv2d`.
         backend: As in `submanifold_conv2d`.
 
     Returns:
         The coarse pixels (twice the stride) with C_out features.
 
     Raises:
-        ValueError: C_in differs between `x` and `weight`; mode, padding or backend is unknown.
+        ValueError: C_in differs between `x` and `weight`; mode or padding is unknown; or the
+            backend is unknown or cannot run.
     """
-    x, weight, bias = _cast(x, weight, bias)
+    x, weight, bias, _, _ = _cast(x, weight, bias)
     _check(x, weight)
     step = x.pixels.downsampling(mode, padding)
-    chosen = resolve_backend(backend, x.feats, weight)
-    if chosen == "triton":
-        from sparserefine.sparse.gpu import convolution
-
-        feats = convolution.convolve_strided(x.feats, weight, bias, step, padding)
-    else:
-        feats = _convolve(x.feats, weight, bias, step.down, step.up, chosen)
-    return SparseTensor(feats, step.coarse)
+    return SparseTensor(_take_step(x, weight, bias, norm, step, False, backend), step.coarse)
 
 
 def sparse_inverse_conv2d(
@@ -106,6 +129,7 @@ def sparse_inverse_conv2d(
     *,
     mode: DownsamplingMode = "dilate",
     padding: int = 1,
+    norm: Norm | None = None,
     backend: Backend = "auto",
 ) -> SparseTensor:
     """Go back through a strided convolution, onto exactly the pixels it came from.
@@ -120,6 +144,7 @@ def sparse_inverse_conv2d(
         bias: Added at every fine pixel.
         mode: That of the way down.
         padding: That of the way down.
+        norm: As in `submanifold_conv2d`.
         backend: As in `submanifold_conv2d`.
 
     Returns:
@@ -128,7 +153,7 @@ def sparse_inverse_conv2d(
     Raises:
         ValueError: `x` was not made from `onto`, or as in `sparse_conv2d`.
     """
-    x, weight, bias = _cast(x, weight, bias)
+    x, weight, bias, _, _ = _cast(x, weight, bias)
     _check(x, weight)
     step = onto.downsampling(mode, padding)
     if step.coarse is not x.pixels:
@@ -137,48 +162,139 @@ def sparse_inverse_conv2d(
             f"{onto.stride} with mode={mode!r}, padding={padding}. Pass the pixels, mode and "
             f"padding of the sparse_conv2d that made them."
         )
-    chosen = resolve_backend(backend, x.feats, weight)
-    if chosen == "triton":
-        from sparserefine.sparse.gpu import convolution
-
-        feats = convolution.convolve_inverse(x.feats, weight, bias, step, len(onto), padding)
-    else:
-        feats = _convolve(x.feats, weight, bias, step.up, step.down, chosen)
-    return SparseTensor(feats, onto)
+    return SparseTensor(_take_step(x, weight, bias, norm, step, True, backend), onto)
 
 
-def _convolve(
-    feats: Tensor,
+def pointwise_conv2d(
+    x: SparseTensor,
+    weight: Float[Tensor, "C_out C_in"],
+    bias: Float[Tensor, " C_out"] | None = None,
+    *,
+    norm: Norm | None = None,
+    beside: SparseTensor | None = None,
+    backend: Backend = "auto",
+) -> SparseTensor:
+    """Convolve 1×1: y = x @ weightᵀ + bias at every active pixel, as `linear` does with rows.
+
+    Args:
+        x: Active pixels with C_in features.
+        weight: As torch's `linear` has it.
+        bias: Added to each row.
+        norm: As in `submanifold_conv2d`.
+        beside: As in `submanifold_conv2d`.
+        backend: As in `submanifold_conv2d`.
+
+    Returns:
+        The same pixels with C_out features.
+
+    Raises:
+        ValueError: As in `submanifold_conv2d`.
+    """
+    x, weight, bias, beside, _ = _cast(x, weight, bias, beside)
+    matrix = weight[None]
+    _check(x, matrix.transpose(1, 2), beside)
+    name = resolve_backend(backend, x.feats, weight)
+    if name == "native" and not _needs_grad(x, weight, bias, beside):
+        second = None if beside is None else beside.feats
+        return x.replace(
+            native.convolve_pointwise(x.feats, weight, second=second, bias=bias, norm=norm)
+        )
+    return x.replace(torch.nn.functional.linear(_input(x, beside, norm), weight, bias))
+
+
+def _take_step(
+    x: SparseTensor,
     weight: Tensor,
     bias: Tensor | None,
-    kernel_map: KernelMap,
-    transposed: KernelMap,
-    backend: str,
+    norm: Norm | None,
+    step: Downsampling,
+    up: bool,
+    backend: Backend,
 ) -> Tensor:
-    if backend == "reference":
-        out = reference.convolve(feats, weight, kernel_map)
+    name = resolve_backend(backend, x.feats, weight)
+    if name == "native" and not _needs_grad(x, weight, bias):
+        return native.convolve_step(x.feats, weight, step, up=up, bias=bias, norm=norm)
+    feats = _input(x, None, norm)
+    if name == "triton":
+        from sparserefine.sparse.gpu import convolution
+
+        return convolution.convolve_step(feats, weight, bias, step, up=up)
+    if name == "reference":
+        y = reference.convolve(feats, weight, step.up if up else step.down)
     else:
-        out = _MappedConvolution.apply(feats, weight, kernel_map, transposed)
-    return out if bias is None else out + bias
+        y = _StepConvolution.apply(feats, weight, step, up, _ENGINES[name])
+    return _plus(y, bias)
+
+
+def _input(x: SparseTensor, beside: SparseTensor | None, norm: Norm | None) -> Tensor:
+    feats = x.feats if beside is None else torch.cat([x.feats, beside.feats], 1)
+    if norm is not None:
+        scale, shift = norm
+        feats = torch.relu(feats * scale + shift).to(feats.dtype)
+    return feats
+
+
+def _plus(y: Tensor, bias: Tensor | None, add: SparseTensor | None = None) -> Tensor:
+    if bias is not None:
+        y = y + bias
+    return y if add is None else y + add.feats
+
+
+def _needs_grad(*parts: SparseTensor | Tensor | None) -> bool:
+    if not torch.is_grad_enabled():
+        return False
+    tensors = (part.feats if isinstance(part, SparseTensor) else part for part in parts)
+    return any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
 
 def _cast(
-    x: SparseTensor, weight: Tensor, bias: Tensor | None
-) -> tuple[SparseTensor, Tensor, Tensor | None]:
+    x: SparseTensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    beside: SparseTensor | None = None,
+    add: SparseTensor | None = None,
+) -> tuple[SparseTensor, Tensor, Tensor | None, SparseTensor | None, SparseTensor | None]:
     """Under autocast, everything in its dtype, as torch's own convolutions do."""
     device = x.feats.device.type
     if not torch.is_autocast_enabled(device) or x.feats.dtype == torch.float64:
-        return x, weight, bias
+        return x, weight, bias, beside, add
     dtype = torch.get_autocast_dtype(device)
-    bias = None if bias is None else bias.to(dtype)
-    return x.replace(x.feats.to(dtype)), weight.to(dtype), bias
+    return (
+        x.replace(x.feats.to(dtype)),
+        weight.to(dtype),
+        None if bias is None else bias.to(dtype),
+        None if beside is None else beside.replace(beside.feats.to(dtype)),
+        None if add is None else add.replace(add.feats.to(dtype)),
+    )
 
 
-def _check(x: SparseTensor, weight: Tensor) -> None:
-    if x.feats.shape[1] != weight.shape[1]:
+def _check(
+    x: SparseTensor,
+    weight: Tensor,
+    beside: SparseTensor | None = None,
+    add: SparseTensor | None = None,
+) -> None:
+    for other in (beside, add):
+        if other is not None and other.pixels is not x.pixels:
+            raise ValueError(
+                "the second tensor has other active pixels than x. Pass one that comes from the "
+                "same SparseTensor at the same stride."
+            )
+    if weight.ndim != 3 or not weight.is_floating_point():
         raise ValueError(
-            f"x has {x.feats.shape[1]} features, but the weight expects {weight.shape[1]}. "
-            f"Make the layer with in_channels={x.feats.shape[1]}."
+            f"the weight is {weight.dtype} of shape {tuple(weight.shape)}, expected floating-point "
+            f"numbers, one [C_in, C_out] matrix for each kernel offset."
+        )
+    channels = x.feats.shape[1] + (0 if beside is None else beside.feats.shape[1])
+    if channels != weight.shape[1]:
+        raise ValueError(
+            f"x has {channels} features, but the weight expects {weight.shape[1]}. "
+            f"Make the layer with in_channels={channels}."
+        )
+    if add is not None and add.feats.shape[1] != weight.shape[2]:
+        raise ValueError(
+            f"add has {add.feats.shape[1]} features, but the result has {weight.shape[2]}. Both "
+            f"must have as many."
         )
     if x.feats.dtype != weight.dtype or x.feats.device != weight.device:
         raise ValueError(
@@ -187,14 +303,46 @@ def _check(x: SparseTensor, weight: Tensor) -> None:
         )
 
 
+@runtime_checkable
+class _Engine(Protocol):
+    """What a backend computes, for values and gradients; `transposed` means the input gradient."""
+
+    def convolve_submanifold(
+        self, feats: Tensor, weight: Tensor, pixels: ActivePixels, *, transposed: bool = False
+    ) -> Tensor: ...
+
+    def convolve_step(
+        self,
+        feats: Tensor,
+        weight: Tensor,
+        step: Downsampling,
+        *,
+        up: bool,
+        transposed: bool = False,
+    ) -> Tensor: ...
+
+    def submanifold_weight_gradient(
+        self, feats: Tensor, grad: Tensor, pixels: ActivePixels
+    ) -> Tensor: ...
+
+    def step_weight_gradient(
+        self, feats: Tensor, grad: Tensor, step: Downsampling, *, up: bool
+    ) -> Tensor: ...
+
+
+_ENGINES = {"torch": cast(_Engine, gemm), "native": cast(_Engine, native)}
+
+
 class _SubmanifoldConvolution(torch.autograd.Function):
     """The backward pass is again a submanifold convolution, so it is as fast as the forward."""
 
     @staticmethod
-    def forward(ctx: Any, feats: Tensor, weight: Tensor, pixels: ActivePixels) -> Tensor:  # type: ignore[override]
+    def forward(  # type: ignore[override]
+        ctx: Any, feats: Tensor, weight: Tensor, pixels: ActivePixels, engine: _Engine
+    ) -> Tensor:
         ctx.save_for_backward(feats, weight)
-        ctx.pixels = pixels
-        return gemm.convolve_submanifold(feats, weight, pixels)
+        ctx.pixels, ctx.engine = pixels, engine
+        return engine.convolve_submanifold(feats, weight, pixels)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
@@ -202,33 +350,32 @@ class _SubmanifoldConvolution(torch.autograd.Function):
         grad = grad.contiguous()
         grad_feats = grad_weight = None
         if ctx.needs_input_grad[0]:
-            flipped = weight.flip(0).transpose(1, 2).contiguous()
-            grad_feats = gemm.convolve_submanifold(grad, flipped, ctx.pixels)
+            grad_feats = ctx.engine.convolve_submanifold(grad, weight, ctx.pixels, transposed=True)
         if ctx.needs_input_grad[1]:
-            grad_weight = gemm.weight_gradient(feats, grad, ctx.pixels.submanifold_map)
-        return grad_feats, grad_weight, None
+            grad_weight = ctx.engine.submanifold_weight_gradient(feats, grad, ctx.pixels)
+        return grad_feats, grad_weight, None, None
 
 
-class _MappedConvolution(torch.autograd.Function):
+class _StepConvolution(torch.autograd.Function):
     """Strided and inverse convolution: each is the gradient of the other."""
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, feats: Tensor, weight: Tensor, kernel_map: KernelMap, transposed: KernelMap
+        ctx: Any, feats: Tensor, weight: Tensor, step: Downsampling, up: bool, engine: _Engine
     ) -> Tensor:
         ctx.save_for_backward(feats, weight)
-        ctx.maps = kernel_map, transposed
-        return gemm.convolve_im2col(feats, weight, kernel_map)
+        ctx.step, ctx.up, ctx.engine = step, up, engine
+        return engine.convolve_step(feats, weight, step, up=up)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         feats, weight = ctx.saved_tensors
-        kernel_map, transposed = ctx.maps
         grad = grad.contiguous()
         grad_feats = grad_weight = None
         if ctx.needs_input_grad[0]:
-            turned = weight.transpose(1, 2).contiguous()
-            grad_feats = gemm.convolve_im2col(grad, turned, transposed)
+            grad_feats = ctx.engine.convolve_step(
+                grad, weight, ctx.step, up=not ctx.up, transposed=True
+            )
         if ctx.needs_input_grad[1]:
-            grad_weight = gemm.weight_gradient(feats, grad, kernel_map)
-        return grad_feats, grad_weight, None, None
+            grad_weight = ctx.engine.step_weight_gradient(feats, grad, ctx.step, up=ctx.up)
+        return grad_feats, grad_weight, None, None, None

@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sparserefine.sparse.backends import is_exact
+from sparserefine.sparse.choice import is_exact
 from sparserefine.sparse.kernel_map import KernelMap
 from sparserefine.sparse.layouts import Blocks, Strips
-from sparserefine.sparse.pixels import ActivePixels
+from sparserefine.sparse.pixels import ActivePixels, Downsampling
 
 Method = Literal["im2col", "pairs", "strips", "winograd2", "winograd4"]
 
@@ -35,7 +35,7 @@ def convolve_im2col(
     for group in kernel_map.groups:
         taps = len(group.taps)
         matrix = _taps_of(weight, group.taps).reshape(taps * c_in, c_out)
-        chunk = max(_CHUNK_ELEMENTS // (taps * c_in), 64)
+        chunk = max(_CHUNK_ELEMENTS // max(taps * c_in, 1), 64)
         by_row = group.neighbors.t()
         for start in range(0, by_row.shape[0], chunk):
             index = by_row[start : start + chunk]
@@ -107,14 +107,14 @@ def convolve_winograd(
 def weight_gradient(
     feats: Float[Tensor, "N C_in"], grad: Float[Tensor, "M C_out"], kernel_map: KernelMap
 ) -> Float[Tensor, "9 C_in C_out"]:
-    """Gradient of the weights of any of the above: per tap, gathered inputsᵀ @ grad."""
+    """Gradient of the weight of any of the above: per tap, gathered inputsᵀ @ grad."""
     c_in, c_out = feats.shape[1], grad.shape[1]
     padded = _with_zero_row(feats)
     out = feats.new_zeros(9, c_in, c_out)
     for group in kernel_map.groups:
         taps = len(group.taps)
         total = feats.new_zeros(taps * c_in, c_out)
-        chunk = max(_CHUNK_ELEMENTS // (taps * c_in), 64)
+        chunk = max(_CHUNK_ELEMENTS // max(taps * c_in, 1), 64)
         by_row = group.neighbors.t()
         for start in range(0, by_row.shape[0], chunk):
             index = by_row[start : start + chunk]
@@ -134,7 +134,7 @@ def choose_method(pixels: ActivePixels, c_in: int, c_out: int, dtype: torch.dtyp
     """The fastest method for a submanifold convolution.
 
     By channels, as measured in float32 on two CPU cores at 10 to 35 % density (dev/LOG.md,
-    2026-11-24). The transforms of Winograd's method lose too much in half precision.
+    2026-11-24 and 25). The transforms of Winograd's method lose too much in half precision.
     """
     channels = max(c_in, c_out)
     if is_exact() or dtype not in (torch.float32, torch.float64):
@@ -143,22 +143,33 @@ def choose_method(pixels: ActivePixels, c_in: int, c_out: int, dtype: torch.dtyp
         return "im2col"
     if channels <= 64:
         return "strips"
-    if channels <= 128:
-        return "winograd4"
     if channels <= 256:
-        return "winograd2"
-    # Blocks of few channels-rich pixels are mostly empty: pairs waste nothing.
+        return "winograd4"
+    # The blocks of the coarsest stages are mostly empty.
     filled = len(pixels) / (16 * max(pixels.blocks_4x4.neighbors.shape[1], 1))
-    return "winograd4" if filled > 0.45 else "pairs"
+    return "winograd4" if filled > 0.55 else "winograd2"
 
 
 def convolve_submanifold(
-    feats: Float[Tensor, "N C_in"],
-    weight: Float[Tensor, "9 C_in C_out"],
+    feats: Float[Tensor, "N _"],
+    weight: Float[Tensor, "9 _ _"],
     pixels: ActivePixels,
     method: Method | Literal["auto"] = "auto",
-) -> Float[Tensor, "N C_out"]:
-    """Convolve at the active pixels by the chosen method."""
+    *,
+    transposed: bool = False,
+) -> Float[Tensor, "N _"]:
+    """Convolve at the active pixels by the chosen method.
+
+    Args:
+        feats: One row per active pixel.
+        weight: One matrix per tap.
+        pixels: The active pixels.
+        method: "auto" chooses by `choose_method`.
+        transposed: Compute the gradient of the input from that of the output: the same
+            convolution with taps reversed and matrices transposed.
+    """
+    if transposed:
+        weight = weight.flip(0).transpose(1, 2).contiguous()
     if len(pixels) == 0:
         return feats.new_zeros(0, weight.shape[2])
     if method == "auto":
@@ -172,6 +183,34 @@ def convolve_submanifold(
     if method == "pairs":
         return convolve_pairs(feats, weight, pixels.submanifold_map)
     return convolve_im2col(feats, weight, pixels.submanifold_map)
+
+
+def convolve_step(
+    feats: Float[Tensor, "N _"],
+    weight: Float[Tensor, "9 _ _"],
+    step: Downsampling,
+    *,
+    up: bool,
+    transposed: bool = False,
+) -> Float[Tensor, "M _"]:
+    """Strided convolution, or back `up` through one; `transposed` as in `convolve_submanifold`."""
+    if transposed:
+        weight = weight.transpose(1, 2).contiguous()
+    return convolve_im2col(feats, weight, step.up if up else step.down)
+
+
+def submanifold_weight_gradient(
+    feats: Float[Tensor, "N C_in"], grad: Float[Tensor, "N C_out"], pixels: ActivePixels
+) -> Float[Tensor, "9 C_in C_out"]:
+    """Gradient of the weight of `convolve_submanifold`."""
+    return weight_gradient(feats, grad, pixels.submanifold_map)
+
+
+def step_weight_gradient(
+    feats: Float[Tensor, "N C_in"], grad: Float[Tensor, "M C_out"], step: Downsampling, *, up: bool
+) -> Float[Tensor, "9 C_in C_out"]:
+    """Gradient of the weight of `convolve_step`."""
+    return weight_gradient(feats, grad, step.up if up else step.down)
 
 
 def _with_zero_row(feats: Tensor) -> Tensor:

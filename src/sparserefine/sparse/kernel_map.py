@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import torch
 from jaxtyping import Int
@@ -93,19 +94,28 @@ def build_inverse_map(
     parity = (y & 1) * 2 + (x & 1)
     parents = torch.stack([batch, (y >> 1) + 1, (x >> 1) + 1], 1)
     groups = []
-    for parity_y in (0, 1):
-        for parity_x in (0, 1):
-            rows = parity.eq(2 * parity_y + parity_x).nonzero().squeeze(1)
-            taps, offsets = [], []
-            for tap in _ALL_TAPS:
-                dy, dx = divmod(tap, 3)
-                twice_y, twice_x = parity_y + padding - dy, parity_x + padding - dx
-                if twice_y % 2 == 0 and twice_x % 2 == 0:
-                    taps.append(tap)
-                    offsets.append((twice_y // 2, twice_x // 2))
-            neighbors = _look_up(padded_coarse, num_coarse, parents.index_select(0, rows), offsets)
-            groups.append(TapGroup(rows.int(), tuple(taps), neighbors))
+    for number, (taps, offsets) in enumerate(parity_taps(padding)):
+        rows = parity.eq(number).nonzero().squeeze(1)
+        neighbors = _look_up(padded_coarse, num_coarse, parents.index_select(0, rows), offsets)
+        groups.append(TapGroup(rows.int(), taps, neighbors))
     return KernelMap(num_coarse, len(fine), tuple(groups))
+
+
+def parity_taps(padding: int) -> list[tuple[tuple[int, ...], list[tuple[int, int]]]]:
+    """For each parity 2·(y mod 2) + (x mod 2) of a fine pixel, the taps that reach it, and where
+    from: the coarse pixel's (y, x) less the parent's.
+    """
+    found = []
+    for parity_y, parity_x in product((0, 1), repeat=2):
+        taps, offsets = [], []
+        for tap in _ALL_TAPS:
+            dy, dx = divmod(tap, 3)
+            twice_y, twice_x = parity_y + padding - dy, parity_x + padding - dx
+            if twice_y % 2 == 0 and twice_x % 2 == 0:
+                taps.append(tap)
+                offsets.append((twice_y // 2, twice_x // 2))
+        found.append((tuple(taps), offsets))
+    return found
 
 
 def _look_up(

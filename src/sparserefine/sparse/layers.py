@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from sparserefine.sparse.backends import Backend
+from sparserefine.sparse.choice import Backend
 from sparserefine.sparse.functional import (
+    pointwise_conv2d,
     sparse_conv2d,
     sparse_inverse_conv2d,
     submanifold_conv2d,
 )
 from sparserefine.sparse.pixels import ActivePixels, DownsamplingMode
-from sparserefine.sparse.tensor import SparseTensor
+from sparserefine.sparse.tensor import SparseTensor, cat
 
 
 class _Conv2d(nn.Module):
@@ -50,9 +49,26 @@ class SubMConv2d(_Conv2d):
         super().__init__(in_channels, out_channels, bias)
         self.backend: Backend = backend
 
-    def forward(self, x: SparseTensor) -> SparseTensor:
-        """Convolve `x`."""
-        return submanifold_conv2d(x, self.weight, self.bias, backend=self.backend)
+    def forward(
+        self,
+        x: SparseTensor,
+        *,
+        norm: NormReLU | None = None,
+        beside: SparseTensor | None = None,
+        add: SparseTensor | None = None,
+    ) -> SparseTensor:
+        """Convolve `x`.
+
+        Args:
+            x: Active pixels.
+            norm: Applied to the input first; in the same pass in evaluation mode.
+            beside: More channels of the same pixels, as if concatenated to `x`.
+            add: Added to the result.
+        """
+        x, beside, affine = _normalized(x, beside, norm)
+        return submanifold_conv2d(
+            x, self.weight, self.bias, norm=affine, beside=beside, add=add, backend=self.backend
+        )
 
 
 class _StridedConv2d(_Conv2d):
@@ -81,14 +97,16 @@ class _StridedConv2d(_Conv2d):
 class SparseConv2d(_StridedConv2d):
     """3×3 convolution with stride 2 onto coarser active pixels. See `sparse_conv2d`."""
 
-    def forward(self, x: SparseTensor) -> SparseTensor:
-        """Convolve `x`."""
+    def forward(self, x: SparseTensor, *, norm: NormReLU | None = None) -> SparseTensor:
+        """Convolve `x`; `norm` as in `SubMConv2d`."""
+        x, _, affine = _normalized(x, None, norm)
         return sparse_conv2d(
             x,
             self.weight,
             self.bias,
             mode=self.mode,
             padding=self.padding,
+            norm=affine,
             backend=self.backend,
         )
 
@@ -96,8 +114,11 @@ class SparseConv2d(_StridedConv2d):
 class SparseInverseConv2d(_StridedConv2d):
     """3×3 convolution back onto the pixels of a `SparseConv2d`. See `sparse_inverse_conv2d`."""
 
-    def forward(self, x: SparseTensor, onto: ActivePixels) -> SparseTensor:
+    def forward(
+        self, x: SparseTensor, onto: ActivePixels, *, norm: NormReLU | None = None
+    ) -> SparseTensor:
         """Convolve the coarse `x` back onto the fine pixels it was made from."""
+        x, _, affine = _normalized(x, None, norm)
         return sparse_inverse_conv2d(
             x,
             onto,
@@ -105,6 +126,7 @@ class SparseInverseConv2d(_StridedConv2d):
             self.bias,
             mode=self.mode,
             padding=self.padding,
+            norm=affine,
             backend=self.backend,
         )
 
@@ -113,19 +135,19 @@ class SparseInverseConv2d(_StridedConv2d):
         return self.out_channels
 
 
-class Pointwise(nn.Module):
-    """Applies a module on rows of features [N, C] at every active pixel.
+class Pointwise(nn.Linear):
+    """1×1 convolution: a linear layer on the features of every active pixel."""
 
-    A 1×1 convolution is `Pointwise(nn.Linear(...))`.
-    """
-
-    def __init__(self, module: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, x: SparseTensor) -> SparseTensor:
-        """Apply the module to the features of `x`."""
-        return x.replace(cast(Tensor, self.module(x.feats)))
+    def forward(  # type: ignore[override]
+        self,
+        x: SparseTensor,
+        *,
+        norm: NormReLU | None = None,
+        beside: SparseTensor | None = None,
+    ) -> SparseTensor:
+        """Convolve `x`; `norm` and `beside` as in `SubMConv2d`."""
+        x, beside, affine = _normalized(x, beside, norm)
+        return pointwise_conv2d(x, self.weight, self.bias, norm=affine, beside=beside)
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -138,7 +160,40 @@ class BatchNorm(nn.BatchNorm1d):
     def forward(self, input: Tensor) -> Tensor:
         """Normalize rows of features."""
         if self.training and len(input) < 2:
-            assert self.running_mean is not None and self.running_var is not None
-            scale = self.weight / torch.sqrt(self.running_var + self.eps)
-            return input * scale + (self.bias - self.running_mean * scale)
+            scale, shift = self.scale_and_shift()
+            return input * scale + shift
         return super().forward(input)
+
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """Scale and shift per channel that evaluation mode amounts to."""
+        assert self.running_mean is not None and self.running_var is not None
+        scale = self.weight / torch.sqrt(self.running_var + self.eps)
+        return scale, self.bias - self.running_mean * scale
+
+
+class NormReLU(nn.Module):
+    """Batch norm and ReLU on the features of every active pixel.
+
+    Convolutions take it as `norm` and then apply it as they read, without a pass of its own.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = BatchNorm(channels)
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        """Transform features; the pixels stay."""
+        return x.replace(torch.relu_(self.norm(x.feats)))
+
+
+def _normalized(
+    x: SparseTensor, beside: SparseTensor | None, norm: NormReLU | None
+) -> tuple[SparseTensor, SparseTensor | None, tuple[Tensor, Tensor] | None]:
+    """Input and norm of a convolution. Batch statistics need a pass of their own, so in training
+    the input comes back normalized, in one piece.
+    """
+    if norm is None or not norm.training:
+        return x, beside, norm.norm.scale_and_shift() if norm else None
+    if beside is not None:
+        x = cat([x, beside])
+    return norm(x), None, None

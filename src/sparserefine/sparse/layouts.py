@@ -76,7 +76,7 @@ def build_blocks(padded: Int[Tensor, "B H W"], coords: Int[Tensor, "N 3"], size:
     """Lay out the active pixels of a padded index grid as blocks."""
     batch, height, width = padded.shape
     image, y, x = coords.long().unbind(1)
-    down, across = -(-(height - 2) // size), -(-(width - 2) // size)
+    down, across = (height - 2) // size, (width - 2) // size  # the grid holds whole blocks
     block_of_pixel = (image * down + y // size) * across + x // size
     found = torch.zeros(batch * down * across, dtype=torch.bool, device=padded.device)
     found[block_of_pixel] = True
@@ -92,11 +92,7 @@ def build_blocks(padded: Int[Tensor, "B H W"], coords: Int[Tensor, "N 3"], size:
     flat, positions = padded.flatten(), []
     for dy in range(size + 2):
         for dx in range(size + 2):
-            # A block at the lower or right edge may reach past the padding, onto empty ground.
-            row, column = top + dy, left + dx
-            inside = (row < height) & (column < width)
-            at = (image * height + row.clamp(max=height - 1)) * width + column.clamp(max=width - 1)
-            positions.append(torch.where(inside, flat[at], -1))
+            positions.append(flat[(image * height + top + dy) * width + left + dx])
     neighbors = torch.stack(positions) if positions else flat.new_empty(0, 0)
     return Blocks(size, torch.where(neighbors < 0, len(coords), neighbors), outputs)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from jaxtyping import Bool, Int
@@ -19,9 +21,12 @@ from sparserefine.sparse.kernel_map import (
 from sparserefine.sparse.layouts import Blocks, Strips, build_blocks, build_strips
 
 DownsamplingMode = Literal["dilate", "floor"]
+Kept = TypeVar("Kept")
 
 # Flat positions in the padded index grid are int32, which halves the memory traffic of the maps.
 MAX_GRID_CELLS = 2**31 - 1
+# The grid is padded to whole blocks of Winograd's method, so that no block reaches past it.
+BLOCK_SIDE = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +51,7 @@ class ActivePixels:
 
     def __post_init__(self) -> None:
         height, width = self.spatial_shape
-        if self.batch_size * (height + 2) * (width + 2) > MAX_GRID_CELLS:
+        if self.batch_size * math.prod(self._grid_shape) > MAX_GRID_CELLS:
             raise ValueError(
                 f"{self.batch_size} images of {height}×{width} need an index grid of more than "
                 f"2^31 cells. Use a smaller batch, or split the images."
@@ -67,15 +72,8 @@ class ActivePixels:
         Raises:
             ValueError: A coordinate is outside the images, or occurs twice.
         """
-        height, width = spatial_shape
-        limits = coords.new_tensor([batch_size, height, width])
-        if bool(((coords < 0) | (coords >= limits)).any()):
-            low, high = coords.amin(0).tolist(), coords.amax(0).tolist()
-            raise ValueError(
-                f"coords span (batch, y, x) = {low} to {high}, which is outside {batch_size} "
-                f"images of {height}×{width}. Indices start at 0."
-            )
-        pixels = cls(coords.int(), (height, width), batch_size)
+        pixels = cls(coords.int(), spatial_shape, batch_size)
+        pixels._check_bounds()
         if int((pixels.index_grid >= 0).sum()) != len(coords):
             raise ValueError(
                 f"coords name some pixels more than once ({len(coords)} rows). Merge the rows of "
@@ -83,18 +81,35 @@ class ActivePixels:
             )
         return pixels
 
+    def _check_bounds(self) -> None:
+        (height, width), number = self.spatial_shape, self.batch_size
+        limits = self.coords.new_tensor([number, height, width])
+        if bool(((self.coords < 0) | (self.coords >= limits)).any()):
+            low, high = self.coords.amin(0).tolist(), self.coords.amax(0).tolist()
+            raise ValueError(
+                f"coords span (batch, y, x) = {low} to {high}, which is outside {number} images of "
+                f"{height}×{width}. Indices start at 0."
+            )
+
     def __len__(self) -> int:
         return len(self.coords)
+
+    @property
+    def _grid_shape(self) -> tuple[int, int]:
+        height, width = (-(-side // BLOCK_SIDE) * BLOCK_SIDE + 2 for side in self.spatial_shape)
+        return height, width
 
     @cached_property
     def padded_index_grid(self) -> Int[Tensor, "B H_padded W_padded"]:
         """Row of each pixel in `coords`, int32, -1 where none is active, with a border of -1.
 
         In 2-D the active pixels live on an image, so a dense grid answers every neighbor query
-        without a hash table, and the border without a bounds check.
+        without a hash table, and the border without a bounds check. The border is one cell at the
+        top and left; at the bottom and right one cell more than completes the last 4×4 block.
         """
-        height, width = self.spatial_shape
-        shape = (self.batch_size, height + 2, width + 2)
+        if self.coords.device.type == "cpu":  # elsewhere, asking would stop the queue
+            self._check_bounds()
+        shape = (self.batch_size, *self._grid_shape)
         grid = torch.full(shape, -1, dtype=torch.int32, device=self.coords.device)
         batch, y, x = self.coords.long().unbind(1)
         grid[batch, y + 1, x + 1] = torch.arange(
@@ -105,7 +120,8 @@ class ActivePixels:
     @property
     def index_grid(self) -> Int[Tensor, "B H W"]:
         """Row of each pixel in `coords`, int32, -1 where none is active."""
-        return self.padded_index_grid[:, 1:-1, 1:-1]
+        height, width = self.spatial_shape
+        return self.padded_index_grid[:, 1 : height + 1, 1 : width + 1]
 
     @cached_property
     def submanifold_map(self) -> KernelMap:
@@ -131,6 +147,16 @@ class ActivePixels:
     def _downsamplings(self) -> dict[tuple[str, int], Downsampling]:
         return {}
 
+    @cached_property
+    def _kept(self) -> dict[Callable, object]:
+        return {}
+
+    def keep(self, build: Callable[[ActivePixels], Kept]) -> Kept:
+        """What `build` makes of these pixels; made once and kept, for backends with own maps."""
+        if build not in self._kept:
+            self._kept[build] = build(self)
+        return self._kept[build]  # type: ignore[return-value]
+
     def downsampling(self, mode: DownsamplingMode = "dilate", padding: int = 1) -> Downsampling:
         """The next coarser active pixels (3×3 window, stride 2) and the maps to and from them.
 
@@ -141,12 +167,7 @@ class ActivePixels:
         """
         key = (mode, padding)
         if key not in self._downsamplings:
-            coarse = self._coarser(mode, padding)
-            self._downsamplings[key] = Downsampling(
-                coarse,
-                build_strided_map(self.padded_index_grid, len(self), coarse.coords, padding),
-                build_inverse_map(coarse.padded_index_grid, len(coarse), self.coords, padding),
-            )
+            self._downsamplings[key] = Downsampling(self, self._coarser(mode, padding), padding)
         return self._downsamplings[key]
 
     def _coarser(self, mode: DownsamplingMode, padding: int) -> ActivePixels:
@@ -171,14 +192,36 @@ class Downsampling:
     """The step from fine to coarse active pixels, and back.
 
     Attributes:
-        coarse: The active pixels at twice the stride.
-        down: Kernel map of the strided convolution, fine to coarse.
-        up: The same pairs seen from the fine pixels, for the inverse convolution.
+        fine: The active pixels it starts from.
+        coarse: Those at twice the stride.
+        padding: Zero padding of the 3×3 window, 0 or 1.
     """
 
+    fine: ActivePixels
     coarse: ActivePixels
-    down: KernelMap
-    up: KernelMap
+    padding: int
+
+    @cached_property
+    def down(self) -> KernelMap:
+        """Kernel map of the strided convolution, fine to coarse."""
+        grid, number = self.fine.padded_index_grid, len(self.fine)
+        return build_strided_map(grid, number, self.coarse.coords, self.padding)
+
+    @cached_property
+    def up(self) -> KernelMap:
+        """The same pairs seen from the fine pixels, for the inverse convolution."""
+        grid, number = self.coarse.padded_index_grid, len(self.coarse)
+        return build_inverse_map(grid, number, self.fine.coords, self.padding)
+
+    @cached_property
+    def _kept(self) -> dict[Callable, object]:
+        return {}
+
+    def keep(self, build: Callable[[Downsampling], Kept]) -> Kept:
+        """What `build` makes of this step; made once and kept, for backends with own maps."""
+        if build not in self._kept:
+            self._kept[build] = build(self)
+        return self._kept[build]  # type: ignore[return-value]
 
 
 def check_downsampling(mode: str, padding: int) -> None:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sparserefine.sparse.backends import is_exact
+from sparserefine.sparse.choice import is_exact
 from sparserefine.sparse.gpu import ops
 from sparserefine.sparse.kernel_map import KernelMap
 from sparserefine.sparse.pixels import ActivePixels, Downsampling
@@ -25,32 +25,25 @@ def convolve_submanifold(
     )
 
 
-def convolve_strided(
+def convolve_step(
     feats: Float[Tensor, "N C_in"],
     weight: Float[Tensor, "9 C_in C_out"],
     bias: Float[Tensor, " C_out"] | None,
     step: Downsampling,
-    padding: int,
+    *,
+    up: bool,
 ) -> Float[Tensor, "M C_out"]:
-    """What `sparse_conv2d` defines."""
-    own, window = _table(step.coarse.submanifold_map), _table(step.down)
+    """What `sparse_conv2d` defines, and with `up` what `sparse_inverse_conv2d` does."""
     return ops.convolve(
-        feats, weight, bias, own, window, "strided", len(feats), padding, allow_tf32(feats)
-    )
-
-
-def convolve_inverse(
-    feats: Float[Tensor, "M C_in"],
-    weight: Float[Tensor, "9 C_in C_out"],
-    bias: Float[Tensor, " C_out"] | None,
-    step: Downsampling,
-    num_fine: int,
-    padding: int,
-) -> Float[Tensor, "N C_out"]:
-    """What `sparse_inverse_conv2d` defines."""
-    own, window = _table(step.coarse.submanifold_map), _table(step.down)
-    return ops.convolve(
-        feats, weight, bias, own, window, "inverse", num_fine, padding, allow_tf32(feats)
+        feats,
+        weight,
+        bias,
+        _table(step.coarse.submanifold_map),
+        _table(step.down),
+        "inverse" if up else "strided",
+        len(step.fine),
+        step.padding,
+        allow_tf32(feats),
     )
 
 

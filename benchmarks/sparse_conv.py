@@ -1,0 +1,254 @@
+"""2-D sparse convolution on the CPU: ours beside spconv and torch's dense convolution.
+
+    pip install spconv==2.3.8 scipy
+    python benchmarks/sparse_conv.py [--quick]
+
+The first table: all 3×3 submanifold convolutions of the paper's extractor (stages of 32 to 512
+channels at strides 1 to 16, "floor" pyramid, 1024×2048), on masks of several densities and seeds.
+The second: the whole extractor, its maps included, beside the same network on spconv and on dense
+convolutions. Contenders take turns; medians. With one thread, CPU seconds are counted, which
+neighbors on a shared machine disturb least; with more, wall time.
+
+Writes results/sparse_conv.json and docs/sparse_conv.md; the last line is one JSON document.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from boundary_masks import boundary_mask
+from sparse_unets import dense_unet, spconv_unet
+from sparserefine.environment import Environment
+from sparserefine.refine.extractor import SparseUNet
+from sparserefine.sparse import (
+    ActivePixels,
+    SparseTensor,
+    reuse_memory,
+    submanifold_conv2d,
+    use_backend,
+)
+
+try:
+    import spconv.pytorch as spconv
+except ImportError:
+    spconv = None
+
+ROOT = Path(__file__).resolve().parents[1]
+WIDTHS = (32, 64, 128, 256, 512)
+# C→C convolutions that the submanifold convolutions of each stage amount to.
+PER_STAGE = (9, 9, 9, 9, 4)
+SIZE = (1024, 2048)
+Contenders = dict[str, Callable[[], Any]]
+
+console = Console(stderr=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--densities", type=float, nargs="+", default=[0.10, 0.12, 0.20, 0.35])
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="one seed, one thread, first table")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
+    options = parser.parse_args()
+    if options.quick:
+        options.seeds, options.threads, options.rounds = [0], [1], 1
+    if spconv is None:
+        console.print("without spconv: pip install spconv==2.3.8 makes its column")
+
+    stages, extractors = [], []
+    with torch.no_grad(), reuse_memory():
+        for threads in options.threads:
+            torch.set_num_threads(threads)
+            for density in options.densities:
+                for seed in options.seeds:
+                    mask = boundary_mask(density, seed, SIZE)
+                    stages += measure_stages(mask, density, seed, threads, options.rounds)
+                if not options.quick:
+                    mask = boundary_mask(density, options.seeds[0], SIZE)
+                    extractors += measure_extractors(mask, density, threads)
+    ratios = {
+        str(threads): {
+            f"{density:.2f}": summarize(
+                [row for row in stages if (row["density"], row["threads"]) == (density, threads)]
+            )
+            for density in options.densities
+        }
+        for threads in options.threads
+    }
+    result = {
+        "stages": stages,
+        "extractors": extractors,
+        "ratios": ratios,
+        "environment": Environment.current().to_json(),
+    }
+    if not options.quick:
+        (options.out / "sparse_conv.json").write_text(json.dumps(result, indent=1) + "\n")
+        console.print(options.out / "sparse_conv.json")
+    first = ratios[str(options.threads[0])]
+    print(json.dumps({"ratios": first, "environment": result["environment"]}))
+
+
+def measure_stages(
+    mask: Tensor, density: float, seed: int, threads: int, rounds: int
+) -> list[dict[str, Any]]:
+    """One row per stage: milliseconds of each contender for one C→C convolution."""
+    rows = []
+    pixels = ActivePixels.from_mask(mask[None])
+    for stage, channels in enumerate(WIDTHS):
+        if stage:
+            pixels = pixels.downsampling("floor").coarse
+        ms = in_turns(stage_contenders(pixels, channels), rounds, threads)
+        neighbors = pixels.submanifold_map.groups[0].neighbors
+        row = {
+            "density": density,
+            "seed": seed,
+            "threads": threads,
+            "stage": stage,
+            "channels": channels,
+            "pixels": len(pixels),
+            "gflop": 2e-9 * int((neighbors < len(pixels)).sum()) * channels**2,
+            "ms": ms,
+        }
+        rows.append(row)
+        shown = "  ".join(f"{name} {value:.1f}" for name, value in ms.items())
+        console.print(
+            f"{density:.0%} seed {seed}, {threads} thread(s), {channels} channels: {shown} ms"
+        )
+    return rows
+
+
+def stage_contenders(pixels: ActivePixels, channels: int) -> Contenders:
+    """One C→C convolution at one stage, by everyone."""
+    x = SparseTensor(torch.randn(len(pixels), channels), pixels)
+    weight = torch.randn(9, channels, channels)
+    image = torch.randn(1, channels, *pixels.spatial_shape)
+    image = image.contiguous(memory_format=torch.channels_last)
+    kernel = torch.randn(channels, channels, 3, 3).contiguous(memory_format=torch.channels_last)
+    contenders: Contenders = {
+        "native": lambda: submanifold_conv2d(x, weight, backend="native"),
+        "torch": lambda: submanifold_conv2d(x, weight, backend="torch"),
+        "dense": lambda: torch.conv2d(image, kernel, padding=1),
+    }
+    if spconv is not None:
+        layer = spconv.SubMConv2d(channels, channels, 3, bias=False, indice_key="map")
+        coords = pixels.coords.contiguous()
+        entered = spconv.SparseConvTensor(x.feats, coords, list(pixels.spatial_shape), 1)
+        with_map = layer(entered).replace_feature(x.feats)  # the map is made once, as ours is
+        contenders["spconv"] = lambda: layer(with_map)
+    return contenders
+
+
+def measure_extractors(mask: Tensor, density: float, threads: int) -> list[dict[str, Any]]:
+    """Rows for both pyramids: milliseconds of the whole extractor, maps included."""
+    image = torch.randn(1, 3, *SIZE)
+    rows = []
+    left, right = torch.randn(2048, 2048), torch.randn(2048, 2048)
+    for pyramid in ("floor", "dilate"):
+        ours = SparseUNet(19, pyramid=pyramid).eval()
+
+        def run(backend: str, network: SparseUNet = ours) -> Tensor:
+            with use_backend(backend):  # type: ignore[arg-type]
+                return network(SparseTensor.from_dense(image, mask[None]))
+
+        contenders: Contenders = {
+            "native": lambda run=run: run("native"),
+            "torch": lambda run=run: run("torch"),
+            "sgemm": lambda: left @ right,
+        }
+        if spconv is not None:
+            peer = spconv_unet(WIDTHS, 19, pyramid).eval()
+            contenders["spconv"] = lambda peer=peer: peer(image, mask[None])
+        if pyramid == "floor":  # the dense network has no pyramid of active pixels
+            dense = dense_unet(WIDTHS, 19).eval().to(memory_format=torch.channels_last)
+            large = image.contiguous(memory_format=torch.channels_last)
+            contenders["dense"] = lambda dense=dense, large=large: dense(large)
+        ms = in_turns(contenders, 2, threads)
+        sgemm = 2 * 2048**3 / ms.pop("sgemm") / 1e6  # GFLOP/s
+        gflop = 2e-9 * count_multiplications(ours, mask)
+        rows.append(
+            {
+                "density": density,
+                "threads": threads,
+                "pyramid": pyramid,
+                "gflop": gflop,
+                "sgemm_gflops": sgemm,
+                "native_share_of_sgemm": gflop / (ms["native"] / 1000) / sgemm,
+                "ms": ms,
+            }
+        )
+        shown = "  ".join(f"{name} {value:.0f}" for name, value in ms.items())
+        console.print(f"{density:.0%}, {threads} thread(s), whole extractor, {pyramid}: {shown} ms")
+    return rows
+
+
+def count_multiplications(network: SparseUNet, mask: Tensor) -> int:
+    """Multiplications of the network's 3×3 convolutions between pixels that exist."""
+    pixels = ActivePixels.from_mask(mask[None])
+    total = 0
+    widths, units = network.widths, 4 * network.blocks + 1
+    for stage, width in enumerate(widths):
+        last = stage == len(widths) - 1
+        pairs = sum(len(inputs) for _, inputs, _ in pixels.submanifold_map.pairs)
+        total += pairs * width * width * (2 * network.blocks if last else units)
+        if stage == 0:
+            total += pairs * network.in_channels * width
+        if not last:
+            step = pixels.downsampling(network.pyramid, network.padding)
+            strided = sum(len(inputs) for _, inputs, _ in step.down.pairs)
+            total += 2 * strided * width * widths[stage + 1]  # there and back
+            pixels = step.coarse
+    return total
+
+
+def in_turns(contenders: Contenders, rounds: int, threads: int) -> dict[str, float]:
+    """Median milliseconds of each, after one round to warm up."""
+    clock = time.process_time if threads == 1 else time.perf_counter
+    taken: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds + 1):
+        for name, run in contenders.items():
+            start = clock()
+            run()
+            taken[name].append(1000 * (clock() - start))
+    return {name: median(values[1:]) for name, values in taken.items()}
+
+
+def summarize(rows: list[dict[str, Any]]) -> dict[str, float | None]:
+    """Ratios of the extractor's convolutions, from medians over seeds."""
+
+    def of_stage(name: str, stage: int) -> float:
+        return median(row["ms"][name] for row in rows if row["stage"] == stage)
+
+    def total(name: str) -> float:
+        return sum(count * of_stage(name, stage) for stage, count in enumerate(PER_STAGE))
+
+    ratios: dict[str, float | None] = {"native_vs_dense": total("dense") / total("native")}
+    if "spconv" not in rows[0]["ms"]:
+        return {
+            **ratios,
+            "native_vs_spconv": None,
+            "torch_vs_spconv": None,
+            "worst_stage_vs_spconv": None,
+        }
+    worst = min(of_stage("spconv", s) / of_stage("native", s) for s in range(len(PER_STAGE)))
+    return {
+        **ratios,
+        "native_vs_spconv": total("spconv") / total("native"),
+        "torch_vs_spconv": total("spconv") / total("torch"),
+        "worst_stage_vs_spconv": worst,
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+// The C interface of the native kernels. Plain C types only: nothing here depends on torch, so one
+// library serves every version of it. All pointers are to row-major float32 or int32 arrays.
+#pragma once
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#pragma GCC visibility push(default)
+
+// A 3×3 convolution of rows of features.
+//
+// An index grid holds the input row of every pixel, -1 where none is active, with enough empty
+// cells around that no window leaves it. A null grid stands for a 1×1 convolution.
+typedef struct {
+  // The input: one array, or two whose channels are concatenated (channels[1] == 0: one).
+  const float *feats[2];
+  int64_t feats_stride[2];
+  int32_t channels[2];
+  // Applied to the input first, per channel, where not null: max(x · scale + shift, 0).
+  const float *scale;
+  const float *shift;
+  // Packed weights, see sr_pack_*; the output is what they give, plus bias, plus add.
+  const float *weight;
+  const float *bias;
+  const float *add;
+  int64_t add_stride;
+  float *out;
+  int64_t out_stride;
+  int32_t out_channels;
+  const int32_t *grid;
+} sr_convolution;
+
+// The output rows of a direct convolution, all with the same taps.
+//
+// Output row rows[i] (i where null) reads, for each tap t, the input row at
+// grid[base[i] + tap_offsets[t]] with the weight of tap_ids[t].
+typedef struct {
+  const int32_t *base;
+  const int32_t *rows;
+  int64_t count;
+  int32_t taps;
+  const int32_t *tap_ids;
+  const int32_t *tap_offsets;
+} sr_windows;
+
+// Blocks of size×size pixels (size 2 or 4) for Winograd's method: the position in the grid of the
+// first cell of each block's (size + 2)² window.
+typedef struct {
+  const int32_t *origins;
+  int64_t count;
+  int32_t size;
+  int64_t grid_width;
+} sr_blocks;
+
+// Instruction sets, widest first; "portable" runs on any processor.
+int32_t sr_isa_count(void);
+const char *sr_isa_name(int32_t isa);
+int32_t sr_isa_supported(int32_t isa);
+
+// Floats that packed weights take, and packing. `weight` is [9, inputs, outputs] (taps many).
+// A transposed pack serves the input gradient: outputs and inputs trade places and, where
+// `flip` is set, the taps are reversed.
+int64_t sr_packed_floats(int32_t isa, int32_t matrices, int32_t inputs, int32_t outputs);
+void sr_pack_direct(int32_t isa, const float *weight, int32_t taps, int32_t inputs, int32_t outputs,
+                    int32_t transpose, int32_t flip, float *packed);
+void sr_pack_winograd(int32_t isa, const float *weight, int32_t size, int32_t inputs,
+                      int32_t outputs, int32_t transpose, int32_t threads, float *packed);
+
+// A hash of `count` floats, to notice that a weight has changed.
+uint64_t sr_hash(const float *values, int64_t count);
+
+// Convolutions. They return 0, or -1 where memory ran out.
+int32_t sr_direct(int32_t isa, const sr_convolution *conv, const sr_windows *windows,
+                  int32_t threads);
+int32_t sr_winograd(int32_t isa, const sr_convolution *conv, const sr_blocks *blocks,
+                    int32_t threads);
+
+// Gradient of the weights, [taps, inputs, outputs], added to `gradient`. `conv` gives the input and
+// its grid; `grad` are the output's gradients.
+int32_t sr_direct_weight_gradient(int32_t isa, const sr_convolution *conv,
+                                  const sr_windows *windows, const float *grad,
+                                  int64_t grad_stride, float *gradient, int32_t threads);
+int32_t sr_winograd_weight_gradient(int32_t isa, const sr_convolution *conv,
+                                    const sr_blocks *blocks, const float *grad,
+                                    int64_t grad_stride, float *gradient, int32_t threads);
+
+// Maps. `mask` is one byte a pixel, [batch, height, width].
+//
+// Active pixels in row-major order: their number, then (batch, y, x) of each into `coords`.
+int64_t sr_count_active(const uint8_t *mask, int64_t pixels);
+void sr_list_active(const uint8_t *mask, int32_t batch, int32_t height, int32_t width,
+                    int32_t *coords, int32_t threads);
+// The row of each pixel into `grid` [batch, grid_height, grid_width], which this fills with -1
+// first, at (y + 1, x + 1); its position into `base`, less one row and one column.
+void sr_fill_grid(const int32_t *coords, int64_t count, int32_t batch, int32_t grid_height,
+                  int32_t grid_width, int32_t *grid, int32_t *base, int32_t threads);
+// Origins of the blocks of size×size pixels that hold an active one; returns their number, and
+// writes them where `origins` is not null.
+int64_t sr_list_blocks(const int32_t *grid, int32_t batch, int32_t grid_height, int32_t grid_width,
+                       int32_t size, int32_t *origins);
+
+#pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,31 @@
+"""Which method a convolution takes: the one that costs least by a small model."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from sparserefine.sparse.choice import is_exact
+from sparserefine.sparse.native import maps
+from sparserefine.sparse.pixels import ActivePixels
+
+Method = Literal["direct", "winograd2", "winograd4"]
+
+
+def choose_method(pixels: ActivePixels, c_in: int, c_out: int) -> Method:
+    """The fastest method for a submanifold convolution.
+
+    Counted in multiply-adds. What the transforms of a point cost for each channel, and gathering a
+    window for each of its channels, was measured in the same unit (benchmarks/sparse_conv.py): it
+    hides behind the products of many channels and outweighs them for few.
+    """
+    if is_exact() or len(pixels) == 0:
+        return "direct"
+    costs: dict[Method, float] = {"direct": 9 * len(pixels) * (c_in * c_out + 16 * c_in)}
+    blocks: tuple[tuple[Method, int, float], ...] = (
+        ("winograd2", len(pixels.keep(maps.blocks_2x2).origins), 12),
+        ("winograd4", len(pixels.keep(maps.blocks_4x4).origins), 16),
+    )
+    for method, count, transform in blocks:
+        points = 16 if method == "winograd2" else 36
+        costs[method] = points * count * (c_in * c_out + transform * (c_in + c_out))
+    return min(costs, key=costs.__getitem__)

@@ -1,0 +1,302 @@
+"""The compiled kernels: values and gradients against the reference, on every instruction set."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from bounds import assert_within_bound, assert_within_winograd_bound
+from masks import MASKS
+from torch import Tensor
+
+from sparserefine.sparse import (
+    ActivePixels,
+    SparseTensor,
+    SubMConv2d,
+    native,
+    reference,
+    submanifold_conv2d,
+    use_backend,
+)
+from sparserefine.sparse.backends import can_run_native
+from sparserefine.sparse.native import build, library, plan
+from sparserefine.sparse.native.weights import packed
+
+LOADED = library.load()
+ISAS = LOADED.supported_isas if isinstance(LOADED, library.Library) else ()
+METHODS: tuple[plan.Method, ...] = ("direct", "winograd2", "winograd4")
+
+pytestmark = pytest.mark.skipif(not ISAS, reason=str(LOADED))
+ANY_MASK = pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS.keys())
+STEP = pytest.mark.parametrize(
+    ("mode", "padding"), [("dilate", 1), ("dilate", 0), ("floor", 1)], ids=str
+)
+
+
+@pytest.fixture(params=ISAS)
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    found = library.loaded()
+    before = found.isas[found.isa]
+    found.use_isa(request.param)
+    yield request.param
+    found.use_isa(before)
+
+
+def reference_of(feats: Tensor, weight: Tensor, kernel_map: object) -> tuple[Tensor, Tensor]:
+    """The result in float64, and the sum of the magnitudes of its terms."""
+    convolve = reference.convolve
+    y64 = convolve(feats.double(), weight.double(), kernel_map)  # type: ignore[arg-type]
+    magnitude = convolve(feats.double().abs(), weight.double().abs(), kernel_map)  # type: ignore[arg-type]
+    return y64, magnitude
+
+
+def assert_close(y: Tensor, y64: Tensor, magnitude: Tensor, terms: int, method: str) -> None:
+    if method == "winograd4":
+        assert_within_winograd_bound(y, y64)
+    else:
+        assert_within_bound(y, y64, magnitude, terms)
+
+
+def test_the_library_was_built_wherever_there_is_a_compiler() -> None:
+    build.find_compiler()
+    assert ISAS[-1] == "portable"
+
+
+@ANY_MASK
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("c_in", "c_out"), [(1, 1), (3, 8), (32, 16), (20, 33)])
+def test_values(isa: str, mask: Tensor, method: plan.Method, c_in: int, c_out: int) -> None:
+    pixels = ActivePixels.from_mask(mask)
+    feats, weight = torch.randn(len(pixels), c_in), torch.randn(9, c_in, c_out)
+    y = native.convolve_submanifold(feats, weight, pixels, method=method)
+    y64, magnitude = reference_of(feats, weight, pixels.submanifold_map)
+    assert_close(y, y64, magnitude, 9 * c_in, method)
+
+
+@ANY_MASK
+@pytest.mark.parametrize("method", METHODS)
+def test_everything_fused(isa: str, mask: Tensor, method: plan.Method) -> None:
+    pixels = ActivePixels.from_mask(mask)
+    first, second = torch.randn(len(pixels), 16), torch.randn(len(pixels), 24)[:, :21]
+    weight, bias, add = torch.randn(9, 37, 19), torch.randn(19), torch.randn(len(pixels), 19)
+    scale, shift = torch.randn(37), torch.randn(37)
+    y = native.convolve_submanifold(
+        first,
+        weight,
+        pixels,
+        second=second,
+        bias=bias,
+        norm=(scale, shift),
+        add=add,
+        method=method,
+    )
+    feats = torch.relu(torch.cat([first, second], 1).double() * scale.double() + shift.double())
+    y64, magnitude = reference_of(feats, weight, pixels.submanifold_map)
+    assert_close(y, y64 + bias + add, magnitude + 1, 9 * 37, method)
+
+
+@ANY_MASK
+@pytest.mark.parametrize("method", METHODS)
+def test_gradients(isa: str, mask: Tensor, method: plan.Method) -> None:
+    pixels = ActivePixels.from_mask(mask)
+    feats, weight, grad = torch.randn(len(pixels), 5), torch.randn(9, 5, 18), None
+    grad = torch.randn(len(pixels), 18)
+    feats64, weight64 = feats.double().requires_grad_(), weight.double().requires_grad_()
+    y64 = reference.convolve(feats64, weight64, pixels.submanifold_map)
+    expected = torch.autograd.grad(y64, (feats64, weight64), grad.double())
+    of_feats = native.convolve_submanifold(grad, weight, pixels, transposed=True, method=method)
+    of_weight = native.submanifold_weight_gradient(feats, grad, pixels, method)
+    for found, wanted in zip((of_feats, of_weight), expected, strict=True):
+        assert_within_winograd_bound(found, wanted)
+
+
+@ANY_MASK
+@STEP
+def test_steps_and_their_gradients(isa: str, mask: Tensor, mode: str, padding: int) -> None:
+    step = ActivePixels.from_mask(mask).downsampling(mode, padding)  # type: ignore[arg-type]
+    weight = torch.randn(9, 7, 20)
+    for up, kernel_map in ((False, step.down), (True, step.up)):
+        feats = torch.randn(kernel_map.num_inputs, 7)
+        norm = torch.randn(7), torch.randn(7)
+        y = native.convolve_step(feats, weight, step, up=up, norm=norm)
+        normalized = torch.relu(feats.double() * norm[0] + norm[1])
+        y64, magnitude = reference_of(normalized, weight, kernel_map)
+        assert_within_bound(y, y64, magnitude, 9 * 7)
+
+        feats64, weight64 = feats.double().requires_grad_(), weight.double().requires_grad_()
+        grad = torch.randn(kernel_map.num_outputs, 20)
+        y64 = reference.convolve(feats64, weight64, kernel_map)
+        expected = torch.autograd.grad(y64, (feats64, weight64), grad.double())
+        of_feats = native.convolve_step(grad, weight, step, up=not up, transposed=True)
+        of_weight = native.step_weight_gradient(feats, grad, step, up=up)
+        for found, wanted in zip((of_feats, of_weight), expected, strict=True):
+            assert_within_winograd_bound(found, wanted)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 13, 500])
+def test_pointwise(isa: str, rows: int) -> None:
+    first, second = torch.randn(rows, 16), torch.randn(rows, 5)
+    weight, bias, norm = torch.randn(19, 21), torch.randn(19), (torch.randn(21), torch.randn(21))
+    y = native.convolve_pointwise(first, weight, second=second, bias=bias, norm=norm)
+    feats = torch.relu(torch.cat([first, second], 1).double() * norm[0] + norm[1])
+    y64 = feats @ weight.double().t() + bias
+    magnitude = feats.abs() @ weight.double().abs().t() + bias.abs()
+    assert_within_bound(y, y64, magnitude, 21)
+
+
+def test_nan_reaches_the_output_through_the_fused_relu(isa: str) -> None:
+    pixels = ActivePixels.from_mask(torch.ones(1, 9, 9, dtype=torch.bool))
+    feats = torch.zeros(81, 16)
+    feats[40, 3] = torch.nan
+    for method in METHODS:
+        norm = torch.ones(16), torch.zeros(16)
+        weight = torch.ones(9, 16, 16)
+        y = native.convolve_submanifold(feats, weight, pixels, norm=norm, method=method)
+        assert y.isnan().any()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_the_result_does_not_depend_on_the_threads(threads: int) -> None:
+    pixels = ActivePixels.from_mask(torch.rand(2, 90, 70) < 0.4)
+    feats, weight = torch.randn(len(pixels), 24), torch.randn(9, 24, 40)
+    before = torch.get_num_threads()
+    try:
+        results = []
+        for count in (1, threads, threads):
+            torch.set_num_threads(count)
+            results.append(
+                [native.convolve_submanifold(feats, weight, pixels, method=m) for m in METHODS]
+            )
+            grad = results[0][0]
+            results[-1] += [
+                native.submanifold_weight_gradient(feats, grad, pixels, m) for m in METHODS
+            ]
+    finally:
+        torch.set_num_threads(before)
+    one, first, again = results
+    for a, b in zip(first, again, strict=True):
+        assert torch.equal(a, b)
+    for a, b in zip(one[:3], first[:3], strict=True):
+        assert torch.equal(a, b)
+
+
+def test_python_threads_do_not_disturb_each_other() -> None:
+    pixels = ActivePixels.from_mask(torch.rand(1, 60, 60) < 0.5)
+    problems = [(torch.randn(len(pixels), c), torch.randn(9, c, c)) for c in (8, 16, 48, 80)]
+    expected = [native.convolve_submanifold(*problem, pixels) for problem in problems]
+    wrong: list[int] = []
+
+    def work(number: int) -> None:
+        for _ in range(20):
+            if not torch.equal(
+                native.convolve_submanifold(*problems[number], pixels), expected[number]
+            ):
+                wrong.append(number)
+
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(len(problems))]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not wrong
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_computes() -> None:
+    code = """
+import os, torch
+from sparserefine.sparse import ActivePixels, native
+torch.set_num_threads(2)
+pixels = ActivePixels.from_mask(torch.rand(1, 60, 60) < 0.5)
+feats, weight = torch.randn(len(pixels), 16), torch.randn(9, 16, 16)
+expected = native.convolve_submanifold(feats, weight, pixels)
+child = os.fork()
+if child == 0:
+    os._exit(0 if (native.convolve_submanifold(feats, weight, pixels) == expected).all() else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.strip() == "0"
+
+
+def test_a_changed_weight_is_packed_anew() -> None:
+    weight = torch.randn(9, 4, 4)
+    first = packed(weight, "direct")
+    assert packed(weight, "direct") is first
+    weight.data[8, 3, 3] += 1  # which torch's version counter does not notice
+    assert not torch.equal(packed(weight, "direct"), first)
+    with torch.inference_mode():
+        frozen = torch.randn(9, 4, 4)
+        assert packed(frozen, "direct") is packed(frozen, "direct")
+
+
+def test_training_and_evaluation_use_the_kernels_and_agree_with_plain_torch() -> None:
+    layer = SubMConv2d(6, 10)
+    pixels = ActivePixels.from_mask(torch.rand(1, 30, 30) < 0.4)
+    x = SparseTensor(torch.randn(len(pixels), 6, requires_grad=True), pixels)
+    gradients = {}
+    for backend in ("native", "torch"):
+        with use_backend(backend):  # type: ignore[arg-type]
+            y = layer(x).feats
+        gradients[backend] = torch.autograd.grad(y.square().sum(), (x.feats, layer.weight))
+    for a, b in zip(*gradients.values(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-4)
+
+
+def test_exact_mode_never_takes_winograd() -> None:
+    pixels = ActivePixels.from_mask(torch.ones(1, 64, 64, dtype=torch.bool))
+    assert plan.choose_method(pixels, 64, 64) == "winograd4"
+    with use_backend(exact=True):
+        assert plan.choose_method(pixels, 64, 64) == "direct"
+
+
+def test_reasons_against_the_kernels() -> None:
+    feats, weight = torch.zeros(1, 2), torch.zeros(9, 2, 2)
+    assert can_run_native(feats, weight) is None
+    assert "take float32" in str(can_run_native(feats.double(), weight))
+    assert "run on the CPU" in str(can_run_native(feats.to("meta"), weight))
+    x = SparseTensor(feats.double(), ActivePixels.from_mask(torch.ones(1, 1, 1, dtype=torch.bool)))
+    with pytest.raises(ValueError, match=r'backend "native" cannot run: feats are torch\.float64'):
+        submanifold_conv2d(x, weight.double(), backend="native")
+
+
+def test_without_the_library_plain_torch_serves(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    x = SparseTensor(torch.randn(4, 2), ActivePixels.from_mask(torch.ones(1, 2, 2).bool()))
+    weight = torch.randn(9, 2, 3)
+    expected = submanifold_conv2d(x, weight).feats
+    for content, reason in ((None, "was not built"), (b"no library", "cannot be loaded")):
+        file = tmp_path / "libsparserefine.so"
+        if content is not None:
+            file.write_bytes(content)
+        monkeypatch.setattr(library, "LIBRARY", file)
+        library.load.cache_clear()
+        try:
+            torch.testing.assert_close(submanifold_conv2d(x, weight).feats, expected)
+            with pytest.raises(ValueError, match=reason):
+                submanifold_conv2d(x, weight, backend="native")
+        finally:
+            library.load.cache_clear()
+
+
+def test_a_missing_or_failing_compiler_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(build.BuildError, match=r"no C\+\+ compiler was found\. Install g"):
+        build.build(tmp_path / "lib.so")
+    compiler = tmp_path / "c++"
+    compiler.write_text("#!/bin/sh\necho 'error: out of order' >&2\nexit 1\n")
+    compiler.chmod(0o755)
+    with pytest.raises(build.BuildError, match=r"c\+\+ failed: error: out of order"):
+        build.build(tmp_path / "lib.so")
+    assert not (tmp_path / "lib.so").exists()
