@@ -22,6 +22,7 @@ LAYERS = (
     "data",
     "refine",
     "workflows",
+    "tables",
     "cli",
 )
 STRANGERS = {("data", "dense"), ("dense", "data")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -20,9 +21,9 @@ from sparserefine.dense.weights import save_weights
 from sparserefine.images import write_labels
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+def run(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "sparserefine.cli", *map(str, arguments)]
-    environment = {**os.environ, "COLUMNS": "200"}
+    environment = {**os.environ, "COLUMNS": "200", **variables}
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
 
@@ -128,9 +129,27 @@ def test_bad_input_gets_one_line(arguments: list[str], message: str, tmp_path: P
     assert not (tmp_path / "out").exists()
 
 
+def test_benchmark() -> None:
+    done = run("benchmark", "--rounds", "2", "--max-density", "0.1", "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert [row["method"] for row in document["rows"]] == ["dense", "dense_low", "sparserefine"]
+    assert document["rows"][2]["density"] == pytest.approx(0.1, abs=0.001)
+    p50 = {row["method"]: row["p50_ms"] for row in document["rows"]}
+    assert document["speedup"]["espnetv2-2.0"] == pytest.approx(p50["dense"] / p50["sparserefine"])
+    assert "reference" in document["environment"]["backends"]
+
+
+def test_benchmark_env_names_the_backends_and_why() -> None:
+    done = run("benchmark", "--env", SPARSEREFINE_BACKEND="reference")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"backend native +.*(can run, with|cannot run: the native)", done.stdout)
+    assert re.search(r"backend reference +. runs", done.stdout)
+
+
 def test_commands_are_pinned() -> None:
     commands = [name for name in app if not name.startswith("-")]
-    assert commands == ["demo", "predict", "evaluate", "train"]
+    assert commands == ["demo", "predict", "evaluate", "train", "benchmark"]
 
 
 def test_help_is_instant() -> None:

@@ -12,18 +12,22 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 from rich.console import Console
-from rich.table import Table
 
 from sparserefine import __version__
+from sparserefine.tables import (
+    environment_table,
+    latency_table,
+    scores_table,
+    stage_table,
+    training_table,
+)
 from sparserefine.workflows.progress import progress_bar
 from sparserefine.workflows.train_config import TrainConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from sparserefine.refine.refiner import SparseRefiner
-    from sparserefine.workflows.evaluate import Evaluation
-    from sparserefine.workflows.train import TrainResult
 
 app = App(
     name="sparserefine",
@@ -48,7 +52,7 @@ def demo(*, out: Path = Path("out/demo")) -> None:
 
     with messages.status("timing the refiner and the full-resolution model in turns"):
         result = run_demo(out)
-    table = _stage_table(result.stages_ms, "refined")
+    table = stage_table(result.stages_ms, "refined")
     table.add_section()
     table.add_row("full-resolution dense model", f"{result.full_res_ms:.0f}")
     console.print(table)
@@ -99,7 +103,7 @@ def predict(
         for image in results.done:
             for stage, ms in image.stages_ms.items():
                 total[stage] = total.get(stage, 0.0) + ms / len(results.done)
-        console.print(_stage_table(total, f"mean of {len(results.done)}"))
+        console.print(stage_table(total, f"mean of {len(results.done)}"))
         density = sum(image.density for image in results.done) / len(results.done)
         console.print(f"density {density:.1%}")
     for source, reason in results.failed:
@@ -155,7 +159,8 @@ def evaluate(
     if json_output:
         print(json.dumps(scores.to_json(), indent=2, allow_nan=False))
     else:
-        _print_scores(scores)
+        console.print(scores_table(scores))
+        console.print(f"{len(scores.images)} images, density {scores.density:.1%}")
     if scores.failed:
         total = len(scores.failed) + len(scores.images)
         raise SystemExit(f"{len(scores.failed)} of {total} images could not be scored")
@@ -231,14 +236,74 @@ def train(
     )
     dataset = open_dataset(folder, split, frozen.num_classes)
     result = sr.train(_move(refiner, device), dataset, settings, out)
-    console.print(_training_table(result))
-    console.print(_stage_table(result.stages_ms, f"{len(result.losses)} steps"))
+    console.print(training_table(result))
+    console.print(stage_table(result.stages_ms, f"{len(result.losses)} steps"))
     for reason in result.skipped.values():
         messages.print(f"left out: {reason}", markup=False)
     if frozen.preset.license:
         messages.print(f"license of the dense weights: {frozen.preset.license}", style="dim")
     for path in (*result.pictures, out / "model"):
         console.print(str(path), markup=False)
+
+
+@app.command
+def benchmark(
+    photo: Path | None = None,
+    /,
+    *,
+    env: Annotated[bool, Parameter(negative="")] = False,
+    model: str = "demo",
+    threshold: float | None = None,
+    max_density: float | None = None,
+    rounds: int = 5,
+    device: str = "auto",
+    json_output: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Time a pair beside its dense model at full and at low resolution, in turns.
+
+    Parameters
+    ----------
+    photo
+        Default: a photo that ships with the package.
+    env
+        Only say what this machine is, and which sparse backends run here and why.
+    model
+        "demo", a folder written by save_pretrained, or a hub id.
+    threshold
+        As in predict.
+    max_density
+        As in predict.
+    rounds
+        Timed runs of each.
+    device
+        As in predict.
+    json_output
+        Print one JSON document and nothing else.
+    """
+    import torch
+
+    from sparserefine.images import read_image
+    from sparserefine.workflows.benchmark import benchmark as run
+    from sparserefine.workflows.benchmark import describe_environment
+    from sparserefine.workflows.demo import shipped_photo
+
+    if env:
+        environment = describe_environment()
+        if json_output:
+            print(json.dumps(environment, indent=2))
+        else:
+            console.print(environment_table(environment))
+        return
+    images = torch.from_numpy(read_image(photo or shipped_photo("lund"))).permute(2, 0, 1)[None]
+    refiner = _load(model, threshold, max_density, device)
+    with _progress("rounds", rounds + 1) as advance:
+        result = run(refiner, images, rounds, advance)
+    if json_output:
+        print(json.dumps(result.to_json(), indent=2, allow_nan=False))
+        return
+    console.print(latency_table(result))
+    console.print(stage_table(result.rows[-1].stages_ms, "sparserefine"))
+    console.print(f"{result.speedup:.2f} times as fast as the dense model at full resolution")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -285,43 +350,9 @@ def _move(refiner: SparseRefiner, device: str) -> SparseRefiner:
         ) from None
 
 
-def _stage_table(stages_ms: Mapping[str, float], title: str) -> Table:
-    table = Table("stage", f"{title}, ms")
-    table.columns[1].justify = "right"
-    for stage, ms in stages_ms.items():
-        table.add_row(stage, f"{ms:.0f}")
-    table.add_section()
-    table.add_row("total", f"{sum(stages_ms.values()):.0f}")
-    return table
-
-
 def _report_failure(name: str, reason: str) -> None:
     line = reason if name in reason else f"{name}: {reason}"
     messages.print(f"not done: {line}", markup=False)
-
-
-def _print_scores(scores: Evaluation) -> None:
-    table = Table("", "agreement with full resolution", *(["mIoU"] if scores.miou else []))
-    for row, agreement in scores.agreement.items():
-        miou = [f"{scores.miou[row]:.1%}"] if scores.miou else []
-        table.add_row(row.replace("_", " "), f"{agreement:.2%}", *miou)
-    if scores.miou:
-        table.add_row("full res", "100.00%", f"{scores.miou['full_res']:.1%}")
-    console.print(table)
-    console.print(f"{len(scores.images)} images, density {scores.density:.1%}")
-
-
-def _training_table(result: TrainResult) -> Table:
-    begin, end = result.summary()
-    table = Table("", f"first {begin['steps']} steps", f"last {end['steps']} steps")
-    for key, label in (
-        ("loss", "loss"),
-        ("right_dense", "right before"),
-        ("right_fused", "refined"),
-    ):
-        form = ".4f" if key == "loss" else ".2%"
-        table.add_row(label, format(begin[key], form), format(end[key], form))
-    return table
 
 
 @contextmanager

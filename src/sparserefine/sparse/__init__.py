@@ -3,6 +3,7 @@
 Knows nothing of segmentation and can be used on its own.
 """
 
+from sparserefine.sparse.backends import explain_backends
 from sparserefine.sparse.choice import Backend, use_backend
 from sparserefine.sparse.functional import (
     pointwise_conv2d,
@@ -43,6 +44,7 @@ __all__ = [
     "SubMConv2d",
     "cat",
     "check_downsampling",
+    "explain_backends",
     "pointwise_conv2d",
     "reuse_memory",
     "sparse_conv2d",

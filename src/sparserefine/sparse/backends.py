@@ -43,6 +43,22 @@ CAN_RUN: dict[str, Callable[[Tensor, Tensor], str | None]] = {
 }
 
 
+def explain_backends() -> dict[str, str]:
+    """For each backend, fastest first, whether it runs float32 on the CPU here, and why not."""
+    feats, weight = torch.zeros(1, 1), torch.zeros(9, 1, 1)
+    chosen = resolve_backend("auto", feats, weight)
+    answers = {}
+    for name, can_run in CAN_RUN.items():
+        reason = can_run(feats, weight)
+        answers[name] = f"cannot run: {reason}" if reason else "can run"
+        if name == chosen:
+            answers[name] = "runs"
+        if name == "native" and reason is None:
+            found = library.loaded()
+            answers[name] += f", with {found.isas[found.isa]} of {', '.join(found.isas)}"
+    return answers
+
+
 def resolve_backend(backend: Backend, feats: Tensor, weight: Tensor) -> str:
     """The backend that runs: the one asked for, or the fastest that can.
 
