@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -48,9 +49,7 @@ def _version() -> str:
     try:
         return version("sparserefine")
     except PackageNotFoundError:
-        import sparserefine
-
-        return sparserefine.__version__
+        return sys.modules["sparserefine"].__version__
 
 
 def _processor() -> str:
