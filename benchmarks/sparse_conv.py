@@ -67,7 +67,7 @@ def main() -> None:
     if spconv is None:
         console.print("without spconv: pip install spconv==2.3.8 makes its column")
 
-    stages, extractors = [], []
+    stages, extractors, training = [], [], []
     with torch.no_grad(), reuse_memory():
         for threads in options.threads:
             torch.set_num_threads(threads)
@@ -78,6 +78,7 @@ def main() -> None:
                 if not options.quick:
                     mask = boundary_mask(density, options.seeds[0], SIZE)
                     extractors += measure_extractors(mask, density, threads)
+                    training += measure_training(mask, density, threads, options.rounds)
     ratios = {
         str(threads): {
             f"{density:.2f}": summarize(
@@ -90,6 +91,7 @@ def main() -> None:
     result = {
         "stages": stages,
         "extractors": extractors,
+        "training": training,
         "ratios": ratios,
         "environment": Environment.current().to_json(),
     }
@@ -150,10 +152,42 @@ def stage_contenders(pixels: ActivePixels, channels: int) -> Contenders:
     return contenders
 
 
+def measure_training(
+    mask: Tensor, density: float, threads: int, rounds: int
+) -> list[dict[str, Any]]:
+    """One row: a training step of all convolutions, and their forward by the direct method."""
+    pixels = ActivePixels.from_mask(mask[None])
+    totals = {"direct_forward": 0.0, "step": 0.0}
+    for stage, channels in enumerate(WIDTHS):
+        if stage:
+            pixels = pixels.downsampling("floor").coarse
+        x = SparseTensor(torch.randn(len(pixels), channels, requires_grad=True), pixels)
+        weight = torch.randn(9, channels, channels, requires_grad=True)
+        grad = torch.randn(len(pixels), channels)
+
+        def forward(x: SparseTensor = x, weight: Tensor = weight) -> None:
+            with torch.no_grad(), use_backend("native", exact=True):
+                submanifold_conv2d(x, weight)
+
+        def step(x: SparseTensor = x, weight: Tensor = weight, grad: Tensor = grad) -> None:
+            with torch.enable_grad():
+                y = submanifold_conv2d(x, weight, backend="native").feats
+            torch.autograd.grad(y, (x.feats, weight), grad)
+            with torch.no_grad():
+                weight += 1e-6  # an update, so that weights are packed anew as in training
+
+        ms = in_turns({"direct_forward": forward, "step": step}, rounds, threads)
+        for name, value in ms.items():
+            totals[name] += PER_STAGE[stage] * value
+    ratio = totals["step"] / totals["direct_forward"]
+    console.print(f"{density:.0%}, {threads} thread(s), training step: {ratio:.2f} direct forwards")
+    return [{"density": density, "threads": threads, "step_vs_direct_forward": ratio, "ms": totals}]
+
+
 def measure_extractors(mask: Tensor, density: float, threads: int) -> list[dict[str, Any]]:
     """Rows for both pyramids: milliseconds of the whole extractor, maps included."""
     image = torch.randn(1, 3, *SIZE)
-    rows = []
+    rows: list[dict[str, Any]] = []
     left, right = torch.randn(2048, 2048), torch.randn(2048, 2048)
     for pyramid in ("floor", "dilate"):
         ours = SparseUNet(19, pyramid=pyramid).eval()

@@ -112,7 +112,7 @@ def submanifold_weight_gradient(
     """Gradient of the weight of `convolve_submanifold`, from that of its output."""
     c_in, c_out = feats.shape[1], grad.shape[1]
     gradient = feats.new_zeros(9, c_in, c_out)
-    method = method or choose_method(pixels, c_in, c_out)
+    method = method or choose_method(pixels, c_in, c_out, gradient=True)
     call = _Call(feats, None, grad)
     if method == "direct":
         call.direct_gradient(pixels.keep(maps.submanifold_rows), gradient)
