@@ -9,7 +9,8 @@ The second: the whole extractor, its maps included, beside the same network on s
 convolutions. Contenders take turns; medians. With one thread, CPU seconds are counted, which
 neighbors on a shared machine disturb least; with more, wall time.
 
-Writes results/sparse_conv.json and docs/sparse_conv.md; the last line is one JSON document.
+Writes results/sparse_conv.json and the figures of docs/sparse.md (sparse_page.py); the last line is
+one JSON document.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -27,6 +27,7 @@ from rich.console import Console
 from torch import Tensor
 
 from boundary_masks import boundary_mask
+from sparse_page import PAGE, PER_STAGE, RESULT, WIDTHS, with_figures
 from sparse_unets import dense_unet, spconv_unet
 from sparserefine.environment import Environment
 from sparserefine.refine.extractor import SparseUNet
@@ -43,10 +44,6 @@ try:
 except ImportError:
     spconv = None
 
-ROOT = Path(__file__).resolve().parents[1]
-WIDTHS = (32, 64, 128, 256, 512)
-# C→C convolutions that the submanifold convolutions of each stage amount to.
-PER_STAGE = (9, 9, 9, 9, 4)
 SIZE = (1024, 2048)
 Contenders = dict[str, Callable[[], Any]]
 
@@ -60,7 +57,6 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="one seed, one thread, first table")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
     if options.quick:
         options.seeds, options.threads, options.rounds = [0], [1], 1
@@ -77,7 +73,8 @@ def main() -> None:
                     stages += measure_stages(mask, density, seed, threads, options.rounds)
                 if not options.quick:
                     mask = boundary_mask(density, options.seeds[0], SIZE)
-                    extractors += measure_extractors(mask, density, threads)
+                    with_dense = density == options.densities[0]  # as long for every mask
+                    extractors += measure_extractors(mask, density, threads, with_dense)
                     training += measure_training(mask, density, threads, options.rounds)
     ratios = {
         str(threads): {
@@ -96,8 +93,9 @@ def main() -> None:
         "environment": Environment.current().to_json(),
     }
     if not options.quick:
-        (options.out / "sparse_conv.json").write_text(json.dumps(result, indent=1) + "\n")
-        console.print(options.out / "sparse_conv.json")
+        RESULT.write_text(json.dumps(result, indent=1) + "\n")
+        PAGE.write_text(with_figures(PAGE.read_text()))
+        console.print(f"{RESULT}\n{PAGE}", markup=False)
     first = ratios[str(options.threads[0])]
     print(json.dumps({"ratios": first, "environment": result["environment"]}))
 
@@ -184,7 +182,9 @@ def measure_training(
     return [{"density": density, "threads": threads, "step_vs_direct_forward": ratio, "ms": totals}]
 
 
-def measure_extractors(mask: Tensor, density: float, threads: int) -> list[dict[str, Any]]:
+def measure_extractors(
+    mask: Tensor, density: float, threads: int, with_dense: bool
+) -> list[dict[str, Any]]:
     """Rows for both pyramids: milliseconds of the whole extractor, maps included."""
     image = torch.randn(1, 3, *SIZE)
     rows: list[dict[str, Any]] = []
@@ -204,7 +204,7 @@ def measure_extractors(mask: Tensor, density: float, threads: int) -> list[dict[
         if spconv is not None:
             peer = spconv_unet(WIDTHS, 19, pyramid).eval()
             contenders["spconv"] = lambda peer=peer: peer(image, mask[None])
-        if pyramid == "floor":  # the dense network has no pyramid of active pixels
+        if with_dense and pyramid == "floor":  # the dense network has no pyramid of active pixels
             dense = dense_unet(WIDTHS, 19).eval().to(memory_format=torch.channels_last)
             large = image.contiguous(memory_format=torch.channels_last)
             contenders["dense"] = lambda dense=dense, large=large: dense(large)
