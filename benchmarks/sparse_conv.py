@@ -76,21 +76,26 @@ def main() -> None:
                     with_dense = density == options.densities[0]  # as long for every mask
                     extractors += measure_extractors(mask, density, threads, with_dense)
                     training += measure_training(mask, density, threads, options.rounds)
+    environment = Environment.current().to_json()
+    if not options.quick:
+        stages, extractors, training = with_kept_rows(
+            environment, options.threads, stages, extractors, training
+        )
     ratios = {
         str(threads): {
             f"{density:.2f}": summarize(
                 [row for row in stages if (row["density"], row["threads"]) == (density, threads)]
             )
-            for density in options.densities
+            for density in sorted({row["density"] for row in stages if row["threads"] == threads})
         }
-        for threads in options.threads
+        for threads in sorted({row["threads"] for row in stages})
     }
     result = {
         "stages": stages,
         "extractors": extractors,
         "training": training,
         "ratios": ratios,
-        "environment": Environment.current().to_json(),
+        "environment": environment,
     }
     if not options.quick:
         RESULT.write_text(json.dumps(result, indent=1) + "\n")
@@ -98,6 +103,24 @@ def main() -> None:
         console.print(f"{RESULT}\n{PAGE}", markup=False)
     first = ratios[str(options.threads[0])]
     print(json.dumps({"ratios": first, "environment": result["environment"]}))
+
+
+def with_kept_rows(
+    environment: dict[str, Any], threads: list[int], *tables: list[dict[str, Any]]
+) -> list[list[dict[str, Any]]]:
+    """The tables with the rows of other numbers of threads that an earlier run of the same commit
+    left: one thread and two can be measured at different times.
+    """
+    names = ("stages", "extractors", "training")
+    kept: list[list[dict[str, Any]]] = [[], [], []]
+    if RESULT.is_file():
+        earlier = json.loads(RESULT.read_text())
+        if earlier["environment"]["commit"] == environment["commit"]:
+            kept = [[r for r in earlier[n] if r["threads"] not in threads] for n in names]
+    return [
+        sorted(old + new, key=lambda row: row["threads"])
+        for old, new in zip(kept, tables, strict=True)
+    ]
 
 
 def measure_stages(

@@ -21,7 +21,13 @@ from sparserefine.refine.extractor import SparseUNet
 from sparserefine.refine.features import Input, as_unit_floats, count_channels, pixel_features
 from sparserefine.refine.outputs import DensePass, RefinedPixels, RefinerOutput
 from sparserefine.refine.prediction import Prediction
-from sparserefine.refine.resampling import Upsampling, check_upsampling, sample, upsampled_labels
+from sparserefine.refine.resampling import (
+    Upsampling,
+    check_upsampling,
+    classes_of,
+    sample,
+    upsampled_labels,
+)
 from sparserefine.refine.selector import EntropySelector
 from sparserefine.refine.stem import StemProjection
 from sparserefine.refine.timing import StageTimer
@@ -237,7 +243,7 @@ class SparseRefiner(nn.Module):
         pixels = self.refine_pixels(images, mask, dense, timer)
         with _stage(timer, "ensemble"):
             labels = upsampled_labels(low.logits, size, self.upsampling, skip=mask)
-            labels[mask] = pixels.fused.argmax(1).to(labels.dtype)
+            labels[mask] = classes_of(pixels.fused).to(labels.dtype)
         return RefinerOutput(labels, mask, low, pixels)
 
     @torch.no_grad()
