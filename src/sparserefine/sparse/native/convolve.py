@@ -25,6 +25,9 @@ from sparserefine.sparse.pixels import ActivePixels, Downsampling
 
 Norm = tuple[Float[Tensor, " C_norm"], Float[Tensor, " C_norm"]]
 
+# From so many channels on, skipping absent neighbors saves more than rows out of order cost.
+SORTED_CHANNELS = 128
+
 _BLOCKS: dict[str, Callable[[ActivePixels], ActiveBlocks]] = {
     "winograd2": maps.blocks_2x2,
     "winograd4": maps.blocks_4x4,
@@ -63,7 +66,8 @@ def convolve_submanifold(
     weights = packed(weight, method, transpose=transposed, flip=transposed)
     call = _Call(feats, weights, out, second, bias, norm, add)
     if method == "direct":
-        call.direct(pixels.keep(maps.submanifold_rows))
+        sort = c_in >= SORTED_CHANNELS
+        call.direct(pixels.keep(maps.sorted_rows if sort else maps.submanifold_rows))
     else:
         call.winograd(pixels.keep(_BLOCKS[method]))
     return out
