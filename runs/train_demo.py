@@ -39,7 +39,7 @@ INPUTS: tuple[Input, ...] = ("rgb", "probabilities", "stem")
 SELECTOR = sr.EntropySelector(threshold=0.5, max_density=0.3)
 CONFIG = sr.TrainConfig(
     targets="dense",
-    steps=300,
+    steps=400,
     batch_size=8,
     crop_size=(192, 192),
     views=14,
