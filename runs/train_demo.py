@@ -35,14 +35,14 @@ HELD_OUT = (
     "lund_18",
     "lund_26",
 )
-INPUTS: tuple[Input, ...] = ("rgb", "probabilities")
+INPUTS: tuple[Input, ...] = ("rgb", "probabilities", "stem")
 SELECTOR = sr.EntropySelector(threshold=0.5, max_density=0.3)
 CONFIG = sr.TrainConfig(
     targets="dense",
     steps=400,
     batch_size=8,
     crop_size=(192, 192),
-    views=22,
+    views=14,
     scales=(0.8, 1.1),
     jitter=0.0,
     learning_rate=3e-3,
@@ -99,7 +99,7 @@ def make_model(weights: Path | None) -> sr.SparseRefiner:
         dense = sr.dense.create("espnetv2-2.0", weights, allow_pickle=True)
     extractor = sr.SparseUNet(
         dense.num_classes,
-        in_channels=count_channels(INPUTS, dense.num_classes),
+        in_channels=count_channels(INPUTS, dense),
         widths=(16, 32, 64),
         blocks=1,
         pyramid="floor",

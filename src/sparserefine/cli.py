@@ -229,7 +229,7 @@ def train(
         extractor=sr.SparseUNet.from_preset(
             extractor,
             frozen.num_classes,
-            in_channels=count_channels(inputs, frozen.num_classes),
+            in_channels=count_channels(inputs, frozen),
             pyramid=pyramid,
         ),
         inputs=inputs,

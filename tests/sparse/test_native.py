@@ -70,7 +70,7 @@ def test_the_library_was_built_wherever_there_is_a_compiler() -> None:
 
 @ANY_MASK
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize(("c_in", "c_out"), [(1, 1), (3, 8), (32, 16), (20, 33)])
+@pytest.mark.parametrize(("c_in", "c_out"), [(1, 1), (3, 8), (32, 16), (20, 33), (130, 17)])
 def test_values(isa: str, mask: Tensor, method: plan.Method, c_in: int, c_out: int) -> None:
     pixels = ActivePixels.from_mask(mask)
     feats, weight = torch.randn(len(pixels), c_in), torch.randn(9, c_in, c_out)

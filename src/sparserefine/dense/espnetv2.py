@@ -67,6 +67,7 @@ class ESPNetv2(DenseModel):
         )
         c1, c2, c3, c4 = ENCODER_CHANNELS[width]
         d1, d2, d3 = DECODER_CHANNELS
+        self.stem_channels = (c1, c2)
         self.base_net = _Encoder(c1, c2, c3, c4)
         self.bu_dec_l1 = _PyramidBlock(c4, d1)
         self.merge_enc_dec_l2 = _Merge(c3, d1)
@@ -108,6 +109,10 @@ class ESPNetv2(DenseModel):
         x = self.bu_dec_l4(self.bu_br_l4(_upsample_like(x, at2) + self.merge_enc_dec_l4(at2)))
         return _upsample_like(x[:, : self.num_classes], images).float()
 
+    def stem(self, images: Float[Tensor, "B 3 h w"]) -> tuple[Float[Tensor, "B _ _ _"], ...]:
+        """Features at strides 2 and 4: a fifth of the model's time at the same size."""
+        return self.base_net.fine_features((images - self.mean) / self.std)
+
     def extra_repr(self) -> str:
         """Name the width."""
         return f"width={self.width}"
@@ -125,14 +130,17 @@ class _Encoder(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Features at strides 2, 4, 8 and 16."""
-        image4 = _halve(_halve(images))
-        image8 = _halve(image4)
+        image8 = _halve(_halve(_halve(images)))
         image16 = _halve(image8)
-        at2 = self.level1(images)
-        at4 = self.level2_0(at2, image4)
+        at2, at4 = self.fine_features(images)
         at8 = self.level3(self.level3_0(at4, image8))
         at16 = self.level4(self.level4_0(at8, image16))
         return at2, at4, at8, at16
+
+    def fine_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features at strides 2 and 4."""
+        at2 = self.level1(images)
+        return at2, self.level2_0(at2, _halve(_halve(images)))
 
 
 class _EESP(nn.Module):

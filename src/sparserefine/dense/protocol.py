@@ -37,9 +37,11 @@ class DenseModel(nn.Module, ABC):
         num_classes: K, the number of classes it predicts.
         size_divisor: Input sides must be multiples of it; the refiner pads, never squashes.
         preset: Facts about the model and its weights.
+        stem_channels: Channels of each feature map that `stem` gives; empty where it gives none.
     """
 
     name: str = ""
+    stem_channels: tuple[int, ...] = ()
     num_classes: int
     size_divisor: int
     preset: Preset
@@ -55,3 +57,14 @@ class DenseModel(nn.Module, ABC):
             float32 logits at the model's own resolution. A model that yields class scores returns
             `log(clip(p, 1e-10))`, so that softmax gives the scores back.
         """
+
+    def stem(self, images: Float[Tensor, "B 3 h w"]) -> tuple[Float[Tensor, "B _ _ _"], ...]:
+        """Features of the model's first layers: cheap, so affordable at full resolution.
+
+        Args:
+            images: As in `forward`.
+
+        Returns:
+            One map per entry of `stem_channels`, finest first, each covering the whole image.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no stem")

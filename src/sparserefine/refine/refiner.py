@@ -21,8 +21,15 @@ from sparserefine.refine.extractor import SparseUNet
 from sparserefine.refine.features import Input, as_unit_floats, count_channels, pixel_features
 from sparserefine.refine.outputs import DensePass, RefinedPixels, RefinerOutput
 from sparserefine.refine.prediction import Prediction
-from sparserefine.refine.resampling import Upsampling, check_upsampling, sample, upsampled_labels
+from sparserefine.refine.resampling import (
+    Upsampling,
+    check_upsampling,
+    classes_of,
+    sample,
+    upsampled_labels,
+)
 from sparserefine.refine.selector import EntropySelector
+from sparserefine.refine.stem import StemProjection
 from sparserefine.refine.timing import StageTimer
 from sparserefine.refine.uncertainty import entropy
 from sparserefine.sparse import ActivePixels, SparseTensor
@@ -47,7 +54,8 @@ class SparseRefiner(nn.Module):
             Default: that of the dense model's preset.
         upsampling: How dense logits are brought to full resolution.
         inputs: What the extractor sees of a selected pixel: "rgb" at full resolution,
-            "probabilities" and "entropy" of the upsampled dense prediction.
+            "probabilities" and "entropy" of the upsampled dense prediction, and "stem", the
+            dense model's own first features at full resolution, where it has a stem.
         mode: "paper" changes the defaults to what the authors' code does: nearest upsampling,
             no padding in strided convolutions, no residual around the fuser.
 
@@ -75,9 +83,10 @@ class SparseRefiner(nn.Module):
         self.selector = selector or EntropySelector(dense.preset.threshold)
         self.inputs: tuple[Input, ...] = tuple(inputs)
         self.extractor = extractor or SparseUNet(
-            classes, in_channels=count_channels(self.inputs, classes), padding=0 if paper else 1
+            classes, in_channels=count_channels(self.inputs, dense), padding=0 if paper else 1
         )
         self.ensembler = ensembler or GatedEnsembler(classes, residual=not paper)
+        self.stem = StemProjection(dense.stem_channels) if "stem" in self.inputs else None
         self.upsampling: Upsampling = upsampling or ("nearest" if paper else "bilinear")
         self.dense_size = DenseSize(
             dense.preset.dense_size if dense_size is None else dense_size, dense.size_divisor
@@ -96,7 +105,7 @@ class SparseRefiner(nn.Module):
                     f"the {part} has {found} classes, but the dense model has {classes}. "
                     f"Make the {part} with num_classes={classes}."
                 )
-        channels = count_channels(self.inputs, classes)
+        channels = count_channels(self.inputs, self.dense)
         if self.extractor.in_channels != channels:
             raise ValueError(
                 f"the extractor takes {self.extractor.in_channels} channels, but inputs="
@@ -156,15 +165,28 @@ class SparseRefiner(nn.Module):
             images = as_unit_floats(images)
             if tuple(images.shape[2:]) != size:
                 images = F.interpolate(images, size, mode="bilinear", antialias=True)
-            padded = self.dense_size.padded(size)
-            bottom, right = padded[0] - size[0], padded[1] - size[1]
-            if bottom or right:
-                images = F.pad(images, (0, right, 0, bottom), mode="replicate")
+            images = self._pad(images)
+            padded = (images.shape[2], images.shape[3])
         with _stage(timer, "dense"):
             logits = self.dense(images).float()
             if tuple(logits.shape[2:]) != padded:
                 logits = F.interpolate(logits, padded, mode="bilinear", align_corners=False)
         return logits[:, :, : size[0], : size[1]]
+
+    def _pad(self, images: Tensor) -> Tensor:
+        """To the multiple that the dense model needs, repeating the last row and column."""
+        height, width = images.shape[2:]
+        padded = self.dense_size.padded((height, width))
+        bottom, right = padded[0] - height, padded[1] - width
+        if bottom or right:
+            images = F.pad(images, (0, right, 0, bottom), mode="replicate")
+        return images
+
+    def _stem_features(self, stem: StemProjection, images: Tensor, coords: Tensor) -> Tensor:
+        images = self._pad(as_unit_floats(images))
+        with torch.no_grad():
+            features = self.dense.stem(images)
+        return stem(features, coords, (images.shape[2], images.shape[3]))
 
     def dense_pass(
         self, images: Num[Tensor, "B 3 H W"], timer: StageTimer | None = None
@@ -188,11 +210,15 @@ class SparseRefiner(nn.Module):
             images: RGB at full resolution, uint8 or float in 0..1.
             mask: The N selected pixels.
             dense: Dense logits at the selected pixels, row-major.
-            timer: Collects the stages "extract" and "ensemble".
+            timer: Collects the stages "stem" (where it is an input), "extract" and "ensemble".
         """
+        pixels = ActivePixels.from_mask(mask)
+        stem = None
+        if self.stem is not None:
+            with _stage(timer, "stem"):
+                stem = self._stem_features(self.stem, images, pixels.coords)
         with _stage(timer, "extract"):
-            pixels = ActivePixels.from_mask(mask)
-            feats = pixel_features(images, pixels.coords, dense, self.inputs)
+            feats = pixel_features(images, pixels.coords, dense, self.inputs, stem)
             extracted = self.extractor(SparseTensor(feats, pixels))
         with _stage(timer, "ensemble"):
             fused = self.ensembler(dense, extracted)
@@ -217,7 +243,7 @@ class SparseRefiner(nn.Module):
         pixels = self.refine_pixels(images, mask, dense, timer)
         with _stage(timer, "ensemble"):
             labels = upsampled_labels(low.logits, size, self.upsampling, skip=mask)
-            labels[mask] = pixels.fused.argmax(1).to(labels.dtype)
+            labels[mask] = classes_of(pixels.fused).to(labels.dtype)
         return RefinerOutput(labels, mask, low, pixels)
 
     @torch.no_grad()

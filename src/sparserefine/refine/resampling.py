@@ -105,7 +105,7 @@ def upsampled_labels(
     """
     check_upsampling(upsampling)
     height, width = logits.shape[2:]
-    cells = logits.argmax(1).to(label_dtype(logits.shape[1]))
+    cells = classes_of(logits).to(label_dtype(logits.shape[1]))
     if upsampling == "nearest":
         rows = nearest_index(height, size[0], logits.device)
         columns = nearest_index(width, size[1], logits.device)
@@ -121,9 +121,14 @@ def upsampled_labels(
         mixed &= ~skip
     table = logits.permute(0, 2, 3, 1).contiguous()
     chunks = mixed.nonzero().int().split(CHUNK_PIXELS)
-    found = [_read(table, chunk, size, upsampling).argmax(1).to(labels.dtype) for chunk in chunks]
+    found = [classes_of(_read(table, chunk, size, upsampling)).to(labels.dtype) for chunk in chunks]
     labels[mixed] = torch.cat(found)
     return labels
+
+
+def classes_of(logits: Float[Tensor, "N K ..."]) -> Integer[Tensor, "N ..."]:
+    """The class of the highest logit. `argmax(1)` takes up to four times as long on a CPU."""
+    return logits.max(1).indices
 
 
 def check_upsampling(upsampling: str) -> None:

@@ -43,7 +43,9 @@ def draw_crops(
     """Draw a batch of crops, augmented, with the pixels the selector picks in whole images."""
     images, masks, dense, targets, teacher = [], [], [], [], []
     for _ in range(config.batch_size):
-        index = int(torch.randint(len(cache), (), generator=generator))
+        # Every pixel has the same chance: a photo of 8 megapixels holds ten times
+        # as much to learn as one of 0.8 megapixels.
+        index = int(torch.multinomial(cache.areas, 1, generator=generator))
         view = int(torch.randint(config.views, (), generator=generator))
         cached = cache.load(index, view)
         size = (cached.image.shape[1], cached.image.shape[2])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -130,6 +132,15 @@ class DenseCache:
         """Read only the entropy [h, w] of what `load` reads."""
         with safe_open(self._path(self._indices[position], view), "pt") as file:
             return file.get_tensor("entropy")
+
+    @cached_property
+    def areas(self) -> Float[Tensor, " n"]:
+        """Relative number of pixels of each image, in the order of `load`."""
+        areas = []
+        for index in self._indices:
+            with safe_open(self._path(index, 0), "pt") as file:
+                areas.append(math.prod(file.get_slice("entropy").get_shape()))
+        return torch.tensor(areas, dtype=torch.float32)
 
     def _path(self, index: int, view: int) -> Path:
         return self.folder / f"{index:06d}_{view:03d}.safetensors"

@@ -89,6 +89,8 @@ def train(
     remove_partials(out)
     cache = DenseCache(out / CACHE, model, dataset, config)
     parts = nn.ModuleDict({"extractor": model.extractor, "ensembler": model.ensembler})
+    if model.stem is not None:
+        parts["stem"] = model.stem
     optimizer = torch.optim.AdamW(_parameter_groups(parts, config), lr=config.learning_rate)
     run = {**asdict(config), **pretrained.describe(model), "data": cache.fingerprint}
     step = 0

@@ -26,6 +26,8 @@ LIBRARY = HERE / f"libsparserefine{SUFFIX}"
 FLAGS = (
     *("-std=c++17", "-O3", "-fPIC", "-fopenmp", "-fvisibility=hidden", "-ffp-contract=fast"),
     *("-Wall", "-Wextra", "-Wno-psabi", "-Wno-unknown-pragmas"),
+    # Sized operator delete came with the C++ library of 2015; wheels should load on older ones.
+    "-fno-sized-deallocation",
 )
 X86_FLAGS = {
     "avx512": (

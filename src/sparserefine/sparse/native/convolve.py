@@ -25,6 +25,9 @@ from sparserefine.sparse.pixels import ActivePixels, Downsampling
 
 Norm = tuple[Float[Tensor, " C_norm"], Float[Tensor, " C_norm"]]
 
+# From so many channels on, skipping absent neighbors saves more than rows out of order cost.
+SORTED_CHANNELS = 128
+
 _BLOCKS: dict[str, Callable[[ActivePixels], ActiveBlocks]] = {
     "winograd2": maps.blocks_2x2,
     "winograd4": maps.blocks_4x4,
@@ -63,7 +66,8 @@ def convolve_submanifold(
     weights = packed(weight, method, transpose=transposed, flip=transposed)
     call = _Call(feats, weights, out, second, bias, norm, add)
     if method == "direct":
-        call.direct(pixels.keep(maps.submanifold_rows))
+        sort = c_in >= SORTED_CHANNELS
+        call.direct(pixels.keep(maps.sorted_rows if sort else maps.submanifold_rows))
     else:
         call.winograd(pixels.keep(_BLOCKS[method]))
     return out
@@ -112,7 +116,7 @@ def submanifold_weight_gradient(
     """Gradient of the weight of `convolve_submanifold`, from that of its output."""
     c_in, c_out = feats.shape[1], grad.shape[1]
     gradient = feats.new_zeros(9, c_in, c_out)
-    method = method or choose_method(pixels, c_in, c_out)
+    method = method or choose_method(pixels, c_in, c_out, gradient=True)
     call = _Call(feats, None, grad)
     if method == "direct":
         call.direct_gradient(pixels.keep(maps.submanifold_rows), gradient)

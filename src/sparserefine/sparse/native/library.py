@@ -75,12 +75,6 @@ _SIGNATURES = {
         c_int32,
         (c_int32, POINTER(Convolution), POINTER(Blocks), c_void_p, c_int64, c_void_p, c_int32),
     ),
-    "sr_count_active": (c_int64, (c_void_p, c_int64)),
-    "sr_list_active": (None, (c_void_p, *(c_int32,) * 3, c_void_p, c_int32)),
-    "sr_fill_grid": (
-        None,
-        (c_void_p, c_int64, *(c_int32,) * 3, c_void_p, c_void_p, c_int32),
-    ),
     "sr_list_blocks": (c_int64, (c_void_p, *(c_int32,) * 4, c_void_p)),
 }
 

@@ -77,14 +77,25 @@ def submanifold_rows(pixels: ActivePixels) -> OutputRows:
     return OutputRows(grid, _positions(grid, pixels.coords), None, *_window_taps(grid))
 
 
+def sorted_rows(pixels: ActivePixels) -> OutputRows:
+    """The same, sorted by which neighbors are there: tiles of rows can then skip the others."""
+    rows = pixels.keep(submanifold_rows)
+    cells = rows.base + rows.tap_offsets[:, None]
+    present = rows.grid.flatten()[cells] >= 0
+    code = (present.int() << rows.tap_ids[:, None]).sum(0, dtype=torch.int32)
+    order = code.argsort(stable=True).int()
+    base = rows.base.index_select(0, order)
+    return OutputRows(rows.grid, base, order, rows.tap_ids, rows.tap_offsets)
+
+
 def blocks_2x2(pixels: ActivePixels) -> ActiveBlocks:
     """Blocks for F(2×2, 3×3)."""
-    return _list_blocks(pixels.padded_index_grid, 2)
+    return _list_blocks(pixels, 2)
 
 
 def blocks_4x4(pixels: ActivePixels) -> ActiveBlocks:
     """Blocks for F(4×4, 3×3)."""
-    return _list_blocks(pixels.padded_index_grid, 4)
+    return _list_blocks(pixels, 4)
 
 
 def strided_rows(step: Downsampling) -> tuple[OutputRows, ...]:
@@ -124,12 +135,12 @@ def _window_taps(grid: Tensor) -> tuple[Tensor, Tensor]:
     return _int32(range(9)), _int32(dy * width + dx for dy in range(3) for dx in range(3))
 
 
-def _list_blocks(grid: Tensor, size: int) -> ActiveBlocks:
-    count = loaded().c.sr_list_blocks
-    arguments = (grid.data_ptr(), *grid.shape, size)
-    origins = torch.empty(count(*arguments, None), dtype=torch.int32)
-    count(*arguments, origins.data_ptr())
-    return ActiveBlocks(grid, origins, size)
+def _list_blocks(pixels: ActivePixels, size: int) -> ActiveBlocks:
+    grid = pixels.padded_index_grid
+    origins = torch.empty(len(pixels), dtype=torch.int32)
+    arguments = (grid.data_ptr(), *grid.shape, size, origins.data_ptr())
+    count = loaded().c.sr_list_blocks(*arguments)
+    return ActiveBlocks(grid, origins[:count].clone(), size)
 
 
 def _int32(values: object) -> Tensor:

@@ -11,8 +11,8 @@ from sparserefine.sparse.pixels import ActivePixels
 Method = Literal["direct", "winograd2", "winograd4"]
 
 
-def choose_method(pixels: ActivePixels, c_in: int, c_out: int) -> Method:
-    """The fastest method for a submanifold convolution.
+def choose_method(pixels: ActivePixels, c_in: int, c_out: int, *, gradient: bool = False) -> Method:
+    """The fastest method for a submanifold convolution, or for the gradient of its weight.
 
     Counted in multiply-adds. What the transforms of a point cost for each channel, and gathering a
     window for each of its channels, was measured in the same unit (benchmarks/sparse_conv.py): it
@@ -20,12 +20,16 @@ def choose_method(pixels: ActivePixels, c_in: int, c_out: int) -> Method:
     """
     if is_exact() or len(pixels) == 0:
         return "direct"
-    costs: dict[Method, float] = {"direct": 9 * len(pixels) * (c_in * c_out + 16 * c_in)}
+    # A gradient is summed per thread in an array as large as the weight, which costs its pages.
+    summing = 300 * c_in * c_out if gradient else 0
+    costs: dict[Method, float] = {
+        "direct": 9 * (len(pixels) * (c_in * c_out + 16 * c_in) + summing)
+    }
     blocks: tuple[tuple[Method, int, float], ...] = (
         ("winograd2", len(pixels.keep(maps.blocks_2x2).origins), 12),
         ("winograd4", len(pixels.keep(maps.blocks_4x4).origins), 16),
     )
     for method, count, transform in blocks:
         points = 16 if method == "winograd2" else 36
-        costs[method] = points * count * (c_in * c_out + transform * (c_in + c_out))
+        costs[method] = points * (count * (c_in * c_out + transform * (c_in + c_out)) + summing)
     return min(costs, key=costs.__getitem__)

@@ -1,9 +1,7 @@
 // The C interface: each call goes to the kernels of the instruction set it names.
 #include "api.h"
 
-#include <algorithm>
 #include <cstring>
-#include <vector>
 
 #include "kernels.h"
 
@@ -18,6 +16,26 @@ const Kernels *const kTables[] = {
 #endif
     &sparserefine::kernels_portable,
 };
+
+template <int size>
+int64_t list_blocks(const int32_t *grid, int32_t batch, int32_t grid_height, int32_t grid_width,
+                    int32_t *origins) {
+  int64_t found = 0;
+  const int32_t down = (grid_height - 2) / size, across = (grid_width - 2) / size;
+  for (int32_t image = 0; image < batch; ++image)
+    for (int32_t block_row = 0; block_row < down; ++block_row) {
+      const int32_t first = (image * grid_height + block_row * size) * grid_width;
+      const int32_t *inner = grid + first + grid_width + 1;
+      for (int32_t block = 0; block < across; ++block) {
+        // Rows of pixels are 0 or more, -1 is all ones: the sign of their conjunction tells.
+        int32_t all = -1;
+        for (int32_t i = 0; i < size; ++i)
+          for (int32_t j = 0; j < size; ++j) all &= inner[i * grid_width + block * size + j];
+        if (all >= 0) origins[found++] = first + block * size;
+      }
+    }
+  return found;
+}
 
 }  // namespace
 
@@ -105,71 +123,10 @@ int32_t sr_winograd_weight_gradient(int32_t isa, const sr_convolution *conv,
   return run(*conv, *blocks, grad, grad_stride, gradient, threads);
 }
 
-int64_t sr_count_active(const uint8_t *mask, int64_t pixels) {
-  int64_t count = 0;
-  for (int64_t i = 0; i < pixels; ++i) count += mask[i] != 0;
-  return count;
-}
-
-void sr_list_active(const uint8_t *mask, int32_t batch, int32_t height, int32_t width,
-                    int32_t *coords, int32_t threads) {
-  const int64_t rows = int64_t(batch) * height;
-  std::vector<int64_t> first(rows + 1, 0);
-#pragma omp parallel for num_threads(threads) schedule(static)
-  for (int64_t row = 0; row < rows; ++row)
-    first[row + 1] = sr_count_active(mask + row * width, width);
-  for (int64_t row = 0; row < rows; ++row) first[row + 1] += first[row];
-#pragma omp parallel for num_threads(threads) schedule(static)
-  for (int64_t row = 0; row < rows; ++row) {
-    int32_t *out = coords + 3 * first[row];
-    for (int32_t x = 0; x < width; ++x) {
-      if (!mask[row * width + x]) continue;
-      out[0] = int32_t(row / height);
-      out[1] = int32_t(row % height);
-      out[2] = x;
-      out += 3;
-    }
-  }
-}
-
-void sr_fill_grid(const int32_t *coords, int64_t count, int32_t batch, int32_t grid_height,
-                  int32_t grid_width, int32_t *grid, int32_t *base, int32_t threads) {
-  const int64_t cells = int64_t(batch) * grid_height * grid_width;
-#pragma omp parallel num_threads(threads)
-  {
-#pragma omp for schedule(static)
-    for (int64_t row = 0; row < cells / std::max(grid_width, 1); ++row)
-      std::memset(grid + row * grid_width, 0xff, sizeof(int32_t) * grid_width);
-#pragma omp for schedule(static)
-    for (int64_t n = 0; n < count; ++n) {
-      const int32_t *at = coords + 3 * n;
-      base[n] = (at[0] * grid_height + at[1]) * grid_width + at[2];
-      grid[base[n] + grid_width + 1] = int32_t(n);
-    }
-  }
-}
-
 int64_t sr_list_blocks(const int32_t *grid, int32_t batch, int32_t grid_height, int32_t grid_width,
                        int32_t size, int32_t *origins) {
-  int64_t found = 0;
-  const int32_t down = (grid_height - 2) / size, across = (grid_width - 2) / size;
-  std::vector<uint8_t> active(across);
-  for (int32_t image = 0; image < batch; ++image) {
-    for (int32_t block_row = 0; block_row < down; ++block_row) {
-      const int32_t first = (image * grid_height + block_row * size) * grid_width;
-      std::fill(active.begin(), active.end(), 0);
-      for (int32_t i = 1; i <= size; ++i) {
-        const int32_t *row = grid + first + i * grid_width + 1;
-        for (int32_t x = 0; x < across * size; ++x) active[x / size] |= row[x] >= 0;
-      }
-      for (int32_t block = 0; block < across; ++block) {
-        if (!active[block]) continue;
-        if (origins) origins[found] = first + block * size;
-        ++found;
-      }
-    }
-  }
-  return found;
+  const auto list = size == 2 ? list_blocks<2> : list_blocks<4>;
+  return list(grid, batch, grid_height, grid_width, origins);
 }
 
 }  // extern "C"

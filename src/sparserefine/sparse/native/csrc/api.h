@@ -85,18 +85,9 @@ int32_t sr_winograd_weight_gradient(int32_t isa, const sr_convolution *conv,
                                     const sr_blocks *blocks, const float *grad,
                                     int64_t grad_stride, float *gradient, int32_t threads);
 
-// Maps. `mask` is one byte a pixel, [batch, height, width].
-//
-// Active pixels in row-major order: their number, then (batch, y, x) of each into `coords`.
-int64_t sr_count_active(const uint8_t *mask, int64_t pixels);
-void sr_list_active(const uint8_t *mask, int32_t batch, int32_t height, int32_t width,
-                    int32_t *coords, int32_t threads);
-// The row of each pixel into `grid` [batch, grid_height, grid_width], which this fills with -1
-// first, at (y + 1, x + 1); its position into `base`, less one row and one column.
-void sr_fill_grid(const int32_t *coords, int64_t count, int32_t batch, int32_t grid_height,
-                  int32_t grid_width, int32_t *grid, int32_t *base, int32_t threads);
-// Origins of the blocks of size×size pixels that hold an active one; returns their number, and
-// writes them where `origins` is not null.
+// Origins of the blocks of size×size pixels that hold an active one, in row-major order; returns
+// their number. `origins` has room for as many as there are active pixels. The grid holds whole
+// blocks, with a border of one cell.
 int64_t sr_list_blocks(const int32_t *grid, int32_t batch, int32_t grid_height, int32_t grid_width,
                        int32_t size, int32_t *origins);
 
