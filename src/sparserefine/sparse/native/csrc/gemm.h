@@ -11,11 +11,13 @@ enum class Layout { rows, columns };
 // c[M, NV·kWidth] (+)= sum over segments and k of a · b.
 //
 // Segment s of the left matrix starts at a + s·inner (Layout::rows) and meets the rows of b from
-// b + segment[s]·inner·ldb on. The sums stay in registers for the whole length.
+// b + segment[s]·inner·ldb on. The sums stay in registers for the whole length. Meanwhile, memory
+// from `fetch` on is brought into the cache, a line for every kFetchEvery columns; null for none.
+constexpr int kFetchEvery = 4, kLine = 16;  // 16 floats are a line of the cache
 template <int M, int NV, Layout layout>
 inline void tile(int segments, const int32_t *segment, int inner, const float *__restrict a,
                  int64_t lda, const float *__restrict b, int64_t ldb, float *__restrict c,
-                 int64_t ldc, bool accumulate) {
+                 int64_t ldc, bool accumulate, const float *fetch = nullptr) {
   Vec sum[M][NV];
   for (int i = 0; i < M; ++i)
     for (int j = 0; j < NV; ++j)
@@ -23,6 +25,7 @@ inline void tile(int segments, const int32_t *segment, int inner, const float *_
   for (int s = 0; s < segments; ++s) {
     const float *right = b + int64_t(segment ? segment[s] : s) * inner * ldb;
     for (int k = 0; k < inner; ++k) {
+      if (fetch && k % kFetchEvery == 0) __builtin_prefetch(fetch + k / kFetchEvery * kLine, 0, 2);
       Vec columns[NV];
       for (int j = 0; j < NV; ++j) columns[j] = load(right + j * kWidth);
       right += ldb;
@@ -41,11 +44,12 @@ inline void tile(int segments, const int32_t *segment, int inner, const float *_
 template <int NV, Layout layout, int M = kTileRows>
 inline void tile_of(int rows, int segments, const int32_t *segment, int inner, const float *a,
                     int64_t lda, const float *b, int64_t ldb, float *c, int64_t ldc,
-                    bool accumulate) {
+                    bool accumulate, const float *fetch = nullptr) {
   if (rows == M) {
-    tile<M, NV, layout>(segments, segment, inner, a, lda, b, ldb, c, ldc, accumulate);
+    tile<M, NV, layout>(segments, segment, inner, a, lda, b, ldb, c, ldc, accumulate, fetch);
   } else if constexpr (M > 1) {
-    tile_of<NV, layout, M - 1>(rows, segments, segment, inner, a, lda, b, ldb, c, ldc, accumulate);
+    tile_of<NV, layout, M - 1>(rows, segments, segment, inner, a, lda, b, ldb, c, ldc, accumulate,
+                               fetch);
   }
 }
 
@@ -56,27 +60,24 @@ inline void tile_of(int rows, int segments, const int32_t *segment, int inner, c
 // time at 512 channels.
 inline void multiply(int rows, int inner, int outputs, const float *a, int64_t lda,
                      const float *packed, float *c, int64_t ldc) {
-  constexpr int line = 16;  // floats
   for (int column = 0; column < outputs; column += kPanel) {
     const float *panel = packed + int64_t(column) * inner;
     const bool full = outputs - column > kWidth;
-    const int64_t length = int64_t(inner) * (full ? kPanel : kWidth);
-    const bool fetch = int64_t(inner) * outputs >= 1 << 15;
-    const float *next = panel + length;
-    const int64_t fetched = (length * kTileRows / rows + line) / line * line;
+    const float *end = panel + int64_t(inner) * 2 * kPanel;  // of the next panel
+    const float *next = int64_t(inner) * outputs >= 1 << 15 ? panel + int64_t(inner) * kPanel : end;
     for (int row = 0; row < rows; row += kTileRows) {
-      for (int64_t i = 0; fetch && i < fetched; i += line) __builtin_prefetch(next + i, 0, 2);
-      next += fetched;
       const int count = rows - row < kTileRows ? rows - row : kTileRows;
       const float *left = a + row * lda;
       float *result = c + row * ldc + column;
+      const float *fetch = next < end ? next : nullptr;
       if (full) {
         tile_of<2, Layout::rows>(count, 1, nullptr, inner, left, lda, panel, kPanel, result, ldc,
-                                 false);
+                                 false, fetch);
       } else {
         tile_of<1, Layout::rows>(count, 1, nullptr, inner, left, lda, panel, kWidth, result, ldc,
-                                 false);
+                                 false, fetch);
       }
+      next += inner / kFetchEvery * kLine;
     }
   }
 }
