@@ -3,8 +3,9 @@
     make demo
     python benchmarks/readme.py --demo out/demo --held-out out/demo-train/held_out.json
 
-The files are kept: results/demo.json, results/demo_held_out.json, docs/before_after.jpg. Without
-options the section is made anew from those.
+The files are kept: results/demo.json, results/demo_held_out.json (demo_without_lund.json … of runs
+without an origin), docs/before_after.jpg. Without options the section is made anew from those and
+from results/large_photo.json.
 """
 
 from __future__ import annotations
@@ -25,15 +26,19 @@ START, END = "<!-- figures: benchmarks/readme.py -->\n", "<!-- end of figures --
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--demo", type=Path, help="folder that `sparserefine demo` wrote")
-    parser.add_argument("--held-out", type=Path, help="file that runs/train_demo.py wrote")
+    parser.add_argument(
+        "--held-out", type=Path, nargs="*", default=[], help="files that runs/train_demo.py wrote"
+    )
     options = parser.parse_args()
     if options.demo:
         shutil.copy(options.demo / "result.json", RESULTS / "demo.json")
         with Image.open(options.demo / "before_after.png") as picture:
             picture.thumbnail((1600, 1600))
             picture.convert("RGB").save(ROOT / "docs" / "before_after.jpg", quality=88)
-    if options.held_out:
-        shutil.copy(options.held_out, RESULTS / "demo_held_out.json")
+    for path in options.held_out:
+        without = json.loads(path.read_text())["training"]["without"]
+        name = f"demo_without_{without}.json" if without else "demo_held_out.json"
+        shutil.copy(path, RESULTS / name)
     readme = ROOT / "README.md"
     readme.write_text(with_figures(readme.read_text()))
 
@@ -48,7 +53,12 @@ def with_figures(text: str) -> str:
 def figures() -> str:
     demo = json.loads((RESULTS / "demo.json").read_text())
     held_out = json.loads((RESULTS / "demo_held_out.json").read_text())
-    return f"\n{_latency(demo)}\n{_agreement(held_out)}\n"
+    left_out = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("demo_without_*"))]
+    large = json.loads((RESULTS / "large_photo.json").read_text())
+    sections = [_latency(demo), _large_photo(large), _agreement(held_out)]
+    if left_out:
+        sections.append(_left_out(left_out))
+    return "\n" + "\n".join(sections) + "\n"
 
 
 def _latency(demo: dict[str, Any]) -> str:
@@ -96,6 +106,35 @@ def _agreement(held_out: dict[str, Any]) -> str:
     lines.append("| **mean** | " + " | ".join(f"{value:.2%}" for value in means) + " |")
     oracle = rows["oracle"]["agreement"]
     lines += ["", f"Every selected pixel right would give {oracle:.2%}."]
+    return "\n".join(lines) + "\n"
+
+
+def _large_photo(result: dict[str, Any]) -> str:
+    ms, peak = result["ms"], result["peak_mib"]
+    return (
+        f"A photo of {result['width']}×{result['height']} ({result['photo']}, density "
+        f"{result['density']:.1%}; `python benchmarks/large_photo.py`, commit "
+        f"{result['environment']['commit']}): {ms['refined'] / 1000:.1f} s and "
+        f"{peak['refined'] / 1024:.1f} GiB at the peak, full resolution "
+        f"{ms['full_res'] / 1000:.1f} s and {peak['full_res'] / 1024:.1f} GiB: "
+        f"{ms['full_res'] / ms['refined']:.2f} times faster.\n"
+    )
+
+
+def _left_out(runs: list[dict[str, Any]]) -> str:
+    lines = [
+        "The same training with one place left out, on its held-out photos:",
+        "",
+        "| left out | photos trained on | low resolution | refined | disagreement |",
+        "|---|---|---|---|---|",
+    ]
+    for run in runs:
+        low, refined = (run["rows"][row]["agreement"] for row in ("low_res_bilinear", "refined"))
+        change = (1 - refined) / (1 - low) - 1
+        lines.append(
+            f"| {run['training']['without']} | {run['training']['photos']} | {low:.2%} | "
+            f"{refined:.2%} | {change:+.0%} |"
+        )
     return "\n".join(lines) + "\n"
 
 
