@@ -62,20 +62,39 @@ def pixel_features(
         inputs: "rgb" normalized, "probabilities" and "entropy" of the dense prediction, "stem".
         stem: What `StemProjection` reads there, where it is an input.
     """
-    features = []
-    for name in inputs:
-        if name == "rgb":
-            batch, y, x = coords.long().unbind(1)
-            rgb = as_unit_floats(images[batch, :, y, x])
-            features.append((rgb - rgb.new_tensor(MEAN)) / rgb.new_tensor(STD))
-        elif name == "probabilities":
-            features.append(torch.softmax(dense, 1))
-        elif name == "stem":
-            assert stem is not None
-            features.append(stem)
-        else:
-            features.append(entropy(dense)[:, None])
-    return torch.cat(features, 1)
+    pieces = {
+        "rgb": lambda: _normalized_rgb(images, coords),
+        "probabilities": lambda: torch.softmax(dense, 1),
+        "entropy": lambda: entropy(dense)[:, None],
+        "stem": lambda: stem,
+    }
+    # One piece at a time into one array: millions of rows need not be held twice.
+    features, first = None, 0
+    widths = [_width(name, dense, stem) for name in inputs]
+    for name, width in zip(inputs, widths, strict=True):
+        piece = pieces[name]()
+        assert piece is not None
+        if features is None:
+            features = piece.new_empty(len(coords), sum(widths))
+        features[:, first : first + width] = piece
+        first += width
+    assert features is not None
+    return features
+
+
+def _width(name: Input, dense: Tensor, stem: Tensor | None) -> int:
+    return {
+        "rgb": 3,
+        "probabilities": dense.shape[1],
+        "entropy": 1,
+        "stem": 0 if stem is None else stem.shape[1],
+    }[name]
+
+
+def _normalized_rgb(images: Tensor, coords: Tensor) -> Tensor:
+    batch, y, x = coords.long().unbind(1)
+    rgb = as_unit_floats(images[batch, :, y, x])
+    return (rgb - rgb.new_tensor(MEAN)) / rgb.new_tensor(STD)
 
 
 def as_unit_floats(images: Shaped[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

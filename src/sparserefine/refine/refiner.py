@@ -212,6 +212,19 @@ class SparseRefiner(nn.Module):
             dense: Dense logits at the selected pixels, row-major.
             timer: Collects the stages "stem" (where it is an input), "extract" and "ensemble".
         """
+        seen = self._see_pixels(images, mask, dense, timer)
+        with _stage(timer, "extract"):
+            extracted = self.extractor(seen)
+        with _stage(timer, "ensemble"):
+            fused = self.ensembler(dense, extracted)
+        return RefinedPixels(seen.coords, dense, extracted, fused)
+
+    def _see_pixels(
+        self, images: Tensor, mask: Tensor, dense: Tensor, timer: StageTimer | None
+    ) -> SparseTensor:
+        """What the extractor sees. The stem's features are gone when it starts: on millions of
+        pixels they take hundreds of megabytes.
+        """
         pixels = ActivePixels.from_mask(mask)
         stem = None
         if self.stem is not None:
@@ -219,10 +232,7 @@ class SparseRefiner(nn.Module):
                 stem = self._stem_features(self.stem, images, pixels.coords)
         with _stage(timer, "extract"):
             feats = pixel_features(images, pixels.coords, dense, self.inputs, stem)
-            extracted = self.extractor(SparseTensor(feats, pixels))
-        with _stage(timer, "ensemble"):
-            fused = self.ensembler(dense, extracted)
-        return RefinedPixels(pixels.coords, dense, extracted, fused)
+            return SparseTensor(feats, pixels)
 
     def forward(
         self, images: Num[Tensor, "B 3 H W"], timer: StageTimer | None = None
