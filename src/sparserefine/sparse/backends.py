@@ -44,8 +44,18 @@ CAN_RUN: dict[str, Callable[[Tensor, Tensor], str | None]] = {
 
 
 def explain_backends() -> dict[str, str]:
-    """For each backend, fastest first, whether it runs float32 on the CPU here, and why not."""
-    feats, weight = torch.zeros(1, 1), torch.zeros(9, 1, 1)
+    """For each backend, fastest first, whether it runs float32 here, and why not.
+
+    Asked for the CPU, and for the GPU where torch sees one.
+    """
+    if not torch.cuda.is_available():
+        return _explain_on("cpu")
+    on_cpu, on_gpu = _explain_on("cpu"), _explain_on("cuda")
+    return {name: f"CPU: {on_cpu[name]}; GPU: {on_gpu[name]}" for name in CAN_RUN}
+
+
+def _explain_on(device: str) -> dict[str, str]:
+    feats, weight = torch.zeros(1, 1, device=device), torch.zeros(9, 1, 1, device=device)
     chosen = resolve_backend("auto", feats, weight)
     answers = {}
     for name, can_run in CAN_RUN.items():
