@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, TypeVar
+from typing import Literal, Self, TypeVar
 
 import torch
 from jaxtyping import Bool, Int
@@ -29,8 +29,22 @@ MAX_GRID_CELLS = 2**31 - 1
 BLOCK_SIDE = 4
 
 
+class _Keeper:
+    """Keeps what backends make of an object for themselves."""
+
+    @cached_property
+    def _kept(self) -> dict[Callable, object]:
+        return {}
+
+    def keep(self, build: Callable[[Self], Kept]) -> Kept:
+        """What `build` makes of this; made once and kept, for backends with maps of their own."""
+        if build not in self._kept:
+            self._kept[build] = build(self)
+        return self._kept[build]  # type: ignore[return-value]
+
+
 @dataclass(frozen=True, eq=False)
-class ActivePixels:
+class ActivePixels(_Keeper):
     """The active pixels of a batch of images at one stride.
 
     Kernel maps and layouts are computed when first needed and kept: all convolutions at one
@@ -147,16 +161,6 @@ class ActivePixels:
     def _downsamplings(self) -> dict[tuple[str, int], Downsampling]:
         return {}
 
-    @cached_property
-    def _kept(self) -> dict[Callable, object]:
-        return {}
-
-    def keep(self, build: Callable[[ActivePixels], Kept]) -> Kept:
-        """What `build` makes of these pixels; made once and kept, for backends with own maps."""
-        if build not in self._kept:
-            self._kept[build] = build(self)
-        return self._kept[build]  # type: ignore[return-value]
-
     def downsampling(self, mode: DownsamplingMode = "dilate", padding: int = 1) -> Downsampling:
         """The next coarser active pixels (3×3 window, stride 2) and the maps to and from them.
 
@@ -188,7 +192,7 @@ class ActivePixels:
 
 
 @dataclass(frozen=True, eq=False)
-class Downsampling:
+class Downsampling(_Keeper):
     """The step from fine to coarse active pixels, and back.
 
     Attributes:
@@ -212,16 +216,6 @@ class Downsampling:
         """The same pairs seen from the fine pixels, for the inverse convolution."""
         grid, number = self.coarse.padded_index_grid, len(self.coarse)
         return build_inverse_map(grid, number, self.fine.coords, self.padding)
-
-    @cached_property
-    def _kept(self) -> dict[Callable, object]:
-        return {}
-
-    def keep(self, build: Callable[[Downsampling], Kept]) -> Kept:
-        """What `build` makes of this step; made once and kept, for backends with own maps."""
-        if build not in self._kept:
-            self._kept[build] = build(self)
-        return self._kept[build]  # type: ignore[return-value]
 
 
 def check_downsampling(mode: str, padding: int) -> None:
