@@ -22,7 +22,6 @@ LAYERS = (
     "data",
     "refine",
     "workflows",
-    "tables",
     "cli",
 )
 STRANGERS = {("data", "dense"), ("dense", "data")}

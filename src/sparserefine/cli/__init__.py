@@ -1,0 +1,38 @@
+"""The commands, one file each. They import torch when they run, so that help is instant."""
+
+from __future__ import annotations
+
+import sys
+
+from cyclopts import App
+
+from sparserefine import __version__
+from sparserefine.cli.benchmark import benchmark
+from sparserefine.cli.console import messages
+from sparserefine.cli.demo import demo
+from sparserefine.cli.evaluate import evaluate
+from sparserefine.cli.predict import predict
+from sparserefine.cli.train import train
+
+app = App(
+    name="sparserefine",
+    version=__version__,
+    help="Full-resolution segmentation at low-resolution cost, for the model you already have.",
+)
+for command in (demo, predict, evaluate, train, benchmark):
+    app.command(command)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; what a user can cause ends in one line, not in a traceback.
+
+    Args:
+        arguments: Default: those of the process.
+    """
+    try:
+        app(arguments)
+    except (ValueError, OSError, ImportError) as error:
+        messages.print(f"sparserefine: {' '.join(str(error).split())}", markup=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,5 @@
+"""`python -m sparserefine.cli`."""
+
+from sparserefine.cli import main
+
+main()

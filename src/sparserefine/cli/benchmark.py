@@ -1,0 +1,97 @@
+"""`sparserefine benchmark`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+from rich.table import Table
+
+from sparserefine.cli.console import console, counted, stage_table
+from sparserefine.cli.refiners import load_refiner
+
+if TYPE_CHECKING:
+    from sparserefine.workflows.benchmark import Benchmark
+
+
+def benchmark(
+    photo: Path | None = None,
+    /,
+    *,
+    env: Annotated[bool, Parameter(negative="")] = False,
+    model: str = "demo",
+    threshold: float | None = None,
+    max_density: float | None = None,
+    rounds: int = 5,
+    device: str = "auto",
+    json_output: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Time a pair beside its dense model at full and at low resolution, in turns.
+
+    Parameters
+    ----------
+    photo
+        Default: a photo that ships with the package.
+    env
+        Only say what this machine is, and which sparse backends run here and why.
+    model
+        "demo", a folder written by save_pretrained, or a hub id.
+    threshold
+        As in predict.
+    max_density
+        As in predict.
+    rounds
+        Timed runs of each.
+    device
+        As in predict.
+    json_output
+        Print one JSON document and nothing else.
+    """
+    import torch
+
+    from sparserefine.images import read_image
+    from sparserefine.workflows.benchmark import benchmark as run
+    from sparserefine.workflows.benchmark import describe_environment
+    from sparserefine.workflows.demo import shipped_photo
+
+    if env:
+        environment = describe_environment()
+        if json_output:
+            print(json.dumps(environment, indent=2))
+        else:
+            console.print(_environment_table(environment))
+        return
+    images = torch.from_numpy(read_image(photo or shipped_photo("lund"))).permute(2, 0, 1)[None]
+    refiner = load_refiner(model, threshold, max_density, device)
+    with counted("rounds", rounds + 1) as advance:
+        result = run(refiner, images, rounds, advance)
+    if json_output:
+        print(json.dumps(result.to_json(), indent=2, allow_nan=False))
+        return
+    console.print(_latency_table(result))
+    console.print(stage_table(result.rows[-1].stages_ms, "sparserefine"))
+    console.print(f"{result.speedup:.2f} times as fast as the dense model at full resolution")
+
+
+def _latency_table(result: Benchmark) -> Table:
+    """Milliseconds of each method."""
+    table = Table("", "p50, ms", "p95, ms", "density")
+    for row in result.rows:
+        share = f"{row.density:.1%}" if row.density else ""
+        table.add_row(row.method.replace("_", " "), f"{row.p50_ms:.0f}", f"{row.p95_ms:.0f}", share)
+    return table
+
+
+def _environment_table(environment: Mapping[str, Any]) -> Table:
+    """Hardware, versions, and the sparse backends."""
+    table = Table("", "", show_header=False)
+    for key, value in environment.items():
+        if key != "backends":
+            table.add_row(key, str(value))
+    table.add_section()
+    for name, answer in environment["backends"].items():
+        table.add_row(f"backend {name}", answer)
+    return table

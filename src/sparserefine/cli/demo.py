@@ -1,0 +1,31 @@
+"""`sparserefine demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sparserefine.cli.console import console, messages, stage_table
+
+
+def demo(*, out: Path = Path("out/demo")) -> None:
+    """Refine a photo that ships with the package, next to the full-resolution result.
+
+    Parameters
+    ----------
+    out
+        Folder for before_after.png, labels.png, overlay.png and result.json.
+    """
+    from sparserefine.workflows.demo import run_demo
+
+    with messages.status("timing the refiner and the full-resolution model in turns"):
+        result = run_demo(out)
+    table = stage_table(result.stages_ms, "refined")
+    table.add_section()
+    table.add_row("full-resolution dense model", f"{result.full_res_ms:.0f}")
+    console.print(table)
+    console.print(
+        f"density {result.density:.1%}; agreement with the full-resolution model "
+        f"{result.agreement_low_res:.1%} at low resolution, {result.agreement_refined:.1%} refined"
+    )
+    console.print(f"license of the dense weights: {result.license}", style="dim")
+    console.print(str(result.picture), markup=False)

@@ -1,0 +1,62 @@
+"""`sparserefine predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from sparserefine.cli.console import console, counted, report_failure, stage_table
+from sparserefine.cli.refiners import load_refiner
+
+
+def predict(
+    photos: Annotated[list[Path], Parameter(consume_multiple=True)],
+    /,
+    *,
+    out: Path = Path("out/predict"),
+    model: str = "demo",
+    threshold: float | None = None,
+    max_density: float | None = None,
+    device: str = "auto",
+) -> None:
+    """Segment photos and folders of photos.
+
+    Parameters
+    ----------
+    photos
+        Photos, and folders that are searched for photos.
+    out
+        Folder for the results: one folder per photo with labels.png, overlay.png, result.json.
+    model
+        "demo", a folder written by save_pretrained, or a hub id.
+    threshold
+        Entropy in nats above which a pixel is refined. Default: the model's own.
+    max_density
+        Pixel budget, the most that is refined of any photo, 0 to 1. Default: the model's own.
+    device
+        "cpu", "cuda", "cuda:1" …; "auto" takes a GPU where there is one.
+    """
+    from sparserefine.images import list_images
+    from sparserefine.workflows.predict import predict as run
+
+    refiner = load_refiner(model, threshold, max_density, device)
+    with counted("predict", len(list_images(photos))) as advance:
+        results = run(refiner, photos, out, advance)
+    if results.done:
+        total: dict[str, float] = {}
+        for image in results.done:
+            for stage, ms in image.stages_ms.items():
+                total[stage] = total.get(stage, 0.0) + ms / len(results.done)
+        console.print(stage_table(total, f"mean of {len(results.done)}"))
+        density = sum(image.density for image in results.done) / len(results.done)
+        console.print(f"density {density:.1%}")
+    for source, reason in results.failed:
+        report_failure(str(source), reason)
+    if results.done:
+        only = len(results.done) == 1
+        console.print(str(results.done[0].folder / "overlay.png" if only else out), markup=False)
+    if results.failed:
+        total_images = len(results.failed) + len(results.done)
+        raise SystemExit(f"{len(results.failed)} of {total_images} photos could not be segmented")

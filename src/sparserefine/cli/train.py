@@ -1,0 +1,109 @@
+"""`sparserefine train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+from rich.table import Table
+
+from sparserefine.cli.console import console, messages, stage_table
+from sparserefine.cli.refiners import move
+from sparserefine.workflows.train_config import TrainConfig
+
+if TYPE_CHECKING:
+    from sparserefine.workflows.train import TrainResult
+
+
+def train(
+    folder: Path,
+    /,
+    *,
+    dense: str = "espnetv2-2.0",
+    weights: Path,
+    out: Path = Path("out/train"),
+    split: str | None = None,
+    extractor: str = "tiny",
+    pyramid: Literal["dilate", "floor"] = "dilate",
+    inputs: tuple[Literal["rgb", "probabilities", "entropy"], ...] = ("rgb",),
+    threshold: float | None = None,
+    max_density: float = 1.0,
+    allow_pickle: bool = False,
+    device: str = "auto",
+    config: Annotated[TrainConfig, Parameter(name="*")] | None = None,
+) -> None:
+    """Train a refiner for a dense model, on labels or on the dense model's own full resolution.
+
+    Parameters
+    ----------
+    folder
+        Images; with labels where it has images/ and labels/.
+    dense
+        Name of the dense model.
+    weights
+        Weights of the dense model, a .safetensors file or a folder.
+    out
+        Folder for the model, the checkpoint and the log.
+    split
+        Part of the data, where the folder has train.txt, val.txt ….
+    extractor
+        Size of the sparse network: paper, half, paper-code or tiny.
+    pyramid
+        How coarser pixels become active; floor needs about half the multiplications.
+    inputs
+        What the sparse network sees of a pixel.
+    threshold
+        Entropy in nats above which a pixel is refined. Default: that of the dense model.
+    max_density
+        Pixel budget, the most that is refined of any image, 0 to 1.
+    allow_pickle
+        Read weights from a .pth file too, without executing what is in it.
+    device
+        "cpu", "cuda", "cuda:1" …; "auto" takes a GPU where there is one.
+    """
+    import torch
+
+    import sparserefine as sr
+    from sparserefine.data import open_dataset
+    from sparserefine.refine.features import count_channels
+
+    settings = config or TrainConfig()
+    torch.manual_seed(settings.seed)  # of the first weights
+    frozen = sr.dense.create(dense, weights, allow_pickle=allow_pickle)
+    nats = frozen.preset.threshold if threshold is None else threshold
+    refiner = sr.SparseRefiner(
+        frozen,
+        selector=sr.EntropySelector(nats, max_density),
+        extractor=sr.SparseUNet.from_preset(
+            extractor,
+            frozen.num_classes,
+            in_channels=count_channels(inputs, frozen),
+            pyramid=pyramid,
+        ),
+        inputs=inputs,
+    )
+    dataset = open_dataset(folder, split, frozen.num_classes)
+    result = sr.train(move(refiner, device), dataset, settings, out)
+    console.print(_training_table(result))
+    console.print(stage_table(result.stages_ms, f"{len(result.losses)} steps"))
+    for reason in result.skipped.values():
+        messages.print(f"left out: {reason}", markup=False)
+    if frozen.preset.license:
+        messages.print(f"license of the dense weights: {frozen.preset.license}", style="dim")
+    for path in (*result.pictures, out / "model"):
+        console.print(str(path), markup=False)
+
+
+def _training_table(result: TrainResult) -> Table:
+    """The first against the last steps."""
+    begin, end = result.summary()
+    table = Table("", f"first {begin['steps']} steps", f"last {end['steps']} steps")
+    for key, label in (
+        ("loss", "loss"),
+        ("right_dense", "right before"),
+        ("right_fused", "refined"),
+    ):
+        form = ".4f" if key == "loss" else ".2%"
+        table.add_row(label, format(begin[key], form), format(end[key], form))
+    return table
