@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sparserefine.dense import cityscapes
+
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
@@ -27,6 +29,19 @@ class Preset:
     class_names: tuple[str, ...] = ()
     palette: tuple[tuple[int, int, int], ...] = ()
     license: str = ""
+
+    @classmethod
+    def of_cityscapes(
+        cls, num_classes: int, *, dense_size: float | tuple[int, int], threshold: float
+    ) -> Preset:
+        """With names and colors of Cityscapes if there are as many classes."""
+        known = num_classes == len(cityscapes.CLASS_NAMES)
+        return cls(
+            dense_size=dense_size,
+            threshold=threshold,
+            class_names=cityscapes.CLASS_NAMES if known else (),
+            palette=cityscapes.PALETTE if known else (),
+        )
 
 
 class DenseModel(nn.Module, ABC):
