@@ -2,27 +2,90 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from sparserefine.cli.console import messages
 
 if TYPE_CHECKING:
     from sparserefine.refine.refiner import SparseRefiner
 
 
-def load_refiner(
-    name: str, threshold: float | None, max_density: float | None, device: str
-) -> SparseRefiner:
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class RefinerOptions:
+    """What commands that run a refiner ask for.
+
+    Attributes:
+        model: "demo", a folder written by save_pretrained, a hub id, or the name of a dense model.
+        weights: Of that dense model: a file, a folder, or a hub id. No refiner being trained for
+            it, the result shows that the model runs, and how fast.
+        threshold: Entropy in nats above which a pixel is refined. Default: the model's own.
+        max_density: Pixel budget, the most that is refined of any image, 0 to 1. Default: the
+            model's own.
+        allow_pickle: Read weights from a .pth file too, without executing what is in it.
+        device: "cpu", "cuda", "cuda:1" …; "auto" takes a GPU where there is one.
+    """
+
+    model: str = "demo"
+    weights: str | None = None
+    threshold: float | None = None
+    max_density: float | None = None
+    allow_pickle: Annotated[bool, Parameter(negative="")] = False
+    device: str = "auto"
+
+
+def load_refiner(options: RefinerOptions) -> SparseRefiner:
     """Read a refiner, change what the options change, and move it to its device."""
     from sparserefine.refine.refiner import SparseRefiner
 
-    refiner = SparseRefiner.from_pretrained(name)
+    refiner = _untrained(options) or SparseRefiner.from_pretrained(options.model)
     changes = {
         key: value
-        for key, value in (("threshold", threshold), ("max_density", max_density))
+        for key, value in (
+            ("threshold", options.threshold),
+            ("max_density", options.max_density),
+        )
         if value is not None
     }
     refiner.selector = replace(refiner.selector, **changes)
-    return move(refiner, device)
+    return move(refiner, options.device)
+
+
+def show_license(refiner: SparseRefiner) -> None:
+    """Say once what a user must know of the dense weights."""
+    if text := refiner.dense.preset.license:
+        messages.print(f"license of the dense weights: {text}", style="dim", markup=False)
+
+
+def _untrained(options: RefinerOptions) -> SparseRefiner | None:
+    """A refiner with random weights around the dense model that `model` names, if it does."""
+    import torch
+
+    import sparserefine as sr
+
+    names = sr.dense.names()
+    if options.model not in names:
+        if options.weights is not None:
+            raise ValueError(
+                f"--weights are those of a dense model, but --model is {options.model!r}. Expected "
+                f"one of {', '.join(names)}."
+            )
+        return None
+    if options.weights is None:
+        raise ValueError(
+            f"{options.model!r} is a dense model. Give its --weights: a file, folder, or hub id."
+        )
+    dense = sr.dense.create(options.model, options.weights, allow_pickle=options.allow_pickle)
+    torch.manual_seed(0)
+    messages.print(
+        f"no refiner is trained for {options.model} here: selected pixels get random labels. Train "
+        "one with `sparserefine train`.",
+        markup=False,
+    )
+    return sr.SparseRefiner(dense)
 
 
 def move(refiner: SparseRefiner, device: str) -> SparseRefiner:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -53,9 +54,11 @@ class DenseModel(nn.Module, ABC):
         size_divisor: Input sides must be multiples of it; the refiner pads, never squashes.
         preset: Facts about the model and its weights.
         stem_channels: Channels of each feature map that `stem` gives; empty where it gives none.
+        files: Format of the files that `save_files` writes; empty where the state dict is enough.
     """
 
     name: str = ""
+    files: str = ""
     stem_channels: tuple[int, ...] = ()
     num_classes: int
     size_divisor: int
@@ -83,3 +86,11 @@ class DenseModel(nn.Module, ABC):
             One map per entry of `stem_channels`, finest first, each covering the whole image.
         """
         raise NotImplementedError(f"{type(self).__name__} has no stem")
+
+    def save_files(self, folder: Path) -> None:
+        """Write all that the model can be built from again; for models with `files`.
+
+        Args:
+            folder: Exists.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no files of its own")

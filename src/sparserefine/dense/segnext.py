@@ -219,7 +219,8 @@ class _Factorization(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # Sums of squares over all pixels overflow half precision.
-        with torch.autocast(x.device.type, enabled=False):
+        device = "cpu" if x.is_meta else x.device.type  # "meta" knows no autocast
+        with torch.autocast(device, enabled=False):
             return self._rebuild(x.float()).to(x.dtype)
 
     def _rebuild(self, x: Tensor) -> Tensor:
