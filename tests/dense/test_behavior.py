@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 import sparserefine as sr
 from sparserefine.dense import DenseModel, HRNet
+from sparserefine.dense.adapters.transformers import FAMILIES
 
-transformers = pytest.importorskip("transformers", reason="needs the extra hf")
+pytest.importorskip("transformers", reason="needs the extra hf")
 
 CLASSES = 5
 
@@ -44,38 +45,6 @@ class TestSegNeXt(DenseModelBehavior):
     no_compile = no_export = "27 blocks take a minute to trace: see test_segnext, slow"
 
 
-def swin() -> Any:
-    return transformers.SwinConfig(
-        embed_dim=12,
-        depths=[1, 1, 1, 1],
-        num_heads=[1, 1, 2, 2],
-        window_size=4,
-        out_features=["stage1", "stage2", "stage3", "stage4"],
-    )
-
-
-MASKS = {
-    "backbone_config": None,
-    "num_labels": CLASSES,
-    "num_queries": 6,
-    "hidden_dim": 32,
-    "encoder_layers": 1,
-    "decoder_layers": 2,
-    "num_attention_heads": 2,
-    "encoder_feedforward_dim": 32,
-    "dim_feedforward": 32,
-}
-VIT = {
-    "hidden_size": 16,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "image_size": 64,
-    "patch_size": 16,
-    "num_labels": CLASSES,
-}
-
-
 def loud(model: nn.Module) -> nn.Module:
     """With weights so large that the image shows in the logits of an untrained network."""
     for parameter in model.parameters():
@@ -85,145 +54,72 @@ def loud(model: nn.Module) -> nn.Module:
 
 
 class TransformersBehavior(DenseModelBehavior):
-    @staticmethod
-    def build() -> nn.Module:
-        raise NotImplementedError
+    family: str
 
     @classmethod
     def make(cls) -> DenseModel:
-        return sr.dense.from_transformers(seeded(lambda: loud(cls.build())))
+        from small_transformers import SMALL
+
+        return sr.dense.from_transformers(seeded(lambda: loud(SMALL[cls.family]())))
 
 
 class TestSegFormer(TransformersBehavior):
-    @staticmethod
-    def build() -> nn.Module:
-        config = transformers.SegformerConfig(
-            num_labels=CLASSES,
-            hidden_sizes=[8, 16, 24, 32],
-            depths=[1, 1, 1, 1],
-            num_attention_heads=[1, 1, 1, 1],
-            decoder_hidden_size=16,
-        )
-        return transformers.SegformerForSemanticSegmentation(config)
+    family = "segformer"
 
 
 class TestMask2Former(TransformersBehavior):
-    @staticmethod
-    def build() -> nn.Module:
-        options = MASKS | {"backbone_config": swin(), "feature_size": 32, "mask_feature_size": 32}
-        config = transformers.Mask2FormerConfig(**options)
-        return transformers.Mask2FormerForUniversalSegmentation(config)
+    family = "mask2former"
 
 
 class TestMaskFormer(TransformersBehavior):
-    @staticmethod
-    def build() -> nn.Module:
-        decoder = transformers.DetrConfig(
-            num_queries=6,
-            d_model=32,
-            encoder_layers=1,
-            decoder_layers=2,
-            decoder_ffn_dim=32,
-            encoder_ffn_dim=32,
-            decoder_attention_heads=2,
-            encoder_attention_heads=2,
-        )
-        config = transformers.MaskFormerConfig(
-            backbone_config=swin(),
-            decoder_config=decoder,
-            num_labels=CLASSES,
-            fpn_feature_size=32,
-            mask_feature_size=32,
-        )
-        return transformers.MaskFormerForInstanceSegmentation(config)
+    family = "maskformer"
 
 
 class TestOneFormer(TransformersBehavior):
-    @staticmethod
-    def build() -> nn.Module:
-        options = MASKS | {"backbone_config": swin(), "mask_dim": 32, "conv_dim": 32}
-        config = transformers.OneFormerConfig(**options, is_training=False)
-        return transformers.OneFormerForUniversalSegmentation(config)
+    family = "oneformer"
 
 
 class TestEomt(TransformersBehavior):
+    family = "eomt"
     no_compile = no_export = "transformers' EoMT branches on the values of a tensor"
 
-    @staticmethod
-    def build() -> nn.Module:
-        config = transformers.EomtConfig(
-            **(VIT | {"num_hidden_layers": 2}),
-            num_queries=6,
-            num_blocks=1,
-            num_upscale_blocks=1,
-        )
-        return transformers.EomtForUniversalSegmentation(config)
+
+class TestEomtDinov3(TransformersBehavior):
+    family = "eomt_dinov3"
+    no_compile = no_export = TestEomt.no_export
 
 
 class TestUperNet(TransformersBehavior):
-    @staticmethod
-    def build() -> nn.Module:
-        config = transformers.UperNetConfig(
-            backbone_config=swin(),
-            num_labels=CLASSES,
-            hidden_size=16,
-            auxiliary_in_channels=48,
-            auxiliary_channels=16,
-        )
-        return transformers.UperNetForSemanticSegmentation(config)
+    family = "upernet"
 
 
 class TestDPT(TransformersBehavior):
-    @staticmethod
-    def build() -> nn.Module:
-        config = transformers.DPTConfig(
-            **VIT,
-            backbone_out_indices=[0, 1, 2, 3],
-            neck_hidden_sizes=[8, 8, 8, 8],
-            fusion_hidden_size=16,
-        )
-        return transformers.DPTForSemanticSegmentation(config)
+    family = "dpt"
 
 
 class TestBeit(TransformersBehavior):
-    @staticmethod
-    def build() -> nn.Module:
-        config = transformers.BeitConfig(**VIT, out_indices=[1, 2, 3, 4], auxiliary_channels=8)
-        return transformers.BeitForSemanticSegmentation(config)
+    family = "beit"
 
 
 class TestData2Vec(TransformersBehavior):
-    @staticmethod
-    def build() -> nn.Module:
-        config = transformers.Data2VecVisionConfig(
-            **VIT, out_indices=[0, 1, 2, 3], auxiliary_channels=8
-        )
-        return transformers.Data2VecVisionForSemanticSegmentation(config)
+    family = "data2vec-vision"
 
 
 class TestMobileViT(TransformersBehavior):
-    @staticmethod
-    def build() -> nn.Module:
-        config = transformers.MobileViTConfig(
-            num_labels=CLASSES,
-            hidden_sizes=[16, 16, 16],
-            neck_hidden_sizes=[8, 8, 8, 8, 8, 8, 32],
-        )
-        return transformers.MobileViTForSemanticSegmentation(config)
+    family = "mobilevit"
 
 
 class TestMobileViTV2(TransformersBehavior):
-    @staticmethod
-    def build() -> nn.Module:
-        config = transformers.MobileViTV2Config(num_labels=CLASSES, width_multiplier=0.5)
-        return transformers.MobileViTV2ForSemanticSegmentation(config)
+    family = "mobilevitv2"
 
 
 class TestMobileNetV2(TransformersBehavior):
-    @staticmethod
-    def build() -> nn.Module:
-        config = transformers.MobileNetV2Config(num_labels=CLASSES, depth_multiplier=0.35)
-        return transformers.MobileNetV2ForSemanticSegmentation(config)
+    family = "mobilenet_v2"
+
+
+def test_every_family_is_run_here() -> None:
+    run = {kind.family for kind in TransformersBehavior.__subclasses__()}
+    assert run == set(FAMILIES)
 
 
 class Masks(nn.Module):

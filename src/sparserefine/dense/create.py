@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sparserefine.dense import cityscapes
 from sparserefine.dense.adapters import published
 from sparserefine.dense.checkpoints import hrnet_state, segnext_state
 from sparserefine.dense.espnetv2 import ENCODER_CHANNELS, WEIGHTS_LICENSE, ESPNetv2
@@ -26,11 +27,6 @@ from sparserefine.dense.weights import (
 )
 
 WEIGHTS_NAME = "model.safetensors"
-
-CITYSCAPES_LICENSE = (
-    "if trained on Cityscapes, as all published weights of this model for street scenes are: its "
-    "images are licensed for non-commercial use only."
-)
 
 
 @dataclass(frozen=True)
@@ -59,7 +55,7 @@ _NETWORKS = {
     },
     "hrnet-w48": _Network(
         HRNet,
-        f"HRNet (MIT) or mmsegmentation (Apache-2.0); {CITYSCAPES_LICENSE}",
+        f"HRNet (MIT) or mmsegmentation (Apache-2.0); {cityscapes.LICENSE}",
         hrnet_state,
         ("align_corners", "head_bias"),
         lambda state: {"head_bias": "head.0.bias" in state},
@@ -67,7 +63,7 @@ _NETWORKS = {
     "segnext-l": _Network(
         SegNeXt,
         "SegNeXt (Apache-2.0, its authors ask to be contacted before commercial use); "
-        f"{CITYSCAPES_LICENSE}",
+        f"{cityscapes.LICENSE}",
         segnext_state,
         ("rank", "seed"),
     ),
@@ -77,6 +73,11 @@ _NETWORKS = {
 def names() -> tuple[str, ...]:
     """The names that `create` knows."""
     return (*_NETWORKS, *published.MODELS)
+
+
+def weights_license(name: str) -> str:
+    """What a user must know of the published weights of one of `names()`."""
+    return _NETWORKS[name].license if name in _NETWORKS else published.MODELS[name].license
 
 
 def create(

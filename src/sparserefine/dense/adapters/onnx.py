@@ -23,7 +23,7 @@ class OnnxModel(WrappedModel):
         super().__init__(_Session(session), *arguments, **options)
         self.size = size
 
-    def forward(self, images: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B K h w"]:
+    def forward(self, images: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B K h_out w_out"]:
         """Predict logits; see `DenseModel.forward`.
 
         Raises:
@@ -103,7 +103,7 @@ def from_onnx(
     file = Path(path).expanduser()
     if not file.is_file():
         raise FileNotFoundError(f"no ONNX file at {file}. Check the path.")
-    onnxruntime = require("onnxruntime")
+    onnxruntime = require("onnxruntime", "onnx")
     try:
         session = onnxruntime.InferenceSession(str(file), providers=list(providers))
     except Exception as error:

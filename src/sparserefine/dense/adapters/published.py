@@ -22,7 +22,6 @@ from sparserefine.dense.protocol import Preset
 from sparserefine.dense.weights import read_weights, save_weights
 
 CLASSES = len(cityscapes.CLASS_NAMES)
-_CITYSCAPES = "weights trained on Cityscapes are for non-commercial use, as its images are."
 
 
 @dataclass(frozen=True)
@@ -85,21 +84,22 @@ MODELS = {
         _segformer_b5,
         _SEGFORMER_SHAPE,
         0.1,
-        f"NVIDIA's SegFormer weights are licensed for non-commercial use only; {_CITYSCAPES}",
+        "NVIDIA's SegFormer weights are licensed for non-commercial use only; "
+        f"{cityscapes.LICENSE}",
     ),
     "mask2former-swin-tiny": Published(
         "facebook/mask2former-swin-tiny-cityscapes-semantic",
         lambda: _mask2former(96, 6, 3, 7, 224),
         _MASK2FORMER_SHAPE,
         0.05,
-        f"Mask2Former: code MIT, see the model page for the weights; {_CITYSCAPES}",
+        f"Mask2Former: code MIT, see the model page for the weights; {cityscapes.LICENSE}",
     ),
     "mask2former-swin-large": Published(
         "facebook/mask2former-swin-large-cityscapes-semantic",
         lambda: _mask2former(192, 18, 6, 12, 384),
         _MASK2FORMER_SHAPE,
         0.005,
-        f"Mask2Former: code MIT, see the model page for the weights; {_CITYSCAPES}",
+        f"Mask2Former: code MIT, see the model page for the weights; {cityscapes.LICENSE}",
     ),
 }
 

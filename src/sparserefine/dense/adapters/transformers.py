@@ -236,8 +236,8 @@ def _override(
     elif "image_mean" in preprocessing and "image_std" in preprocessing:
         family = replace(
             family,
-            mean=tuple(preprocessing["image_mean"]),
-            std=tuple(preprocessing["image_std"]),
+            mean=tuple(map(float, preprocessing["image_mean"])),
+            std=tuple(map(float, preprocessing["image_std"])),
         )
     if "do_flip_channel_order" in preprocessing:
         flips = preprocessing["do_flip_channel_order"]
