@@ -18,6 +18,7 @@ from PIL import Image
 
 import sparserefine as sr
 from sparserefine import cli
+from sparserefine.cli.console import console
 from sparserefine.dense.weights import save_weights
 from sparserefine.images import write_labels
 
@@ -29,7 +30,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     """Run a command in this process, which is much quicker than starting one."""
 
     def call(*arguments: object) -> SimpleNamespace:
-        monkeypatch.setattr(cli.console, "width", 200)
+        monkeypatch.setattr(console, "width", 200)
         code: int | str | None = 0
         try:
             cli.main([str(argument) for argument in arguments])
