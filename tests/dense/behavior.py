@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import jaxtyping
@@ -74,12 +75,20 @@ class DenseModelBehavior:
     def test_the_images_matter(self, model: DenseModel) -> None:
         assert not torch.equal(predict(model, self.size), predict(model, self.size, seed=1))
 
-    def test_runs_in_bfloat16(self, model: DenseModel) -> None:
+    def test_runs_under_autocast(self, model: DenseModel) -> None:
         if self.no_half:
             pytest.skip(self.no_half)
         images = random_images(1, *self.size)
         with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
             logits = model(images)
+        assert logits.dtype == torch.float32
+        assert bool(logits.isfinite().all())
+
+    def test_runs_with_weights_in_bfloat16(self, model: DenseModel) -> None:
+        if self.no_half:
+            pytest.skip(self.no_half)
+        with torch.no_grad():
+            logits = copy.deepcopy(model).to(torch.bfloat16)(random_images(1, *self.size))
         assert logits.dtype == torch.float32
         assert bool(logits.isfinite().all())
 

@@ -78,7 +78,8 @@ def _untrained(options: RefinerOptions) -> SparseRefiner | None:
         raise ValueError(
             f"{options.model!r} is a dense model. Give its --weights: a file, folder, or hub id."
         )
-    dense = sr.dense.create(options.model, options.weights, allow_pickle=options.allow_pickle)
+    with messages.status(f"loading {options.model}"):
+        dense = sr.dense.create(options.model, options.weights, allow_pickle=options.allow_pickle)
     torch.manual_seed(0)
     messages.print(
         f"no refiner is trained for {options.model} here: selected pixels get random labels. Train "

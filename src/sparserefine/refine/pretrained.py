@@ -165,7 +165,10 @@ def _find(name: str | Path) -> Path:
 def _download(hub_id: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.utils import logging
 
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()  # it reports each of its attempts
     try:
         return Path(snapshot_download(hub_id, allow_patterns=[CONFIG, WEIGHTS, f"{DENSE}/*"]))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
@@ -173,6 +176,8 @@ def _download(hub_id: str) -> Path:
             f"no folder {hub_id!r} here, and the hub gave no model of that id "
             f"({type(error).__name__}). Check the spelling, or pass a folder."
         ) from error
+    finally:
+        logging.set_verbosity(level)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -186,7 +186,7 @@ def read_config(source: str | Path) -> Any:
             f"the folder {folder} has no config.json. Expected a folder written by the "
             "save_pretrained of a transformers model."
         )
-    with _one_line(source):
+    with quiet(), _one_line(source):
         return transformers.AutoConfig.from_pretrained(_place(source))
 
 
@@ -287,15 +287,19 @@ def _place(source: str | Path) -> str:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Without progress bars and reports on standard error: what matters becomes an error."""
+    from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    hub_level = hub_logging.get_verbosity()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    hub_logging.set_verbosity_error()  # it reports each of its attempts
     try:
         yield
     finally:
         logging.set_verbosity(level)
+        hub_logging.set_verbosity(hub_level)
         if bars:
             logging.enable_progress_bar()
 
