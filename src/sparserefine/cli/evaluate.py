@@ -24,6 +24,7 @@ def evaluate(
     split: str | None = None,
     threshold: float | None = None,
     max_density: float | None = None,
+    calibration: Path | None = None,
     device: str = "auto",
     json_output: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
@@ -41,6 +42,8 @@ def evaluate(
         Entropy in nats above which a pixel is refined. Default: the model's own.
     max_density
         Pixel budget, the most that is refined of any image, 0 to 1. Default: the model's own.
+    calibration
+        calibration.json, written by `sparserefine calibrate`, whose threshold to use.
     device
         "cpu", "cuda", "cuda:1" …; "auto" takes a GPU where there is one.
     json_output
@@ -49,7 +52,7 @@ def evaluate(
     from sparserefine.data import open_dataset
     from sparserefine.workflows.evaluate import evaluate as run
 
-    refiner = load_refiner(model, threshold, max_density, device)
+    refiner = load_refiner(model, threshold, max_density, device, calibration)
     dataset = open_dataset(folder, split, refiner.dense.num_classes)
     with counted("evaluate", len(dataset)) as advance:
         scores = run(refiner, dataset, advance)

@@ -19,6 +19,7 @@ def predict(
     model: str = "demo",
     threshold: float | None = None,
     max_density: float | None = None,
+    calibration: Path | None = None,
     device: str = "auto",
 ) -> None:
     """Segment photos and folders of photos.
@@ -35,13 +36,15 @@ def predict(
         Entropy in nats above which a pixel is refined. Default: the model's own.
     max_density
         Pixel budget, the most that is refined of any photo, 0 to 1. Default: the model's own.
+    calibration
+        calibration.json, written by `sparserefine calibrate`, whose threshold to use.
     device
         "cpu", "cuda", "cuda:1" …; "auto" takes a GPU where there is one.
     """
     from sparserefine.images import list_images
     from sparserefine.workflows.predict import predict as run
 
-    refiner = load_refiner(model, threshold, max_density, device)
+    refiner = load_refiner(model, threshold, max_density, device, calibration)
     with counted("predict", len(list_images(photos))) as advance:
         results = run(refiner, photos, out, advance)
     if results.done:

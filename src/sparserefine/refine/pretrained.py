@@ -40,7 +40,8 @@ def save(refiner: SparseRefiner, folder: str | Path) -> None:
 
     def write(partial: Path) -> None:
         save_weights(_own_state(refiner), partial / WEIGHTS)
-        (partial / CONFIG).write_text(json.dumps(describe(refiner), indent=2) + "\n")
+        config = {**describe(refiner), "trained_on": sorted(refiner.trained_on)}
+        (partial / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
 
     atomic_write_all(folder, write)
 
@@ -107,7 +108,7 @@ def _build(
         dense_model = dense.create(parts["name"])
         dense_model.preset = replace(dense_model.preset, license=parts["license"])
     classes, size = dense_model.num_classes, config["dense_size"]
-    return kind(
+    refiner = kind(
         dense_model,
         selector=EntropySelector(**config["selector"]),
         extractor=SparseUNet(classes, **config["extractor"]),
@@ -116,6 +117,9 @@ def _build(
         upsampling=config["upsampling"],
         inputs=config["inputs"],
     )
+    # Folders written before this was recorded lack it.
+    refiner.trained_on = frozenset(config.get("trained_on", ()))
+    return refiner
 
 
 def _own_state(refiner: SparseRefiner) -> dict[str, Tensor]:
