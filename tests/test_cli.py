@@ -149,7 +149,15 @@ def test_benchmark_env_names_the_backends_and_why() -> None:
 
 def test_commands_are_pinned() -> None:
     commands = [name for name in app if not name.startswith("-")]
-    assert commands == ["demo", "predict", "evaluate", "train", "benchmark"]
+    assert commands == [
+        "demo",
+        "predict",
+        "evaluate",
+        "train",
+        "calibrate",
+        "headroom",
+        "benchmark",
+    ]
 
 
 def test_help_is_instant() -> None:

@@ -16,9 +16,11 @@ def test_public_names_are_pinned() -> None:
         "SparseRefiner",
         "SparseUNet",
         "TrainConfig",
+        "calibrate",
         "data",
         "dense",
         "evaluate",
+        "headroom",
         "sparse",
         "train",
     ]

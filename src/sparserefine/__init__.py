@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from sparserefine.refine.prediction import Prediction
     from sparserefine.refine.refiner import SparseRefiner
     from sparserefine.refine.selector import EntropySelector
+    from sparserefine.workflows.calibrate import calibrate
     from sparserefine.workflows.evaluate import evaluate
+    from sparserefine.workflows.headroom import headroom
     from sparserefine.workflows.train import train
     from sparserefine.workflows.train_config import TrainConfig
 
@@ -28,9 +30,11 @@ __all__ = [
     "SparseRefiner",
     "SparseUNet",
     "TrainConfig",
+    "calibrate",
     "data",
     "dense",
     "evaluate",
+    "headroom",
     "sparse",
     "train",
 ]
@@ -42,7 +46,9 @@ _HOME = {
     "SparseRefiner": "sparserefine.refine.refiner",
     "SparseUNet": "sparserefine.refine.extractor",
     "TrainConfig": "sparserefine.workflows.train_config",
+    "calibrate": "sparserefine.workflows.calibrate",
     "evaluate": "sparserefine.workflows.evaluate",
+    "headroom": "sparserefine.workflows.headroom",
     "train": "sparserefine.workflows.train",
 }
 _PACKAGES = ("data", "dense", "sparse")

@@ -12,6 +12,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DENSE, _REFINED = "#7a7a7a", "#d2500f"
+_SCORE_STYLES = {
+    "entropy": (_REFINED, "-"),
+    "margin": ("#2f6db5", "--"),
+    "max_probability": ("#3d8f5f", "-."),
+    "edges": ("#8a5fb0", "-"),
+    "learned": ("#b5892f", "-"),
+    "random": (_DENSE, ":"),
+    "oracle": ("#222222", "--"),
+}
 
 
 def training_curves(rows: Sequence[Mapping[str, int | float]]) -> UInt8[np.ndarray, "H W 3"]:
@@ -39,6 +48,60 @@ def training_curves(rows: Sequence[Mapping[str, int | float]]) -> UInt8[np.ndarr
     left.set_title("Loss", loc="left")
     right.set_title("Share of the selected pixels with the target's label", loc="left")
     right.legend(frameon=False)
+    return _pixels(figure)
+
+
+def error_curves(
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    *,
+    thresholds: Float[np.ndarray, " T"],
+    precision: Float[np.ndarray, " T"],
+    chosen: tuple[float, float, float],
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Draw recall over density for some scores, and all three over the threshold of the entropy.
+
+    Args:
+        curves: (density, recall) by the name of the score, ascending; "entropy" is one of them.
+        thresholds: Of the entropy, in nats, ascending.
+        precision: At each of them.
+        chosen: Threshold, density and recall of the choice.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 4.8), dpi=125, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for name, (density, recall) in curves.items():
+        color, style = _SCORE_STYLES.get(name, ("#222222", "-"))
+        width = 2.4 if name == "entropy" else 1.4
+        label = name.replace("_", " ")
+        left.plot(density, recall, style, color=color, linewidth=width, label=label)
+    threshold, density, recall = chosen
+    left.plot([density], [recall], "o", color=_REFINED, markersize=8)
+    left.annotate(
+        f"{threshold:.3g} nats\ndensity {density:.1%}, recall {recall:.1%}",
+        (density, recall),
+        xytext=(12, -32),
+        textcoords="offset points",
+    )
+    left.set(xlim=(0, 1), ylim=(0, 1.01), xlabel="density: share of the pixels selected")
+    left.set_title("Share of the low-resolution errors found", loc="left")
+    left.legend(frameon=False, loc="lower right")
+    densities, recalls = curves["entropy"]
+    # Without the two ends, which are of no threshold.
+    lines = (
+        (recalls[-2:0:-1], _REFINED, "recall"),
+        (densities[-2:0:-1], "#2f6db5", "density"),
+        (precision, _DENSE, "precision"),
+    )
+    for values, color, label in lines:
+        # The first threshold is 0, which a logarithmic axis lacks.
+        right.plot(thresholds[1:], values[1:], color=color, linewidth=1.8, label=label)
+    right.axvline(threshold, color="#222222", linewidth=1, linestyle=":")
+    right.set(xscale="log", ylim=(0, 1.01), xlabel="entropy threshold, nats")
+    right.set_title("What a threshold gives", loc="left")
+    right.legend(frameon=False)
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
     return _pixels(figure)
 
 

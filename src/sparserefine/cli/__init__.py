@@ -8,9 +8,11 @@ from cyclopts import App
 
 from sparserefine import __version__
 from sparserefine.cli.benchmark import benchmark
+from sparserefine.cli.calibrate import calibrate
 from sparserefine.cli.console import messages
 from sparserefine.cli.demo import demo
 from sparserefine.cli.evaluate import evaluate
+from sparserefine.cli.headroom import headroom
 from sparserefine.cli.predict import predict
 from sparserefine.cli.train import train
 
@@ -19,7 +21,7 @@ app = App(
     version=__version__,
     help="Full-resolution segmentation at low-resolution cost, for the model you already have.",
 )
-for command in (demo, predict, evaluate, train, benchmark):
+for command in (demo, predict, evaluate, train, calibrate, headroom, benchmark):
     app.command(command)
 
 

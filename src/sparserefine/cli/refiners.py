@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -23,6 +24,7 @@ class RefinerOptions:
         weights: Of that dense model: a file, a folder, or a hub id. No refiner being trained for
             it, the result shows that the model runs, and how fast.
         threshold: Entropy in nats above which a pixel is refined. Default: the model's own.
+        calibration: calibration.json, written by `sparserefine calibrate`, with the threshold.
         max_density: Pixel budget, the most that is refined of any image, 0 to 1. Default: the
             model's own.
         allow_pickle: Read weights from a .pth file too, without executing what is in it.
@@ -32,16 +34,26 @@ class RefinerOptions:
     model: str = "demo"
     weights: str | None = None
     threshold: float | None = None
+    calibration: Path | None = None
     max_density: float | None = None
     allow_pickle: Annotated[bool, Parameter(negative="")] = False
     device: str = "auto"
 
 
-def load_refiner(options: RefinerOptions) -> SparseRefiner:
-    """Read a refiner, change what the options change, and move it to its device."""
+def load_refiner(options: RefinerOptions, *, refines: bool = True) -> SparseRefiner:
+    """Read a refiner, change what the options change, and move it to its device.
+
+    Args:
+        options: Which, and how.
+        refines: Whether the command will refine with it, or only run its dense model.
+    """
     from sparserefine.refine.refiner import SparseRefiner
 
-    refiner = _untrained(options) or SparseRefiner.from_pretrained(options.model)
+    if options.calibration is not None and options.threshold is not None:
+        raise ValueError("--calibration and --threshold both set the threshold. Use one of them.")
+    refiner = _untrained(options, refines) or SparseRefiner.from_pretrained(options.model)
+    if options.calibration is not None:
+        refiner.load_calibration(options.calibration)
     changes = {
         key: value
         for key, value in (
@@ -60,7 +72,7 @@ def show_license(refiner: SparseRefiner) -> None:
         messages.print(f"license of the dense weights: {text}", style="dim", markup=False)
 
 
-def _untrained(options: RefinerOptions) -> SparseRefiner | None:
+def _untrained(options: RefinerOptions, refines: bool) -> SparseRefiner | None:
     """A refiner with random weights around the dense model that `model` names, if it does."""
     import torch
 
@@ -80,6 +92,9 @@ def _untrained(options: RefinerOptions) -> SparseRefiner | None:
         )
     with messages.status(f"loading {options.model}"):
         dense = sr.dense.create(options.model, options.weights, allow_pickle=options.allow_pickle)
+    if not refines:  # the smallest is made fastest
+        extractor = sr.SparseUNet(dense.num_classes, widths=(8,), blocks=1)
+        return sr.SparseRefiner(dense, extractor=extractor)
     torch.manual_seed(0)
     messages.print(
         f"no refiner is trained for {options.model} here: selected pixels get random labels. Train "

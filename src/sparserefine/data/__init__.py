@@ -3,7 +3,7 @@
 from sparserefine.data.camvid import CamVid
 from sparserefine.data.folder import ImageFolder, LabeledFolder
 from sparserefine.data.layout import open_dataset
-from sparserefine.data.sample import IGNORE_INDEX, Sample
+from sparserefine.data.sample import IGNORE_INDEX, Sample, content_hash
 from sparserefine.data.synthetic import SyntheticStreet
 from sparserefine.data.transforms import (
     Crop,
@@ -24,6 +24,7 @@ __all__ = [
     "SyntheticStreet",
     "apply_crop_image",
     "apply_crop_labels",
+    "content_hash",
     "crop_coords",
     "draw_crop",
     "open_dataset",

@@ -41,7 +41,8 @@ def save(refiner: SparseRefiner, folder: str | Path) -> None:
 
     def write(partial: Path) -> None:
         save_weights(_own_state(refiner), partial / WEIGHTS)
-        (partial / CONFIG).write_text(json.dumps(describe(refiner), indent=2) + "\n")
+        config = {**describe(refiner), "trained_on": sorted(refiner.trained_on)}
+        (partial / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
         if refiner.dense.files:
             (partial / DENSE).mkdir()
             refiner.dense.save_files(partial / DENSE)
@@ -118,7 +119,7 @@ def _build(
             dense_model = dense.create(parts["name"])
         dense_model.preset = replace(dense_model.preset, license=parts["license"])
     classes, size = dense_model.num_classes, config["dense_size"]
-    return kind(
+    refiner = kind(
         dense_model,
         selector=EntropySelector(**config["selector"]),
         extractor=SparseUNet(classes, **config["extractor"]),
@@ -127,6 +128,9 @@ def _build(
         upsampling=config["upsampling"],
         inputs=config["inputs"],
     )
+    # Folders written before this was recorded lack it.
+    refiner.trained_on = frozenset(config.get("trained_on", ()))
+    return refiner
 
 
 def _read_files(parts: dict[str, Any], folder: Path) -> DenseModel:

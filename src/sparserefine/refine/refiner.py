@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 from sparserefine.dense import DenseModel
 from sparserefine.images import as_uint8_rgb
 from sparserefine.refine import pretrained
+from sparserefine.refine.calibration import calibrated_threshold
 from sparserefine.refine.dense_size import DenseSize
 from sparserefine.refine.ensembler import GatedEnsembler
 from sparserefine.refine.extractor import SparseUNet
@@ -59,6 +61,10 @@ class SparseRefiner(nn.Module):
         mode: "paper" changes the defaults to what the authors' code does: nearest upsampling,
             no padding in strided convolutions, no residual around the fuser.
 
+    Attributes:
+        trained_on: Content hashes of the images that the refiner was trained on, as far as known;
+            `train` adds to them, and they are saved with the refiner.
+
     Source: SparseRefine, arXiv:2407.19014.
     """
 
@@ -91,6 +97,7 @@ class SparseRefiner(nn.Module):
         self.dense_size = DenseSize(
             dense.preset.dense_size if dense_size is None else dense_size, dense.size_divisor
         )
+        self.trained_on: frozenset[str] = frozenset()
         check_upsampling(self.upsampling)
         self._check_parts()
 
@@ -134,6 +141,18 @@ class SparseRefiner(nn.Module):
         built again; your own you pass to `from_pretrained`.
         """
         pretrained.save(self, folder)
+
+    def load_calibration(self, path: str | Path) -> None:
+        """Take the threshold that `calibrate` chose; the pixel budget stays.
+
+        Args:
+            path: calibration.json.
+
+        Raises:
+            ValueError: The file is no calibration, or one of another dense model or size.
+            OSError: The file cannot be read.
+        """
+        self.selector = replace(self.selector, threshold=calibrated_threshold(path, self))
 
     @property
     def device(self) -> torch.device:

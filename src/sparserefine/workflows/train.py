@@ -23,6 +23,7 @@ from sparserefine.workflows.checkpoint import load_checkpoint, save_checkpoint
 from sparserefine.workflows.crops import draw_crops
 from sparserefine.workflows.dense_cache import DenseCache
 from sparserefine.workflows.example import draw_example
+from sparserefine.workflows.held_out import content_hashes
 from sparserefine.workflows.loss import refinement_loss
 from sparserefine.workflows.progress import progress_bar
 from sparserefine.workflows.step_log import Row, StepLog
@@ -125,6 +126,7 @@ def train(
     rows = StepLog.read(out / LOG)
     pictures = (out / "training.png", out / "before_after.png")
     with timer.stage("write"):
+        model.trained_on |= content_hashes(dataset).keys()
         model.save_pretrained(out / "model")
         write_image(training_curves(rows), pictures[0])
         full_resolution = config.targets == "dense"

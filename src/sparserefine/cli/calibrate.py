@@ -1,0 +1,138 @@
+"""`sparserefine calibrate`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+from rich.table import Table
+
+from sparserefine.cli.console import console, counted, report_failure
+from sparserefine.cli.refiners import RefinerOptions, load_refiner, show_license
+
+if TYPE_CHECKING:
+    from sparserefine.workflows.calibrate import Calibration
+
+SHARES = (0.05, 0.1, 0.2, 0.3)
+
+
+def calibrate(
+    data: Path,
+    /,
+    *,
+    refiner: Annotated[RefinerOptions, Parameter(name="*")] | None = None,
+    split: str | None = None,
+    against: Literal["labels", "full"] | None = None,
+    recall: float | None = None,
+    density: float | None = None,
+    latency_ms: float | None = None,
+    learn_from: Path | None = None,
+    learn_split: str | None = None,
+    out: Path = Path("out/calibrate"),
+    seed: int = 0,
+    json_output: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Choose the entropy threshold on held-out images, for a recall, a density or a latency.
+
+    Parameters
+    ----------
+    data
+        Images that were not trained on; with labels where it has images/ and labels/.
+    refiner
+        The model and its settings.
+    split
+        Part of the data, where the folder has train.txt, val.txt ….
+    against
+        What the low-resolution prediction is compared with: labels, or the dense model at full
+        resolution. Default: labels where there are.
+    recall
+        Find at least this share of the low-resolution errors. Default: 0.8, if no other goal is
+        given.
+    density
+        Or: refine at most this share of the pixels.
+    latency_ms
+        Or: take no longer than this per image, on average, on this machine.
+    learn_from
+        Images to train a learned selector on, which is then compared too.
+    learn_split
+        Part of these images.
+    out
+        Folder for calibration.json, calibration.png, and what a run that was stopped goes on from.
+    seed
+        Of the bootstrap and the random selector.
+    json_output
+        Print one JSON document and nothing else.
+    """
+    from sparserefine.data import open_dataset
+    from sparserefine.workflows.calibrate import FILE, PLOT
+    from sparserefine.workflows.calibrate import calibrate as run
+
+    model = load_refiner(refiner or RefinerOptions(), refines=latency_ms is not None)
+    classes = model.dense.num_classes
+    dataset = open_dataset(data, split, classes)
+    learn = None if learn_from is None else open_dataset(learn_from, learn_split, classes)
+    with counted("calibrate", len(dataset)) as advance:
+        result = run(
+            model,
+            dataset,
+            out,
+            against=against,
+            recall=recall,
+            density=density,
+            latency_ms=latency_ms,
+            learn_from=learn,
+            seed=seed,
+            advance=advance,
+        )
+    show_license(model)
+    for name, reason in result.failed.items():
+        report_failure(name, reason)
+    if json_output:
+        print(json.dumps(result.to_json(), indent=2, allow_nan=False))
+    else:
+        console.print(_choice_table(result))
+        console.print(_selector_table(result))
+        _print_notes(result, model.selector.max_density)
+        console.print(str(out / PLOT), markup=False)
+        console.print(str(out / FILE), markup=False)
+    if result.failed:
+        total = len(result.failed) + result.images
+        raise SystemExit(f"{len(result.failed)} of {total} images could not be read")
+
+
+def _choice_table(result: Calibration) -> Table:
+    """What the threshold gives, with intervals over images."""
+    table = Table("", f"threshold {result.threshold:.4g} nats", "95 % over images")
+    for name in ("recall", "precision", "density", "error_rate"):
+        interval = result.intervals.get(name)
+        spread = "{:.1%} to {:.1%}".format(*interval) if interval else ""
+        table.add_row(name.replace("_", " "), f"{getattr(result.point, name):.2%}", spread)
+    return table
+
+
+def _selector_table(result: Calibration) -> Table:
+    """Errors found in some shares of the pixels, by each score."""
+    shares = sorted({*SHARES, result.point.density})
+    table = Table("errors found in", *(f"{share:.3g} %" for share in (100 * s for s in shares)))
+    columns = [result.recall_at(share) for share in shares]
+    for name in columns[0]:
+        table.add_row(name.replace("_", " "), *(f"{column[name]:.1%}" for column in columns))
+    return table
+
+
+def _print_notes(result: Calibration, max_density: float) -> None:
+    what = "labels" if result.against == "labels" else "the dense model at full resolution"
+    console.print(f"{result.images} images; errors are where low resolution differs from {what}")
+    if result.latency is not None:
+        fit, size = result.latency, "{}×{}".format(*result.latency.size)
+        console.print(
+            f"an image of {size} takes {fit.fixed_ms:.0f} ms + {fit.ms_per_density / 100:.1f} ms "
+            f"for each percent of its pixels"
+        )
+    if result.budgeted.selected < result.point.selected:
+        console.print(
+            f"the model's pixel budget of {max_density:.0%} holds back some images: with it the "
+            f"density is {result.budgeted.density:.1%} and the recall {result.budgeted.recall:.1%}"
+        )

@@ -1,0 +1,272 @@
+"""Whether refinement can be worth it for a dense model, before anything is trained."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Integer
+from torch import Tensor
+
+from sparserefine.data import IGNORE_INDEX, Sample
+from sparserefine.data.source import SampleSource
+from sparserefine.environment import Environment
+from sparserefine.refine.calibration import prediction_facts
+from sparserefine.refine.refiner import SparseRefiner
+from sparserefine.refine.resampling import upsampled_labels
+from sparserefine.refine.scores import edges, random
+from sparserefine.refine.selector import EntropySelector
+from sparserefine.refine.uncertainty import entropy
+from sparserefine.workflows.advice import advise
+from sparserefine.workflows.confusion import ConfusionMatrix
+from sparserefine.workflows.image_records import Record, record_images
+from sparserefine.workflows.truth import Against, check_labels, choose_truth
+
+SHARES = (0.05, 0.1, 0.15, 0.2, 0.3)
+SELECTIONS = ("entropy", "edges", "random")
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How right some labels are, over the pixels of all images.
+
+    Attributes:
+        error_rate: Share of the pixels with another label than the true one.
+        miou: Where the truth is labels.
+    """
+
+    error_rate: float
+    miou: float | None = None
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """What there is to win in the most suspicious pixels of each image.
+
+    Attributes:
+        selection: "entropy", "edges" or "random".
+        share: Of the pixels of each image.
+        recall: Share of the low-resolution errors that lies in them.
+        oracle: If all of these errors were corrected.
+        replaced: If these pixels had the labels of the dense model at full resolution.
+    """
+
+    selection: str
+    share: float
+    recall: float
+    oracle: Accuracy
+    replaced: Accuracy
+
+
+@dataclass(frozen=True)
+class Headroom:
+    """What low resolution loses, where, and what it saves.
+
+    Attributes:
+        low: The dense model at low resolution.
+        full: At full resolution; without labels it is the truth itself.
+        ceilings: By selection and share.
+        low_ms: Median over images, of the dense model at low resolution.
+        full_ms: At full resolution.
+        against: What the truth is: "labels", or the dense model at "full" resolution.
+        images: How many were read.
+        failed: Why an image could not be read, by its name.
+        model: The dense model.
+    """
+
+    low: Accuracy
+    full: Accuracy
+    ceilings: tuple[Ceiling, ...]
+    low_ms: float
+    full_ms: float
+    against: Against
+    images: int
+    failed: dict[str, str] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+
+    def ceiling(self, selection: str, share: float) -> Ceiling:
+        """One of the ceilings."""
+        found = (c for c in self.ceilings if (c.selection, c.share) == (selection, share))
+        return next(found)
+
+    @property
+    def advice(self) -> str:
+        """One sentence: is it worth a try?"""
+        entropy_recall = {share: self.ceiling("entropy", share).recall for share in SHARES}
+        won = None
+        if self.against == "labels":
+            replaced = self.ceiling("entropy", SHARES[-1]).replaced.error_rate
+            won = self.low.error_rate - replaced
+        return advise(
+            low_error=self.low.error_rate,
+            full_error=self.full.error_rate,
+            recall=entropy_recall,
+            won_by_replacing=won,
+            low_ms=self.low_ms,
+            full_ms=self.full_ms,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that `sparserefine headroom --json` prints."""
+        return {
+            **asdict(self),
+            "advice": self.advice,
+            "environment": Environment.current().to_json(),
+        }
+
+
+@torch.no_grad()
+def headroom(
+    model: SparseRefiner,
+    dataset: SampleSource,
+    out: str | Path = "out/headroom",
+    *,
+    against: Against | None = None,
+    seed: int = 0,
+    advance: Callable[[], None] = lambda: None,
+) -> Headroom:
+    """Run the dense model at low and at full resolution and say what lies between.
+
+    The extractor and the ensembler are not used, so they may be untrained. A run that was stopped
+    goes on.
+
+    Args:
+        model: Holds the dense model and the size that it runs at.
+        dataset: Images, with or without labels.
+        out: Folder for what was computed of each image.
+        against: The truth: "labels", or the dense model at "full" resolution. None takes labels
+            where there are.
+        seed: Of the random selection.
+        advance: Called after each image.
+
+    Raises:
+        ValueError: The dataset is empty, none of it can be read, or labels are missing or wrong.
+        OSError: A file cannot be written.
+    """
+    against = choose_truth(dataset, against)
+    model.eval()
+    facts = {"record": "headroom 1", "against": against, "seed": seed, **prediction_facts(model)}
+    # The first image is slower: memory is claimed, kernels are chosen.
+    warm = False
+
+    def compute(sample: Sample) -> Record:
+        nonlocal warm
+        if against == "labels":
+            check_labels(sample, model.dense.num_classes)
+        if not warm:
+            _predict(model, sample)
+            warm = True
+        return _record(model, sample, against, seed)
+
+    found = record_images(dataset, compute, Path(out) / "cache", facts, advance)
+    records = list(found.records.values())
+    totals = {
+        name: torch.stack([record[name] for record in records]).sum(0)
+        for name in records[0]
+        if name != "ms"
+    }
+    low_ms, full_ms = np.median([record["ms"].tolist() for record in records], 0).tolist()
+    low = _accuracy(totals["low"], against)
+    errors = _errors(totals["low"])
+    ceilings = []
+    for selection in SELECTIONS:
+        for place, share in enumerate(SHARES):
+            oracle, replaced = totals[f"{selection}_oracle"][place], totals[selection][place]
+            recall = 1 - _errors(oracle) / errors if errors else 0.0
+            parts = (_accuracy(oracle, against), _accuracy(replaced, against))
+            ceilings.append(Ceiling(selection, share, recall, *parts))
+    return Headroom(
+        low,
+        _accuracy(totals["full"], against),
+        tuple(ceilings),
+        low_ms,
+        full_ms,
+        against,
+        len(records),
+        found.failed,
+        prediction_facts(model),
+    )
+
+
+def _predict(model: SparseRefiner, sample: Sample) -> tuple[Tensor, Tensor, Tensor, list[float]]:
+    """Low-resolution logits, labels at low and at full resolution, and milliseconds of both."""
+    images = sample.image[None].to(model.device)
+    size = (images.shape[2], images.shape[3])
+    times = [_now(model)]
+    logits = model.dense_pass(images).logits
+    low = upsampled_labels(logits, size, model.upsampling)[0]
+    times.append(_now(model))
+    full = model.full_resolution_labels(images)[0]
+    times.append(_now(model))
+    return (
+        logits,
+        low,
+        full,
+        [1000 * (end - start) for start, end in pairwise(times)],
+    )
+
+
+def _now(model: SparseRefiner) -> float:
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)
+    return time.perf_counter()
+
+
+def _record(model: SparseRefiner, sample: Sample, against: Against, seed: int) -> Record:
+    """Confusion matrices [K, K] of low and full resolution, and [shares, K, K] of the ceilings."""
+    logits, low, full, ms = _predict(model, sample)
+    truth = full
+    if against == "labels":
+        assert sample.labels is not None
+        truth = sample.labels.to(model.device)
+    classes = model.dense.num_classes
+
+    def confusion(labels: Integer[Tensor, "H W"]) -> Tensor:
+        matrix = ConfusionMatrix(classes)
+        matrix.update(labels, truth)
+        return matrix.counts
+
+    record = {"ms": torch.tensor(ms), "low": confusion(low), "full": confusion(full)}
+    scores = {
+        "entropy": entropy(logits),
+        "edges": edges(logits),
+        "random": random(logits, seed + zlib.crc32(sample.name.encode())),
+    }
+    size = (low.shape[0], low.shape[1])
+    for selection, score in scores.items():
+        masks = [EntropySelector(0.0, max_density=share)(score, size)[0] for share in SHARES]
+        corrected = [confusion(_corrected(low, mask, truth)) for mask in masks]
+        replaced = [confusion(torch.where(mask, full, low)) for mask in masks]
+        record[f"{selection}_oracle"] = torch.stack(corrected)
+        record[selection] = torch.stack(replaced)
+    return record
+
+
+def _corrected(
+    labels: Integer[Tensor, "H W"], mask: Bool[Tensor, "H W"], truth: Integer[Tensor, "H W"]
+) -> Integer[Tensor, "H W"]:
+    return torch.where(mask & (truth != IGNORE_INDEX), truth.to(labels.dtype), labels)
+
+
+def _errors(counts: Integer[Tensor, "K K"]) -> int:
+    return int(counts.sum() - counts.diag().sum())
+
+
+def _accuracy(counts: Integer[Tensor, "K K"], against: Against) -> Accuracy:
+    total = int(counts.sum())
+    if not total:
+        raise ValueError(
+            "no pixel has a label other than 255. Give labels, or compare with the dense model at "
+            'full resolution: against "full".'
+        )
+    matrix = ConfusionMatrix(len(counts))
+    matrix.counts = counts
+    miou = matrix.miou() if against == "labels" else None
+    return Accuracy(_errors(counts) / total, miou)

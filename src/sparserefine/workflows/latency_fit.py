@@ -1,0 +1,107 @@
+"""Milliseconds as a line over the density."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from sparserefine.data.source import SampleSource
+from sparserefine.refine.refiner import SparseRefiner
+from sparserefine.workflows.error_curve import ErrorCurve
+
+# Timed on so many images, at thresholds that select about these shares, so many times each.
+IMAGES, DENSITIES, ROUNDS = 3, (0.02, 0.1, 0.2, 0.35, 0.5), 3
+
+
+@dataclass(frozen=True)
+class LatencyFit:
+    """t = fixed_ms + ms_per_density · density, for images of one size on this machine.
+
+    Attributes:
+        fixed_ms: What an image takes with nothing selected: the dense model at low resolution.
+        ms_per_density: What selecting all pixels would take on top.
+        size: (height, width) of the images that were timed.
+        densities: What was measured: shares selected.
+        times_ms: And the milliseconds at each.
+    """
+
+    fixed_ms: float
+    ms_per_density: float
+    size: tuple[int, int]
+    densities: tuple[float, ...]
+    times_ms: tuple[float, ...]
+
+    def density_for(self, latency_ms: float) -> float:
+        """The density that a latency allows.
+
+        Raises:
+            ValueError: It allows none.
+        """
+        if latency_ms <= self.fixed_ms:
+            raise ValueError(
+                f"latency_ms is {latency_ms:g}, but images of {self.size[0]}×{self.size[1]} take "
+                f"{self.fixed_ms:.0f} ms before a pixel is refined. Ask for more, or use a "
+                f"smaller dense_size."
+            )
+        if self.ms_per_density <= 0:  # nothing but noise: refinement costs nothing measurable
+            return 1.0
+        return min((latency_ms - self.fixed_ms) / self.ms_per_density, 1.0)
+
+
+@torch.no_grad()
+def fit_latency(
+    model: SparseRefiner,
+    dataset: SampleSource,
+    sizes: Mapping[int, tuple[int, int]],
+    curve: ErrorCurve,
+) -> LatencyFit:
+    """Time some thresholds on some images, in turns, and fit a line.
+
+    Args:
+        model: Timed without its pixel budget.
+        dataset: The images.
+        sizes: (height, width) of the images that can be read, by index; the commonest is timed.
+        curve: Says which thresholds select about which share.
+
+    Raises:
+        ValueError: The thresholds all select the same.
+    """
+    size = Counter(sizes.values()).most_common(1)[0][0]
+    indices = [index for index, found in sizes.items() if found == size]
+    indices = indices[:: -(-len(indices) // IMAGES)]
+    images = [dataset[index].image[None].to(model.device) for index in indices]
+    thresholds = sorted({curve.index_for_density(share) for share in DENSITIES})
+    selectors = [
+        replace(model.selector, threshold=float(curve.thresholds[index]), max_density=1.0)
+        for index in thresholds
+    ]
+    own = model.selector
+    cases = [(image, selector) for image in images for selector in selectors]
+    taken: list[list[float]] = [[] for _ in cases]
+    shares = [0.0] * len(cases)
+    try:
+        for _ in range(ROUNDS + 1):
+            for case, (image, selector) in enumerate(cases):
+                model.selector = selector
+                start = time.perf_counter()
+                mask = model(image).mask
+                if model.device.type == "cuda":
+                    torch.cuda.synchronize(model.device)
+                taken[case].append(1000 * (time.perf_counter() - start))
+                shares[case] = float(mask.float().mean())
+    finally:
+        model.selector = own
+    # The first round warms up.
+    times = [float(np.median(ms[1:])) for ms in taken]
+    if max(shares) - min(shares) < 0.01:
+        raise ValueError(
+            f"all thresholds select about the same share, {min(shares):.0%}, so latency cannot be "
+            f"fitted to density. Set a density or a recall instead."
+        )
+    slope, fixed = np.polyfit(shares, times, 1)
+    return LatencyFit(float(fixed), float(slope), size, tuple(shares), tuple(times))

@@ -1,0 +1,137 @@
+"""Training of the selector that calibration compares the entropy with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from sparserefine.data import Sample
+from sparserefine.data.source import SampleSource
+from sparserefine.refine.calibration import prediction_facts
+from sparserefine.refine.error_head import ErrorHead
+from sparserefine.refine.refiner import SparseRefiner
+from sparserefine.refine.resampling import nearest_index
+from sparserefine.workflows.image_records import Record, record_images
+from sparserefine.workflows.low_errors import predict_low
+from sparserefine.workflows.truth import Against, choose_truth
+
+BATCH, CROP, LEARNING_RATE = 4, 96, 3e-3
+
+
+@dataclass(frozen=True)
+class TrainedErrorHead:
+    """A learned selector.
+
+    Attributes:
+        head: In eval mode, on the model's device.
+        loss: Mean cross-entropy of the last tenth of the steps.
+        failed: Why an image could not be read, by its name.
+    """
+
+    head: ErrorHead
+    loss: float
+    failed: dict[str, str]
+
+
+def train_error_head(
+    model: SparseRefiner,
+    dataset: SampleSource,
+    out: str | Path,
+    against: Against | None = None,
+    *,
+    steps: int = 600,
+    seed: int = 0,
+    advance: Callable[[], None] = lambda: None,
+) -> TrainedErrorHead:
+    """Learn where the low-resolution prediction is wrong, by cross-entropy on the error map.
+
+    It needs images that are neither those of the calibration nor, best, those that the dense
+    model was trained on, where it errs less than elsewhere; some dozens, with labels or without.
+
+    Args:
+        model: Its dense model predicts.
+        dataset: Training images.
+        out: Folder for what the dense model says of each image.
+        against: "labels", or "full": the dense model at full resolution; None takes labels where
+            there are.
+        steps: Optimizer steps, each on crops of some images.
+        seed: Of weights and crops.
+        advance: Called after each image, and after each step.
+
+    Raises:
+        ValueError: The dataset is empty, or labels are missing or wrong.
+        OSError: A file cannot be written.
+    """
+    against = choose_truth(dataset, against)
+
+    @torch.no_grad()
+    def compute(sample: Sample) -> Record:
+        low = predict_low(model, sample, against)
+        wrong, known = _per_cell(low.errors & low.known, low.known, low.logits)
+        return {"logits": low.logits[0].half().cpu(), "wrong": wrong.cpu(), "known": known.cpu()}
+
+    facts = {"record": "error head 1", "against": against, **prediction_facts(model)}
+    images = record_images(dataset, compute, Path(out), facts, advance)
+    records = list(images.records.values())
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        head = ErrorHead(model.dense.num_classes)
+    head.to(model.device)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    generator = torch.Generator().manual_seed(seed)
+    losses = []
+    for _ in range(steps):
+        crops = [_crop(records, generator) for _ in range(BATCH)]
+        pixels = sum(float(crop["known"].sum()) for crop in crops)
+        if pixels:
+            loss = torch.stack([_loss(head, crop, model.device) for crop in crops]).sum() / pixels
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        schedule.step()
+        advance()
+    if not losses:
+        raise ValueError("no pixel of the training images has a label other than 255. Give labels.")
+    last = losses[-max(steps // 10, 1) :]
+    return TrainedErrorHead(head.eval().requires_grad_(False), sum(last) / len(last), images.failed)
+
+
+def _per_cell(
+    wrong: Bool[Tensor, "H W"], known: Bool[Tensor, "H W"], logits: Float[Tensor, "1 K h w"]
+) -> tuple[Float[Tensor, "h w"], Float[Tensor, "h w"]]:
+    """Pixels of each low-resolution cell."""
+    height, width = logits.shape[2:]
+    rows = nearest_index(height, wrong.shape[0], wrong.device)
+    columns = nearest_index(width, wrong.shape[1], wrong.device)
+    cells = (rows[:, None] * width + columns).flatten()
+    counts = [
+        torch.bincount(cells[part.flatten()], minlength=height * width).view(height, width).float()
+        for part in (wrong, known)
+    ]
+    return counts[0], counts[1]
+
+
+def _crop(records: list[Record], generator: torch.Generator) -> Record:
+    def draw(most: int) -> int:
+        return int(torch.randint(most + 1, (), generator=generator))
+
+    record = records[draw(len(records) - 1)]
+    height, width = record["wrong"].shape
+    top, left = draw(max(height - CROP, 0)), draw(max(width - CROP, 0))
+    return {name: part[..., top : top + CROP, left : left + CROP] for name, part in record.items()}
+
+
+def _loss(head: ErrorHead, crop: Record, device: torch.device) -> Tensor:
+    """Cross-entropy, summed over pixels: the pixels of a cell share one prediction."""
+    crop = {name: part.to(device) for name, part in crop.items()}
+    wrong, known = crop["wrong"], crop["known"]
+    predicted = head(crop["logits"].float()[None])[0]
+    return (wrong * F.softplus(-predicted) + (known - wrong) * F.softplus(predicted)).sum()
