@@ -256,7 +256,10 @@ def test_a_pickle_that_would_run_code_never_does(run: Run, photo: Path) -> None:
 
     weights = photo.with_name("dense.pth")
     torch.save({"a": Evil()}, weights)
-    one_line(train_on(run, photo, weights, "--allow-pickle"), "holds a dict with a, expected a dict from name to tensor")
+    one_line(
+        train_on(run, photo, weights, "--allow-pickle"),
+        "holds a dict with a, expected a dict from name to tensor",
+    )
     assert not photo.with_name("pwned").exists()
 
 

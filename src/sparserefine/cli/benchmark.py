@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from sparserefine.cli.console import console, counted, stage_table
+from sparserefine.cli.latency import MatrixOptions, run_matrix
 from sparserefine.cli.refiners import RefinerOptions, load_refiner, show_license
 
 if TYPE_CHECKING:
@@ -22,8 +23,10 @@ def benchmark(
     /,
     *,
     env: Annotated[bool, Parameter(negative="")] = False,
+    matrix: Annotated[MatrixOptions, Parameter(name="*")] | None = None,
     refiner: Annotated[RefinerOptions, Parameter(name="*")] | None = None,
     rounds: int = 5,
+    out: Path = Path("out/benchmark"),
     json_output: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
     """Time a pair beside its dense model at full and at low resolution, in turns.
@@ -34,10 +37,14 @@ def benchmark(
         Default: a photo that ships with the package.
     env
         Only say what this machine is, and which sparse backends run here and why.
+    matrix
+        With --models: several models, precisions and batch sizes, each case in its own process.
     refiner
         The model and its settings.
     rounds
         Timed runs of each.
+    out
+        Folder for latency.json, .md, .csv and .png; with --models.
     json_output
         Print one JSON document and nothing else.
     """
@@ -55,8 +62,19 @@ def benchmark(
         else:
             console.print(_environment_table(environment))
         return
+    options = refiner or RefinerOptions()
+    if matrix is not None and matrix.models:
+        run_matrix(
+            matrix,
+            rounds=rounds,
+            device=options.device,
+            calibration=options.calibration,
+            out=out,
+            json_output=json_output,
+        )
+        return
     images = torch.from_numpy(read_image(photo or shipped_photo("lund"))).permute(2, 0, 1)[None]
-    model = load_refiner(refiner or RefinerOptions())
+    model = load_refiner(options)
     with counted("rounds", rounds + 1) as advance:
         result = run(model, images, rounds, advance)
     show_license(model)
