@@ -27,7 +27,7 @@ from sparserefine.workflows.held_out import check_held_out, content_hashes
 from sparserefine.workflows.image_records import Record, record_images
 from sparserefine.workflows.latency_fit import LatencyFit, fit_latency
 from sparserefine.workflows.low_errors import predict_low
-from sparserefine.workflows.train_error_head import train_error_head
+from sparserefine.workflows.train_error_head import STEPS, train_error_head
 from sparserefine.workflows.truth import Against, choose_truth
 
 FILE, PLOT, CACHE = "calibration.json", "calibration.png", "cache"
@@ -105,6 +105,7 @@ def calibrate(
     density: float | None = None,
     latency_ms: float | None = None,
     learn_from: SampleSource | None = None,
+    learn_steps: int = STEPS,
     seed: int = 0,
     advance: Callable[[], None] = lambda: None,
 ) -> Calibration:
@@ -123,6 +124,7 @@ def calibrate(
         density: Or: select at most this share of the pixels.
         latency_ms: Or: take no longer than this per image, on this machine, on average.
         learn_from: Training images for a learned score to compare with; see `train_error_head`.
+        learn_steps: How long it is trained.
         seed: Of the bootstrap, and of what is random of the scores.
         advance: Called after each image.
 
@@ -141,8 +143,11 @@ def calibrate(
     if learn_from is not None:
         hashes = content_hashes(learn_from).keys()
         check_held_out(dataset, hashes)
-        head = train_error_head(model, learn_from, out / CACHE, against, seed=seed).head
-        facts["learned"] = sorted(hashes)
+        trained = train_error_head(
+            model, learn_from, out / CACHE, against, steps=learn_steps, seed=seed
+        )
+        head = trained.head
+        facts["learned"] = [learn_steps, sorted(hashes)]
     classes = model.dense.num_classes
     names = (*SCORES, LEARNED) if head else SCORES
     edges = {name: thresholds(name, classes) for name in names}

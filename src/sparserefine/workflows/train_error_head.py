@@ -21,7 +21,7 @@ from sparserefine.workflows.image_records import Record, record_images
 from sparserefine.workflows.low_errors import predict_low
 from sparserefine.workflows.truth import Against, choose_truth
 
-BATCH, CROP, LEARNING_RATE = 4, 96, 3e-3
+STEPS, BATCH, CROP, LEARNING_RATE = 600, 4, 96, 3e-3
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def train_error_head(
     out: str | Path,
     against: Against | None = None,
     *,
-    steps: int = 600,
+    steps: int = STEPS,
     seed: int = 0,
     advance: Callable[[], None] = lambda: None,
 ) -> TrainedErrorHead:
@@ -79,6 +79,8 @@ def train_error_head(
     facts = {"record": "error head 1", "against": against, **prediction_facts(model)}
     images = record_images(dataset, compute, Path(out), facts, advance)
     records = list(images.records.values())
+    if not any(bool(record["known"].any()) for record in records):
+        raise ValueError("no pixel of the training images has a label other than 255. Give labels.")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         head = ErrorHead(model.dense.num_classes)
@@ -89,17 +91,15 @@ def train_error_head(
     losses = []
     for _ in range(steps):
         crops = [_crop(records, generator) for _ in range(BATCH)]
-        pixels = sum(float(crop["known"].sum()) for crop in crops)
-        if pixels:
-            loss = torch.stack([_loss(head, crop, model.device) for crop in crops]).sum() / pixels
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
+        # A crop may lie where nothing is known.
+        pixels = max(sum(float(crop["known"].sum()) for crop in crops), 1.0)
+        loss = torch.stack([_loss(head, crop, model.device) for crop in crops]).sum() / pixels
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
         schedule.step()
+        losses.append(loss.item())
         advance()
-    if not losses:
-        raise ValueError("no pixel of the training images has a label other than 255. Give labels.")
     last = losses[-max(steps // 10, 1) :]
     return TrainedErrorHead(head.eval().requires_grad_(False), sum(last) / len(last), images.failed)
 
