@@ -13,7 +13,7 @@ from workflows_model import make_model, make_patch_model
 
 import sparserefine as sr
 from sparserefine.data import ImageFolder, Sample, SyntheticStreet, content_hash
-from sparserefine.images import write_image
+from sparserefine.images import read_image, write_image
 from sparserefine.workflows.latency_fit import LatencyFit
 from sparserefine.workflows.train_error_head import train_error_head
 
@@ -39,9 +39,9 @@ def test_the_document(model: sr.SparseRefiner, street: list[Sample], tmp_path: P
     place = document["curve"]["threshold"].index(document["threshold"])
     assert document["curve"]["recall"][place] == document["recall"]
     assert set(document["selectors"]) == {"margin", "max_probability", "edges", "random"}
-    with pytest.raises(StopIteration):  # drawn without an interactive back end
-        next(p for p in tmp_path.iterdir() if p.name.startswith("."))
-    assert (tmp_path / "calibration.png").stat().st_size > 10_000
+    picture = read_image(tmp_path / "calibration.png")
+    assert picture.shape[1] > 1000 and (picture != 255).mean() > 0.02
+    assert not list(tmp_path.rglob(".*"))  # nothing half-written is left
     oracle = result.recall_at(result.curve.error_rate / 2)["oracle"]
     assert oracle == pytest.approx(0.5)
 
@@ -218,13 +218,12 @@ def test_a_learned_score_finds_what_entropy_cannot(tmp_path: Path) -> None:
         sample = streets[index]
         low = model.dense_pass(sample.image[None]).logits
         labels = torch.nn.functional.interpolate(low, (96, 160), mode="bilinear").argmax(1)[0]
-        second = int(labels.flatten().bincount(minlength=5).argsort()[-2])
-        labels[labels == second] = (second + 1) % 5
+        labels[labels == 0] = 1
         known = replace(sample, labels=labels.to(torch.uint8))
         (train if index < 3 else held).append(known)
-    result = sr.calibrate(model, held, tmp_path, learn_from=train, learn_steps=100)
+    result = sr.calibrate(model, held, tmp_path, learn_from=train, learn_steps=60)
     recall = result.recall_at(result.curve.error_rate)
-    assert recall["learned"] > recall["entropy"] + 0.1
+    assert recall["learned"] > 0.8 > 0.4 > recall["entropy"]
     assert "learned" in json.loads((tmp_path / "calibration.json").read_text())["selectors"]
 
 

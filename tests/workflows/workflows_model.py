@@ -33,7 +33,7 @@ class PatchDense(sr.dense.DenseModel):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits at a quarter of the size."""
-        return self.conv(images)
+        return self.conv(6 * (images - 0.5))
 
 
 def make_patch_model() -> sr.SparseRefiner:
