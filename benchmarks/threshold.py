@@ -85,11 +85,14 @@ def main() -> None:
 def measure(data: Path, work: Path) -> list[dict[str, Any]]:
     """One row per dataset and truth."""
     sys.path.insert(0, str(ROOT / "runs"))
-    from espnetv2_camvid import CAMVID_OF_CITYSCAPES
     from train_demo import HELD_OUT
 
+    from espnetv2_camvid import CAMVID_OF_CITYSCAPES
+
     demo = sr.SparseRefiner.from_pretrained("demo")
-    photos = [path for path in list_images(data / "street-free" / "images") if path.stem in HELD_OUT]
+    photos = [
+        path for path in list_images(data / "street-free" / "images") if path.stem in HELD_OUT
+    ]
     merged = sr.SparseRefiner(
         CamVidDense(demo.dense, CAMVID_OF_CITYSCAPES),
         extractor=sr.SparseUNet(11, widths=(8,), blocks=1),

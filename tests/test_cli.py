@@ -177,6 +177,7 @@ def test_headroom_of_a_dense_model_reports_a_bad_image(streets: Path, tmp_path: 
         (["predict", "x.jpg", "--calibration", "none.json"], "no calibration at none.json"),
         (["predict", "x.jpg", "--calibration", "c", "--threshold", "1"], "Use one of them"),
         (["headroom", ".", "--weights", "w", "--model", "x"], "unknown dense model 'x'"),
+        (["headroom", ".", "--model", "espnetv2-2.0"], "Give them: --weights FILE"),
     ],
 )
 def test_bad_input_gets_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:

@@ -189,15 +189,14 @@ def test_images_that_were_trained_on_are_refused(street: list[Sample], tmp_path:
     config = sr.TrainConfig(
         targets="dense", steps=1, batch_size=1, crop_size=(64, 64), views=1, seed=3
     )
+    model.trained_on = frozenset({"0123456789abcdef"})  # by an earlier run
     sr.train(model, street[:2], config, tmp_path / "run")
     again = sr.SparseRefiner.from_pretrained(tmp_path / "run" / "model")
-    assert again.trained_on == {content_hash(sample.image) for sample in street[:2]}
+    hashes = {content_hash(sample.image) for sample in street[:2]}
+    assert again.trained_on == hashes | {"0123456789abcdef"}
     renamed = replace(street[1], name="another name", labels=None)
     with pytest.raises(ValueError, match=r"1 of 2 images were trained on: another name\."):
         sr.calibrate(again, [renamed, street[2]], tmp_path / "out")
-    # Training on goes on to know what came before.
-    sr.train(again, street[2:], config, tmp_path / "more")
-    assert len(again.trained_on) == 3
 
 
 def test_the_shipped_pair_knows_its_photos(shared: Path, tmp_path: Path) -> None:

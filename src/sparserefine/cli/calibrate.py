@@ -71,12 +71,14 @@ def calibrate(
     from sparserefine.data import open_dataset
     from sparserefine.workflows.calibrate import FILE, PLOT
     from sparserefine.workflows.calibrate import calibrate as run
+    from sparserefine.workflows.train_error_head import STEPS
 
     refiner = load_refiner(model, None, None, device)
     classes = refiner.dense.num_classes
     dataset = open_dataset(data, split, classes)
     learn = None if learn_from is None else open_dataset(learn_from, learn_split, classes)
-    with counted("calibrate", len(dataset)) as advance:
+    total = len(dataset) + (len(learn) + STEPS if learn else 0)
+    with counted("calibrate", total) as advance:
         result = run(
             refiner,
             dataset,

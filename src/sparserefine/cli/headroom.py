@@ -58,8 +58,13 @@ def headroom(
         Print one JSON document and nothing else.
     """
     from sparserefine.data import open_dataset
+    from sparserefine.dense import names
     from sparserefine.workflows.headroom import headroom as run
 
+    if weights is None and model in names():
+        raise ValueError(
+            f"{model} is a dense model without its weights. Give them: --weights FILE."
+        )
     if weights is None:
         refiner = load_refiner(model, None, None, device)
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -126,7 +126,7 @@ def calibrate(
         learn_from: Training images for a learned score to compare with; see `train_error_head`.
         learn_steps: How long it is trained.
         seed: Of the bootstrap, and of what is random of the scores.
-        advance: Called after each image.
+        advance: Called after each image, of both kinds, and after each step of `learn_steps`.
 
     Raises:
         ValueError: More than one goal, or one that cannot be reached; the dataset is empty, was
@@ -144,21 +144,28 @@ def calibrate(
         hashes = content_hashes(learn_from).keys()
         check_held_out(dataset, hashes)
         trained = train_error_head(
-            model, learn_from, out / CACHE, against, steps=learn_steps, seed=seed
+            model,
+            learn_from,
+            out / CACHE,
+            against,
+            steps=learn_steps,
+            seed=seed,
+            advance=advance,
         )
         head = trained.head
         facts["learned"] = [learn_steps, sorted(hashes)]
     classes = model.dense.num_classes
     names = (*SCORES, LEARNED) if head else SCORES
     edges = {name: thresholds(name, classes) for name in names}
-    records = record_images(
+    images = record_images(
         dataset,
         lambda sample: _count(model, sample, against, edges, head, seed),
         out / CACHE,
         facts,
         advance,
     )
-    curves = {name: _curve(edges[name], name, records.records.values()) for name in names}
+    records = list(images)  # some hundred counts per image
+    curves = {name: _curve(edges[name], name, records) for name in names}
     curve = curves.pop("entropy")
     latency = None
     if goal[0] == "recall":
@@ -166,7 +173,7 @@ def calibrate(
     elif goal[0] == "density":
         index = curve.index_for_density(goal[1])
     else:
-        sizes = {key: _size(record) for key, record in records.records.items()}
+        sizes = dict(zip(images.paths, map(_size, records), strict=True))
         latency = fit_latency(model, dataset, sizes, curve)
         index = curve.index_for_density(latency.density_for(goal[1]))
     result = Calibration(
@@ -177,9 +184,9 @@ def calibrate(
         curves=curves,
         goal=goal,
         against=against,
-        images=len(records.records),
+        images=len(images),
         latency=latency,
-        failed=records.failed,
+        failed=images.failed,
         model=prediction_facts(model),
     )
     _save(result, out)
@@ -226,7 +233,7 @@ def _count(
     return record
 
 
-def _curve(edges: np.ndarray, name: str, records: Any) -> ErrorCurve:
+def _curve(edges: np.ndarray, name: str, records: Sequence[Record]) -> ErrorCurve:
     return ErrorCurve(edges, [ErrorHistogram(*record[name].numpy()) for record in records])
 
 

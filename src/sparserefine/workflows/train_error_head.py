@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float
+from safetensors import safe_open
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -78,8 +79,8 @@ def train_error_head(
 
     facts = {"record": "error head 1", "against": against, **prediction_facts(model)}
     images = record_images(dataset, compute, Path(out), facts, advance)
-    records = list(images.records.values())
-    if not any(bool(record["known"].any()) for record in records):
+    paths = list(images.paths.values())
+    if not any(bool(record["known"].any()) for record in images):
         raise ValueError("no pixel of the training images has a label other than 255. Give labels.")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -90,7 +91,7 @@ def train_error_head(
     generator = torch.Generator().manual_seed(seed)
     losses = []
     for _ in range(steps):
-        crops = [_crop(records, generator) for _ in range(BATCH)]
+        crops = [_crop(paths, generator) for _ in range(BATCH)]
         # A crop may lie where nothing is known.
         pixels = max(sum(float(crop["known"].sum()) for crop in crops), 1.0)
         loss = torch.stack([_loss(head, crop, model.device) for crop in crops]).sum() / pixels
@@ -119,14 +120,21 @@ def _per_cell(
     return counts[0], counts[1]
 
 
-def _crop(records: list[Record], generator: torch.Generator) -> Record:
+def _crop(paths: list[Path], generator: torch.Generator) -> Record:
+    """Read a random part of a random record."""
+
     def draw(most: int) -> int:
         return int(torch.randint(most + 1, (), generator=generator))
 
-    record = records[draw(len(records) - 1)]
-    height, width = record["wrong"].shape
-    top, left = draw(max(height - CROP, 0)), draw(max(width - CROP, 0))
-    return {name: part[..., top : top + CROP, left : left + CROP] for name, part in record.items()}
+    with safe_open(paths[draw(len(paths) - 1)], "pt") as file:
+        height, width = file.get_slice("known").get_shape()
+        top, left = draw(max(height - CROP, 0)), draw(max(width - CROP, 0))
+        rows, columns = slice(top, top + CROP), slice(left, left + CROP)
+        parts = {name: file.get_slice(name) for name in ("wrong", "known", "logits")}
+        return {
+            name: part[:, rows, columns] if name == "logits" else part[rows, columns]
+            for name, part in parts.items()
+        }
 
 
 def _loss(head: ErrorHead, crop: Record, device: torch.device) -> Tensor:
