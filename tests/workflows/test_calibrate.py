@@ -144,6 +144,10 @@ def test_one_bad_image_among_good_ones(photos: Path, tmp_path: Path) -> None:
     (photos / "0 broken.png").write_bytes((photos / "0.png").read_bytes()[:1000])
     result = sr.calibrate(model, ImageFolder(photos), tmp_path / "out")
     assert list(result.failed) == ["0 broken"] and result.images == 3
+    learn = ImageFolder([photos / "0.png", photos / "0 broken.png"])
+    held = ImageFolder(photos / "2.png")
+    result = sr.calibrate(model, held, tmp_path / "out", learn_from=learn, learn_steps=1)
+    assert list(result.failed) == ["0 broken"] and result.images == 1
     for path in photos.glob("?.png"):
         path.unlink()
     with pytest.raises(ValueError, match=r"none of 1 images can be read\. .*0 broken\.png"):

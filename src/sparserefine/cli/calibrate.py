@@ -77,8 +77,8 @@ def calibrate(
     classes = refiner.dense.num_classes
     dataset = open_dataset(data, split, classes)
     learn = None if learn_from is None else open_dataset(learn_from, learn_split, classes)
-    total = len(dataset) + (len(learn) + STEPS if learn else 0)
-    with counted("calibrate", total) as advance:
+    images = len(dataset) + (len(learn) if learn else 0)
+    with counted("calibrate", images + (STEPS if learn else 0)) as advance:
         result = run(
             refiner,
             dataset,
@@ -102,8 +102,7 @@ def calibrate(
         console.print(str(out / PLOT), markup=False)
         console.print(str(out / FILE), markup=False)
     if result.failed:
-        total = len(result.failed) + result.images
-        raise SystemExit(f"{len(result.failed)} of {total} images could not be read")
+        raise SystemExit(f"{len(result.failed)} of {images} images could not be read")
 
 
 def _choice_table(result: Calibration) -> Table:

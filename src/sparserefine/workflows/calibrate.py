@@ -48,7 +48,7 @@ class Calibration:
         against: "labels", or "full": the dense model at full resolution.
         images: How many were read.
         latency: Milliseconds over density, where a latency was asked for.
-        failed: Why an image could not be read, by its name.
+        failed: Why an image could not be read, by its name; of `learn_from` too.
         model: What the threshold is good for.
     """
 
@@ -139,7 +139,7 @@ def calibrate(
     out = make_folder(out)
     model.eval()
     facts = {"record": "curves 1", "against": against, "seed": seed, **prediction_facts(model)}
-    head = None
+    head, unread = None, {}
     if learn_from is not None:
         hashes = content_hashes(learn_from).keys()
         check_held_out(dataset, hashes)
@@ -152,7 +152,7 @@ def calibrate(
             seed=seed,
             advance=advance,
         )
-        head = trained.head
+        head, unread = trained.head, trained.failed
         facts["learned"] = [learn_steps, sorted(hashes)]
     classes = model.dense.num_classes
     names = (*SCORES, LEARNED) if head else SCORES
@@ -186,7 +186,7 @@ def calibrate(
         against=against,
         images=len(images),
         latency=latency,
-        failed=images.failed,
+        failed={**unread, **images.failed},
         model=prediction_facts(model),
     )
     _save(result, out)

@@ -135,8 +135,8 @@ def headroom(
 ) -> Headroom:
     """Run the dense model at low and at full resolution and say what lies between.
 
-    The extractor and the ensembler are not used, so they may be untrained. A run that was stopped
-    goes on.
+    The extractor and the ensembler are not used, so they may be untrained, and images that they
+    were trained on are as good as others. A run that was stopped goes on.
 
     Args:
         model: Holds the dense model and the size that it runs at.
