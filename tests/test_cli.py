@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -109,6 +110,59 @@ def test_train_then_predict(streets: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_calibrate_then_predict(streets: Path, tmp_path: Path) -> None:
+    out = tmp_path / "calibrate"
+    done = run("calibrate", streets, "--recall", 0.6, "--out", out, "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    names = ["threshold", "recall", "precision", "density", "error_rate"]
+    assert list(document)[:5] == names and document["recall"] >= 0.6
+    assert document == json.loads((out / "calibration.json").read_text())
+    done = run("calibrate", streets, "--recall", 0.6, "--out", out)  # from what is there
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-2:] == [
+        str(out / "calibration.png"),
+        str(out / "calibration.json"),
+    ]
+    assert f"threshold {document['threshold']:.4g} nats" in done.stdout
+    assert "max probability" in done.stdout and "oracle" in done.stdout
+    photo = streets / "images" / "0.png"
+    where = ["--out", tmp_path / "out"]
+    done = run("predict", photo, "--calibration", out / "calibration.json", *where)
+    assert done.returncode == 0, done.stderr
+    facts = json.loads((tmp_path / "out" / "0" / "result.json").read_text())
+    assert facts["threshold"] == document["threshold"]
+
+
+def test_calibrate_names_wrong_labels_in_one_line(streets: Path, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(streets, root)
+    write_labels(np.full((128, 192), 33), np.zeros((34, 3), np.uint8), root / "labels" / "0.png")
+    for command in ("calibrate", "headroom"):
+        done = run(command, root, "--out", tmp_path / "out")
+        assert done.returncode == 1
+        assert "labels beyond 0..18 and 255; pixels per label: 33: 24576" in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_headroom_of_a_dense_model_reports_a_bad_image(streets: Path, tmp_path: Path) -> None:
+    root = tmp_path / "images"
+    shutil.copytree(streets / "images", root)
+    (root / "bad.png").write_text("no photo")
+    weights = tmp_path / "dense.safetensors"
+    save_weights(create("espnetv2-0.5").state_dict(), weights)
+    model = ["--model", "espnetv2-0.5", "--weights", weights, "--out", tmp_path / "out"]
+    done = run("headroom", root, *model)
+    assert done.returncode == 1
+    assert "1 of 3 images could not be read" in done.stderr and "bad.png" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout.splitlines()[-1].startswith("Don't: low resolution gets 0.0%")
+    done = run("headroom", streets, *model, "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["against"] == "labels" and len(document["ceilings"]) == 15
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -119,6 +173,11 @@ def test_train_then_predict(streets: Path, tmp_path: Path) -> None:
         (["predict", "x.jpg", "--device", "warp"], "device 'warp' cannot be used"),
         (["evaluate", "no-such-folder"], "no-such-folder"),
         (["train", ".", "--weights", "none.safetensors"], "none.safetensors"),
+        (["calibrate", "no-such-folder"], "no-such-folder"),
+        (["predict", "x.jpg", "--calibration", "none.json"], "no calibration at none.json"),
+        (["predict", "x.jpg", "--calibration", "c", "--threshold", "1"], "Use one of them"),
+        (["headroom", ".", "--weights", "w", "--model", "x"], "--weights are those of a dense model"),
+        (["headroom", ".", "--model", "espnetv2-2.0"], "Give its --weights: a file, folder"),
     ],
 )
 def test_bad_input_gets_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:

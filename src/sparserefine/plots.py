@@ -82,16 +82,18 @@ def error_curves(
         (density, recall),
         xytext=(12, -32),
         textcoords="offset points",
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 2},
     )
     left.set(xlim=(0, 1), ylim=(0, 1.01), xlabel="density: share of the pixels selected")
     left.set_title("Share of the low-resolution errors found", loc="left")
     left.legend(frameon=False, loc="lower right")
     densities, recalls = curves["entropy"]
     # Without the two ends, which are of no threshold.
+    densities, recalls = densities[-2:0:-1], recalls[-2:0:-1]
     lines = (
-        (recalls[-2:0:-1], _REFINED, "recall"),
-        (densities[-2:0:-1], "#2f6db5", "density"),
-        (precision, _DENSE, "precision"),
+        (recalls, _REFINED, "recall"),
+        (densities, "#2f6db5", "density"),
+        (np.where(densities > 0, precision, np.nan), _DENSE, "precision"),
     )
     for values, color, label in lines:
         # The first threshold is 0, which a logarithmic axis lacks.

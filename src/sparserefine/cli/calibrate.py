@@ -68,12 +68,14 @@ def calibrate(
     from sparserefine.data import open_dataset
     from sparserefine.workflows.calibrate import FILE, PLOT
     from sparserefine.workflows.calibrate import calibrate as run
+    from sparserefine.workflows.train_error_head import STEPS
 
     model = load_refiner(refiner or RefinerOptions(), refines=latency_ms is not None)
     classes = model.dense.num_classes
     dataset = open_dataset(data, split, classes)
     learn = None if learn_from is None else open_dataset(learn_from, learn_split, classes)
-    with counted("calibrate", len(dataset)) as advance:
+    images = len(dataset) + (len(learn) if learn else 0)
+    with counted("calibrate", images + (STEPS if learn else 0)) as advance:
         result = run(
             model,
             dataset,
@@ -98,8 +100,7 @@ def calibrate(
         console.print(str(out / PLOT), markup=False)
         console.print(str(out / FILE), markup=False)
     if result.failed:
-        total = len(result.failed) + result.images
-        raise SystemExit(f"{len(result.failed)} of {total} images could not be read")
+        raise SystemExit(f"{len(result.failed)} of {images} images could not be read")
 
 
 def _choice_table(result: Calibration) -> Table:

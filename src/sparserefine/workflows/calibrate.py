@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from sparserefine.workflows.held_out import check_held_out, content_hashes
 from sparserefine.workflows.image_records import Record, record_images
 from sparserefine.workflows.latency_fit import LatencyFit, fit_latency
 from sparserefine.workflows.low_errors import predict_low
-from sparserefine.workflows.train_error_head import train_error_head
+from sparserefine.workflows.train_error_head import STEPS, train_error_head
 from sparserefine.workflows.truth import Against, choose_truth
 
 FILE, PLOT, CACHE = "calibration.json", "calibration.png", "cache"
@@ -48,7 +48,7 @@ class Calibration:
         against: "labels", or "full": the dense model at full resolution.
         images: How many were read.
         latency: Milliseconds over density, where a latency was asked for.
-        failed: Why an image could not be read, by its name.
+        failed: Why an image could not be read, by its name; of `learn_from` too.
         model: What the threshold is good for.
     """
 
@@ -105,6 +105,7 @@ def calibrate(
     density: float | None = None,
     latency_ms: float | None = None,
     learn_from: SampleSource | None = None,
+    learn_steps: int = STEPS,
     seed: int = 0,
     advance: Callable[[], None] = lambda: None,
 ) -> Calibration:
@@ -123,8 +124,9 @@ def calibrate(
         density: Or: select at most this share of the pixels.
         latency_ms: Or: take no longer than this per image, on this machine, on average.
         learn_from: Training images for a learned score to compare with; see `train_error_head`.
+        learn_steps: How long it is trained.
         seed: Of the bootstrap, and of what is random of the scores.
-        advance: Called after each image.
+        advance: Called after each image, of both kinds, and after each step of `learn_steps`.
 
     Raises:
         ValueError: More than one goal, or one that cannot be reached; the dataset is empty, was
@@ -137,23 +139,33 @@ def calibrate(
     out = make_folder(out)
     model.eval()
     facts = {"record": "curves 1", "against": against, "seed": seed, **prediction_facts(model)}
-    head = None
+    head, unread = None, {}
     if learn_from is not None:
         hashes = content_hashes(learn_from).keys()
         check_held_out(dataset, hashes)
-        head = train_error_head(model, learn_from, out / CACHE, against, seed=seed).head
-        facts["learned"] = sorted(hashes)
+        trained = train_error_head(
+            model,
+            learn_from,
+            out / CACHE,
+            against,
+            steps=learn_steps,
+            seed=seed,
+            advance=advance,
+        )
+        head, unread = trained.head, trained.failed
+        facts["learned"] = [learn_steps, sorted(hashes)]
     classes = model.dense.num_classes
     names = (*SCORES, LEARNED) if head else SCORES
     edges = {name: thresholds(name, classes) for name in names}
-    records = record_images(
+    images = record_images(
         dataset,
         lambda sample: _count(model, sample, against, edges, head, seed),
         out / CACHE,
         facts,
         advance,
     )
-    curves = {name: _curve(edges[name], name, records.records.values()) for name in names}
+    records = list(images)  # some hundred counts per image
+    curves = {name: _curve(edges[name], name, records) for name in names}
     curve = curves.pop("entropy")
     latency = None
     if goal[0] == "recall":
@@ -161,7 +173,7 @@ def calibrate(
     elif goal[0] == "density":
         index = curve.index_for_density(goal[1])
     else:
-        sizes = {key: _size(record) for key, record in records.records.items()}
+        sizes = dict(zip(images.paths, map(_size, records), strict=True))
         latency = fit_latency(model, dataset, sizes, curve)
         index = curve.index_for_density(latency.density_for(goal[1]))
     result = Calibration(
@@ -172,9 +184,9 @@ def calibrate(
         curves=curves,
         goal=goal,
         against=against,
-        images=len(records.records),
+        images=len(images),
         latency=latency,
-        failed=records.failed,
+        failed={**unread, **images.failed},
         model=prediction_facts(model),
     )
     _save(result, out)
@@ -221,7 +233,7 @@ def _count(
     return record
 
 
-def _curve(edges: np.ndarray, name: str, records: Any) -> ErrorCurve:
+def _curve(edges: np.ndarray, name: str, records: Sequence[Record]) -> ErrorCurve:
     return ErrorCurve(edges, [ErrorHistogram(*record[name].numpy()) for record in records])
 
 

@@ -28,9 +28,9 @@ class ErrorHistogram:
         errors: Those with another label than the true one.
     """
 
-    pixels: Int[np.ndarray, " T+1"]
-    known: Int[np.ndarray, " T+1"]
-    errors: Int[np.ndarray, " T+1"]
+    pixels: Int[np.ndarray, " bins"]
+    known: Int[np.ndarray, " bins"]
+    errors: Int[np.ndarray, " bins"]
 
     @classmethod
     def count(
@@ -176,7 +176,7 @@ class ErrorCurve:
     def index_for_density(self, density: float) -> int:
         """The lowest threshold that selects at most so many of all pixels."""
         _check_share("density", density)
-        return int(_first_at_most(self.selected, density))
+        return int(_first_at_most(self.selected[None], density)[0])
 
     def recall_at(self, density: float) -> float:
         """Share of the errors in so many pixels, those of the highest score.
@@ -260,9 +260,9 @@ def _last_at_least(falling: np.ndarray, least: float) -> int:
     return int(np.count_nonzero(falling >= least)) - 1
 
 
-def _first_at_most(falling: np.ndarray, most: float) -> np.ndarray:
-    """The first threshold along the last axis; the highest, where all are above."""
-    return np.minimum(np.count_nonzero(falling > most, -1), falling.shape[-1] - 1)
+def _first_at_most(falling: Float[np.ndarray, "n T"], most: float) -> Int[np.ndarray, " n"]:
+    """The first threshold of each row; the highest, where all are above."""
+    return np.minimum(np.count_nonzero(falling > most, 1), falling.shape[1] - 1)
 
 
 def _check_share(name: str, value: float) -> None:

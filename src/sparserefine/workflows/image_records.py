@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,24 @@ Record = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class ImageRecords:
-    """Records of the images of a dataset.
+    """Records of the images of a dataset, in files.
 
     Attributes:
-        records: By the index of the image.
+        paths: The files, by the index of the image.
         failed: Why an image could not be read, by its name.
     """
 
-    records: dict[int, Record]
+    paths: dict[int, Path]
     failed: dict[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """How many images could be read."""
+        return len(self.paths)
+
+    def __iter__(self) -> Iterator[Record]:
+        """Read one record after the other."""
+        for path in self.paths.values():
+            yield load_file(path)
 
 
 def record_images(
@@ -60,19 +69,19 @@ def record_images(
     described = json.dumps([sample_names(dataset), facts], sort_keys=True)
     folder = make_folder(folder / hashlib.sha256(described.encode()).hexdigest()[:16])
     remove_partials(folder)
-    records: dict[int, Record] = {}
+    paths: dict[int, Path] = {}
     failed: dict[str, str] = {}
     for index in range(len(dataset)):
         path = folder / f"{index:06d}.safetensors"
         try:
             if not path.is_file():
                 save_weights(compute(dataset[index]), path)
-            records[index] = load_file(path)
+            paths[index] = path
         except ImageError as error:
             failed[unread_name(dataset, index)] = str(error)
         advance()
-    if not records:
+    if not paths:
         raise ValueError(
             f"none of {len(dataset)} images can be read. {next(iter(failed.values()))}"
         )
-    return ImageRecords(records, failed)
+    return ImageRecords(paths, failed)

@@ -18,12 +18,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import sparserefine as sr
+from sparserefine import dense as dense_models
 from sparserefine.images import read_image
+from sparserefine.refine.extractor import SparseUNet
 from sparserefine.refine.multiplications import (
     dense_multiplications,
     extractor_multiplications,
 )
+from sparserefine.refine.refiner import SparseRefiner
 from sparserefine.refine.timing import StageTimer
 from sparserefine.workflows.boundary_mask import MaskSelector, boundary_mask
 from sparserefine.workflows.demo import shipped_photo
@@ -50,9 +52,9 @@ class Built:
 
 def build(case: LatencyCase) -> Built:
     """Make the model, its input, and count what a pass costs."""
-    trained = case.model not in sr.dense.names()
+    trained = case.model not in dense_models.names()
     if trained:
-        refiner = sr.SparseRefiner.from_pretrained(case.model)
+        refiner = SparseRefiner.from_pretrained(case.model)
     else:
         refiner = _untrained(case)
     size = case.size
@@ -85,18 +87,18 @@ def build(case: LatencyCase) -> Built:
     return Built(run, float(mask.float().mean()), gmacs / 1e9)
 
 
-def _untrained(case: LatencyCase) -> sr.SparseRefiner:
+def _untrained(case: LatencyCase) -> SparseRefiner:
     weights = case.weights or None
-    dense = sr.dense.create(case.model, weights, seed=case.seed)
+    dense = dense_models.create(case.model, weights, seed=case.seed)
     torch.manual_seed(case.seed)
     if case.method != "sparserefine":  # not run; the smallest is made fastest
-        return sr.SparseRefiner(dense, extractor=sr.SparseUNet(dense.num_classes, widths=(4,)))
-    extractor = sr.SparseUNet.from_preset(
+        return SparseRefiner(dense, extractor=SparseUNet(dense.num_classes, widths=(4,)))
+    extractor = SparseUNet.from_preset(
         case.widths,
         dense.num_classes,
         pyramid=case.pyramid,  # pyright: ignore[reportArgumentType]
     )
-    refiner = sr.SparseRefiner(dense, extractor=extractor)
+    refiner = SparseRefiner(dense, extractor=extractor)
     grid = refiner.dense_size.resized(case.size)
     # It has what the refiner asks of a selector, and no entropy could have chosen its pixels.
     refiner.selector = MaskSelector(boundary_mask(case.density, grid, case.seed))  # type: ignore[assignment]

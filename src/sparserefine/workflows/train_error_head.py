@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float
+from safetensors import safe_open
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -21,7 +22,7 @@ from sparserefine.workflows.image_records import Record, record_images
 from sparserefine.workflows.low_errors import predict_low
 from sparserefine.workflows.truth import Against, choose_truth
 
-BATCH, CROP, LEARNING_RATE = 4, 96, 3e-3
+STEPS, BATCH, CROP, LEARNING_RATE = 600, 4, 96, 3e-3
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def train_error_head(
     out: str | Path,
     against: Against | None = None,
     *,
-    steps: int = 600,
+    steps: int = STEPS,
     seed: int = 0,
     advance: Callable[[], None] = lambda: None,
 ) -> TrainedErrorHead:
@@ -78,7 +79,9 @@ def train_error_head(
 
     facts = {"record": "error head 1", "against": against, **prediction_facts(model)}
     images = record_images(dataset, compute, Path(out), facts, advance)
-    records = list(images.records.values())
+    paths = list(images.paths.values())
+    if not any(bool(record["known"].any()) for record in images):
+        raise ValueError("no pixel of the training images has a label other than 255. Give labels.")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         head = ErrorHead(model.dense.num_classes)
@@ -88,18 +91,16 @@ def train_error_head(
     generator = torch.Generator().manual_seed(seed)
     losses = []
     for _ in range(steps):
-        crops = [_crop(records, generator) for _ in range(BATCH)]
-        pixels = sum(float(crop["known"].sum()) for crop in crops)
-        if pixels:
-            loss = torch.stack([_loss(head, crop, model.device) for crop in crops]).sum() / pixels
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
+        crops = [_crop(paths, generator) for _ in range(BATCH)]
+        # A crop may lie where nothing is known.
+        pixels = max(sum(float(crop["known"].sum()) for crop in crops), 1.0)
+        loss = torch.stack([_loss(head, crop, model.device) for crop in crops]).sum() / pixels
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
         schedule.step()
+        losses.append(loss.item())
         advance()
-    if not losses:
-        raise ValueError("no pixel of the training images has a label other than 255. Give labels.")
     last = losses[-max(steps // 10, 1) :]
     return TrainedErrorHead(head.eval().requires_grad_(False), sum(last) / len(last), images.failed)
 
@@ -119,14 +120,21 @@ def _per_cell(
     return counts[0], counts[1]
 
 
-def _crop(records: list[Record], generator: torch.Generator) -> Record:
+def _crop(paths: list[Path], generator: torch.Generator) -> Record:
+    """Read a random part of a random record."""
+
     def draw(most: int) -> int:
         return int(torch.randint(most + 1, (), generator=generator))
 
-    record = records[draw(len(records) - 1)]
-    height, width = record["wrong"].shape
-    top, left = draw(max(height - CROP, 0)), draw(max(width - CROP, 0))
-    return {name: part[..., top : top + CROP, left : left + CROP] for name, part in record.items()}
+    with safe_open(paths[draw(len(paths) - 1)], "pt") as file:
+        height, width = file.get_slice("known").get_shape()
+        top, left = draw(max(height - CROP, 0)), draw(max(width - CROP, 0))
+        rows, columns = slice(top, top + CROP), slice(left, left + CROP)
+        parts = {name: file.get_slice(name) for name in ("wrong", "known", "logits")}
+        return {
+            name: part[:, rows, columns] if name == "logits" else part[rows, columns]
+            for name, part in parts.items()
+        }
 
 
 def _loss(head: ErrorHead, crop: Record, device: torch.device) -> Tensor:

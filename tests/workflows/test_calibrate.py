@@ -1,0 +1,249 @@
+"""Calibration: what it chooses, what it writes, what it refuses, and that it goes on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from workflows_model import make_model, make_patch_model
+
+import sparserefine as sr
+from sparserefine.data import ImageFolder, Sample, SyntheticStreet, content_hash
+from sparserefine.images import read_image, write_image
+from sparserefine.workflows.latency_fit import LatencyFit
+from sparserefine.workflows.train_error_head import train_error_head
+
+
+@pytest.fixture
+def photos(tmp_path: Path, street: list[Sample]) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for index, sample in enumerate(street):
+        write_image(sample.image.permute(1, 2, 0).numpy(), folder / f"{index}.png")
+    return folder
+
+
+def test_the_document(model: sr.SparseRefiner, street: list[Sample], tmp_path: Path) -> None:
+    result = sr.calibrate(model, street, tmp_path)
+    document = json.loads((tmp_path / "calibration.json").read_text())
+    keys = {"threshold", "recall", "precision", "density", "error_rate", "curve"}
+    assert keys <= set(document)
+    assert document["against"] == "labels" and document["images"] == 3
+    assert document["recall"] >= 0.8
+    implied = document["density"] * document["precision"] / document["recall"]
+    assert implied == pytest.approx(document["error_rate"])
+    place = document["curve"]["threshold"].index(document["threshold"])
+    assert document["curve"]["recall"][place] == document["recall"]
+    assert set(document["selectors"]) == {"margin", "max_probability", "edges", "random"}
+    picture = read_image(tmp_path / "calibration.png")
+    assert picture.shape[1] > 1000 and (picture != 255).mean() > 0.02
+    assert not list(tmp_path.rglob(".*"))  # nothing half-written is left
+    oracle = result.recall_at(result.curve.error_rate / 2)["oracle"]
+    assert oracle == pytest.approx(0.5)
+
+
+def test_the_model_loads_it_and_then_finds_what_was_promised(
+    street: list[Sample], tmp_path: Path
+) -> None:
+    model = make_patch_model()
+    unlabeled = [replace(sample, labels=None) for sample in street]
+    result = sr.calibrate(model, unlabeled, tmp_path, density=0.4)
+    assert result.against == "full"
+    model.selector = sr.EntropySelector(2.0)
+    model.load_calibration(tmp_path / "calibration.json")
+    assert model.selector.threshold == result.threshold
+    found = errors = selected = 0
+    for sample in unlabeled:
+        images = sample.image[None]
+        full = model.full_resolution_labels(images)
+        output = model.eval()(images)
+        low = model.dense_logits(images, model.dense_size.resized((96, 160)))
+        low = torch.nn.functional.interpolate(low, (96, 160), mode="bilinear").argmax(1)
+        wrong = low != full
+        found += int((wrong & output.mask).sum())
+        errors += int(wrong.sum())
+        selected += int(output.mask.sum())
+    assert result.point.recall == pytest.approx(found / errors)
+    assert result.point.density == pytest.approx(selected / (3 * 96 * 160))
+    assert result.point.density <= 0.4
+
+
+def test_calibrations_that_do_not_fit(
+    model: sr.SparseRefiner, street: list[Sample], tmp_path: Path
+) -> None:
+    sr.calibrate(model, street[:1], tmp_path)
+    other = sr.SparseRefiner(
+        sr.dense.create("espnetv2-0.5", seed=1), extractor=model.extractor, dense_size=0.5
+    )
+    with pytest.raises(ValueError, match=r"is of another model: weights '.*Calibrate again"):
+        other.load_calibration(tmp_path / "calibration.json")
+    other = sr.SparseRefiner(model.dense, extractor=model.extractor, dense_size=0.25)
+    with pytest.raises(ValueError, match=r"dense_size 0\.5, but this one has 0\.25"):
+        other.load_calibration(tmp_path / "calibration.json")
+    with pytest.raises(FileNotFoundError, match="no calibration at"):
+        model.load_calibration(tmp_path / "none.json")
+    for text in ("{}", "[]", "no JSON", '{"threshold": "x", "model": {}}'):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(ValueError, match=r"bad\.json is no calibration"):
+            model.load_calibration(tmp_path / "bad.json")
+
+
+def test_goals(model: sr.SparseRefiner, street: list[Sample], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="recall and density are given, expected one"):
+        sr.calibrate(model, street, tmp_path, recall=0.8, density=0.1)
+    with pytest.raises(ValueError, match=r"density is 2\.0, expected a share"):
+        sr.calibrate(model, street, tmp_path, density=2.0)
+    with pytest.raises(ValueError, match=r"latency_ms is -1\.0, expected a positive"):
+        sr.calibrate(model, street, tmp_path, latency_ms=-1.0)
+
+
+def test_latency(street: list[Sample], tmp_path: Path) -> None:
+    model = make_patch_model()
+    selector = model.selector
+    street = [replace(sample, labels=None) for sample in street]
+    result = sr.calibrate(model, street, tmp_path, latency_ms=1e6)
+    assert result.latency is not None
+    assert result.latency.size == (96, 160) and len(result.latency.times_ms) % 3 == 0
+    assert result.point.selected == result.curve.selected[0]
+    assert model.selector == selector
+    with pytest.raises(ValueError, match=r"latency_ms is 0\.01, but images of 96×160 take"):
+        sr.calibrate(model, street, tmp_path, latency_ms=0.01)
+
+
+def test_a_latency_becomes_a_density() -> None:
+    fit = LatencyFit(100.0, 400.0, (96, 160), (), ())
+    assert fit.density_for(200.0) == pytest.approx(0.25)
+    assert fit.density_for(900.0) == 1
+    with pytest.raises(ValueError, match="take 100 ms before a pixel is refined"):
+        fit.density_for(100.0)
+
+
+def test_wrong_data(model: sr.SparseRefiner, street: list[Sample], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the dataset is empty"):
+        sr.calibrate(model, [], tmp_path)
+    bare = replace(street[1], labels=None)
+    with pytest.raises(ValueError, match=rf"{bare.name} has no labels\. Add them, or compare"):
+        sr.calibrate(model, [bare], tmp_path, against="labels")
+    with pytest.raises(ValueError, match="has no labels"):
+        sr.calibrate(model, [street[0], bare], tmp_path)
+    labels = torch.zeros_like(street[0].image[0])
+    labels[0, :3] = 33
+    with pytest.raises(ValueError, match=r"beyond 0\.\.18 and 255; pixels per label: 0: 15357, 33"):
+        sr.calibrate(model, [replace(street[0], labels=labels)], tmp_path)
+    ignored = replace(street[0], labels=torch.full_like(labels, 255))
+    with pytest.raises(ValueError, match="no pixel has a label other than 255"):
+        sr.calibrate(model, [ignored], tmp_path)
+
+
+def test_one_bad_image_among_good_ones(photos: Path, tmp_path: Path) -> None:
+    model = make_patch_model()
+    (photos / "0 broken.png").write_bytes((photos / "0.png").read_bytes()[:1000])
+    result = sr.calibrate(model, ImageFolder(photos), tmp_path / "out")
+    assert list(result.failed) == ["0 broken"] and result.images == 3
+    learn = ImageFolder([photos / "0.png", photos / "0 broken.png"])
+    held = ImageFolder(photos / "2.png")
+    result = sr.calibrate(model, held, tmp_path / "out", learn_from=learn, learn_steps=1)
+    assert list(result.failed) == ["0 broken"] and result.images == 1
+    for path in photos.glob("?.png"):
+        path.unlink()
+    with pytest.raises(ValueError, match=r"none of 1 images can be read\. .*0 broken\.png"):
+        sr.calibrate(model, ImageFolder(photos), tmp_path / "out")
+
+
+def test_goes_on_where_it_was_stopped(street: list[Sample], tmp_path: Path) -> None:
+    class Stopped(Exception):
+        pass
+
+    class Source:
+        def __init__(self, most: int) -> None:
+            self.names = [sample.name for sample in street]
+            self.most = most
+            self.read: list[int] = []
+
+        def __len__(self) -> int:
+            return 3
+
+        def __getitem__(self, index: int) -> Sample:
+            if index >= self.most:
+                raise Stopped
+            self.read.append(index)
+            return street[index]
+
+    model = make_model()
+    whole = sr.calibrate(model, street, tmp_path / "whole")
+    with pytest.raises(Stopped):
+        sr.calibrate(model, Source(2), tmp_path / "run", against="labels")
+    rest = Source(3)
+    result = sr.calibrate(model, rest, tmp_path / "run", against="labels")
+    assert rest.read == [2]
+    assert result.to_json() == whole.to_json()
+    # Another model's records are not taken for this one's.
+    other = sr.SparseRefiner(sr.dense.create("espnetv2-0.5", seed=1), extractor=model.extractor)
+    everything = Source(3)
+    sr.calibrate(other, everything, tmp_path / "run", against="labels")
+    assert everything.read == [0, 1, 2]
+
+
+def test_images_that_were_trained_on_are_refused(street: list[Sample], tmp_path: Path) -> None:
+    model = make_model()
+    config = sr.TrainConfig(
+        targets="dense", steps=1, batch_size=1, crop_size=(64, 64), views=1, seed=3
+    )
+    model.trained_on = frozenset({"0123456789abcdef"})  # by an earlier run
+    sr.train(model, street[:2], config, tmp_path / "run")
+    again = sr.SparseRefiner.from_pretrained(tmp_path / "run" / "model")
+    hashes = {content_hash(sample.image) for sample in street[:2]}
+    assert again.trained_on == hashes | {"0123456789abcdef"}
+    renamed = replace(street[1], name="another name", labels=None)
+    with pytest.raises(ValueError, match=r"1 of 2 images were trained on: another name\."):
+        sr.calibrate(again, [renamed, street[2]], tmp_path / "out")
+
+
+def test_the_shipped_pair_knows_its_photos(shared: Path, tmp_path: Path) -> None:
+    model = sr.SparseRefiner.from_pretrained("demo")
+    photos = shared / "data" / "street-free" / "images"
+    with pytest.raises(ValueError, match="1 of 1 images were trained on: lund_01"):
+        sr.calibrate(model, ImageFolder(photos / "lund_01.jpg"), tmp_path)
+    held_out = content_hash(ImageFolder(photos / "lund_11.jpg")[0].image)
+    assert len(model.trained_on) == 26 and held_out not in model.trained_on
+
+
+def test_a_learned_score_finds_what_entropy_cannot(tmp_path: Path) -> None:
+    """Errors of one predicted class only: the head can learn that, the entropy cannot know it."""
+    streets = SyntheticStreet(6, size=(96, 160))
+    model = make_patch_model()
+    train, held = [], []
+    for index in range(6):
+        sample = streets[index]
+        low = model.dense_pass(sample.image[None]).logits
+        labels = torch.nn.functional.interpolate(low, (96, 160), mode="bilinear").argmax(1)[0]
+        labels[labels == 0] = 1
+        known = replace(sample, labels=labels.to(torch.uint8))
+        (train if index < 3 else held).append(known)
+    result = sr.calibrate(model, held, tmp_path, learn_from=train, learn_steps=60)
+    recall = result.recall_at(result.curve.error_rate)
+    assert recall["learned"] > 0.8 > 0.4 > recall["entropy"]
+    assert "learned" in json.loads((tmp_path / "calibration.json").read_text())["selectors"]
+
+
+def test_the_learned_score_wants_images_of_its_own(
+    model: sr.SparseRefiner, street: list[Sample], tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="1 of 1 images were trained on"):
+        sr.calibrate(model, street[:1], tmp_path, learn_from=street)
+
+
+def test_the_head_is_the_same_every_time(street: list[Sample], tmp_path: Path) -> None:
+    model = make_model()
+    torch.manual_seed(1)
+    one = train_error_head(model, street[:1], tmp_path, steps=5)
+    torch.manual_seed(2)
+    two = train_error_head(model, street[:1], tmp_path, steps=5)
+    assert one.loss == two.loss and np.isfinite(one.loss)
+    ignored = replace(street[0], labels=torch.full_like(street[0].image[0], 255), name="ignored")
+    with pytest.raises(ValueError, match="no pixel of the training images has a label"):
+        train_error_head(model, [ignored], tmp_path, steps=2)
