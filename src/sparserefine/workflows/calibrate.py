@@ -157,6 +157,7 @@ def calibrate(
     classes = model.dense.num_classes
     names = (*SCORES, LEARNED) if head else SCORES
     edges = {name: thresholds(name, classes) for name in names}
+    facts["thresholds"] = {name: len(bounds) for name, bounds in edges.items()}
     images = record_images(
         dataset,
         lambda sample: _count(model, sample, against, edges, head, seed),
