@@ -11,7 +11,7 @@ INTERPRET := TRITON_INTERPRET=1 $(BIN)/python -m pytest -q tests/gpu
 PHOTOS ?= ../shared/data/street-free
 
 .PHONY: demo demo-train test test-all lint fuzz wheel clean
-.PHONY: gpu-test gpu-extractor gpu-pipeline gpu-train gpu-wheels
+.PHONY: gpu-test gpu-extractor gpu-pipeline gpu-train gpu-wheels orin
 
 demo: .venv/demo.stamp
 	$(BIN)/sparserefine demo --out $(OUT)/demo
@@ -56,6 +56,12 @@ gpu-pipeline:
 
 gpu-train:
 	$(GPU)/training.py --out $(OUT) $(TRAIN)
+
+# The paper's table A3, on a Jetson AGX Orin: all five models, by precision and batch size.
+orin:
+	$(GPU_PYTHON) -m sparserefine.cli benchmark --device cuda --size 1024x2048 \
+	    --models hrnet-w48,segformer-b5,mask2former-swin-tiny,mask2former-swin-large,segnext-l \
+	    --precision fp16,fp32 --batch 1,2,4 --pyramids floor,dilate --out $(OUT)/orin
 
 # Here: what the above need there and that machine may lack.
 gpu-wheels:

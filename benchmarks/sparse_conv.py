@@ -31,6 +31,7 @@ from sparse_page import PAGE, PER_STAGE, RESULT, WIDTHS, with_figures
 from sparse_unets import dense_unet, spconv_unet
 from sparserefine.environment import Environment
 from sparserefine.refine.extractor import SparseUNet
+from sparserefine.refine.multiplications import extractor_multiplications
 from sparserefine.sparse import (
     ActivePixels,
     SparseTensor,
@@ -233,7 +234,7 @@ def measure_extractors(
             contenders["dense"] = lambda dense=dense, large=large: dense(large)
         ms = in_turns(contenders, 2, threads)
         sgemm = 2 * 2048**3 / ms.pop("sgemm") / 1e6  # GFLOP/s
-        gflop = 2e-9 * count_multiplications(ours, mask)
+        gflop = 2e-9 * extractor_multiplications(ours, mask[None])
         rows.append(
             {
                 "density": density,
@@ -248,25 +249,6 @@ def measure_extractors(
         shown = "  ".join(f"{name} {value:.0f}" for name, value in ms.items())
         console.print(f"{density:.0%}, {threads} thread(s), whole extractor, {pyramid}: {shown} ms")
     return rows
-
-
-def count_multiplications(network: SparseUNet, mask: Tensor) -> int:
-    """Multiplications of the network's 3×3 convolutions between pixels that exist."""
-    pixels = ActivePixels.from_mask(mask[None])
-    total = 0
-    widths, units = network.widths, 4 * network.blocks + 1
-    for stage, width in enumerate(widths):
-        last = stage == len(widths) - 1
-        pairs = sum(len(inputs) for _, inputs, _ in pixels.submanifold_map.pairs)
-        total += pairs * width * width * (2 * network.blocks if last else units)
-        if stage == 0:
-            total += pairs * network.in_channels * width
-        if not last:
-            step = pixels.downsampling(network.pyramid, network.padding)
-            strided = sum(len(inputs) for _, inputs, _ in step.down.pairs)
-            total += 2 * strided * width * widths[stage + 1]  # there and back
-            pixels = step.coarse
-    return total
 
 
 def in_turns(contenders: Contenders, rounds: int, threads: int) -> dict[str, float]:

@@ -18,6 +18,7 @@ from PIL import Image
 
 import sparserefine as sr
 from sparserefine import cli
+from sparserefine.cli.console import console
 from sparserefine.dense.weights import save_weights
 from sparserefine.images import write_labels
 
@@ -29,7 +30,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     """Run a command in this process, which is much quicker than starting one."""
 
     def call(*arguments: object) -> SimpleNamespace:
-        monkeypatch.setattr(cli.console, "width", 200)
+        monkeypatch.setattr(console, "width", 200)
         code: int | str | None = 0
         try:
             cli.main([str(argument) for argument in arguments])
@@ -255,7 +256,10 @@ def test_a_pickle_that_would_run_code_never_does(run: Run, photo: Path) -> None:
 
     weights = photo.with_name("dense.pth")
     torch.save({"a": Evil()}, weights)
-    one_line(train_on(run, photo, weights, "--allow-pickle"), "is not a whole file of tensors")
+    one_line(
+        train_on(run, photo, weights, "--allow-pickle"),
+        "holds a dict with a, expected a dict from name to tensor",
+    )
     assert not photo.with_name("pwned").exists()
 
 

@@ -25,6 +25,23 @@ def test_the_examples_of_the_sparse_page_run_as_written() -> None:
     assert tuple(names["out"].shape) == (1, 32, 64, 96)  # type: ignore[attr-defined]
 
 
+def test_the_examples_of_the_page_on_dense_models_run_as_written() -> None:
+    names: dict[str, object] = {}
+    text = (ROOT / "docs" / "dense-models.md").read_text()
+    for block in re.findall(r"```python\n(.*?)```", text, re.S):
+        exec(block, names)
+    assert names["refiner"].dense.num_classes == 5  # type: ignore[attr-defined]
+
+
+def test_the_tables_of_the_page_on_dense_models_are_those_of_the_result_file() -> None:
+    pytest.importorskip("transformers", reason="needs the extra hf")
+    import dense_models
+
+    page = dense_models.PAGE.read_text()
+    assert dense_models.with_tables(page) == page, "run: python benchmarks/dense_models.py --page"
+    del sys.modules["dense_models"]
+
+
 def test_the_figures_of_the_sparse_page_are_those_of_the_result_file() -> None:
     import sparse_page
 

@@ -87,7 +87,8 @@ def atomic_write_all(path: str | os.PathLike[str], write: Callable[[Path], objec
 
     Args:
         path: Folder; made, with those above it, where it does not exist.
-        write: Writes files, without subfolders, into the folder that it is given.
+        write: Writes files and folders into the folder that it is given. A folder in it takes the
+            place of one of that name.
 
     Returns:
         The folder.
@@ -104,8 +105,11 @@ def atomic_write_all(path: str | os.PathLike[str], write: Callable[[Path], objec
         temporary.mkdir()
         write(temporary)
         folder.mkdir(exist_ok=True)
-        for file in temporary.iterdir():
-            os.replace(file, folder / file.name)
+        for file in list(temporary.iterdir()):
+            target = folder / file.name
+            if target.is_dir():
+                os.replace(target, temporary / f"{file.name}.old")
+            os.replace(file, target)
     except OSError as error:
         raise WriteError(folder, _reason(error)) from error
     finally:

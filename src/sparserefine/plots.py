@@ -107,6 +107,40 @@ def error_curves(
     return _pixels(figure)
 
 
+def latency_bars(
+    groups: Mapping[str, Mapping[str, float]], unit: str = "ms an image"
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Draw horizontal bars, grouped.
+
+    Args:
+        groups: By group (a model), then by bar (a method), a time.
+        unit: Of the times.
+    """
+    from matplotlib.figure import Figure
+
+    count = sum(len(bars) for bars in groups.values()) + len(groups)
+    figure = Figure(figsize=(9, max(0.3 * count + 1.2, 2.5)), dpi=125, layout="constrained")
+    axes = figure.subplots()
+    position, ticks, names = 0.0, [], []
+    for group, bars in groups.items():
+        for name, value in bars.items():
+            color = _REFINED if name.startswith("sparserefine") else _DENSE
+            axes.barh(position, value, height=0.8, color=color)
+            axes.annotate(
+                f" {value:,.0f}", (value, position), va="center", fontsize=9,
+            )  # fmt: skip
+            ticks.append(position)
+            names.append(f"{group}  {name.replace('_', ' ')}")
+            position += 1
+        position += 0.6
+    axes.set_yticks(ticks, names, fontsize=9)
+    axes.invert_yaxis()
+    axes.set_xlabel(unit)
+    axes.margins(x=0.12)
+    axes.grid(alpha=0.3, axis="x")
+    return _pixels(figure)
+
+
 def _smooth(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """Mean of the neighbors up to 2.5 % of the run away."""
     reach = len(values) // 40

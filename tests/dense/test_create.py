@@ -22,7 +22,17 @@ def assert_same_weights(a: DenseModel, b: DenseModel) -> None:
 
 
 def test_names_are_pinned():
-    assert names() == ("espnetv2-0.5", "espnetv2-1.0", "espnetv2-1.5", "espnetv2-2.0")
+    assert names() == (
+        "espnetv2-0.5",
+        "espnetv2-1.0",
+        "espnetv2-1.5",
+        "espnetv2-2.0",
+        "hrnet-w48",
+        "segnext-l",
+        "segformer-b5",
+        "mask2former-swin-tiny",
+        "mask2former-swin-large",
+    )
 
 
 @pytest.mark.parametrize("name", names())
@@ -81,7 +91,7 @@ def test_unknown_name_is_answered_with_a_suggestion():
 
 
 def test_far_off_name_gets_no_suggestion():
-    with pytest.raises(ValueError, match=r"espnetv2-2\.0\.$"):
+    with pytest.raises(ValueError, match=r"mask2former-swin-large\.$"):
         create("yolo")
 
 

@@ -50,7 +50,7 @@ def test_the_stem_is_that_of_the_whole_model() -> None:
     maps = dense.stem(images)
     assert tuple(m.shape[1] for m in maps) == dense.stem_channels
     assert [tuple(m.shape[2:]) for m in maps] == [(32, 48), (16, 24)]
-    encoded = dense.base_net((images - dense.mean) / dense.std)  # type: ignore[operator]
+    encoded = dense.base_net(dense.normalize(images))  # type: ignore[operator]
     for found, wanted in zip(maps, encoded, strict=False):
         torch.testing.assert_close(found, wanted)
 

@@ -14,7 +14,14 @@ from sparserefine.refine.scores import thresholds
 from sparserefine.refine.uncertainty import entropy
 from sparserefine.workflows.error_curve import ErrorCurve, ErrorHistogram
 
-TABLE_A1 = Path(__file__).resolve().parents[2] / "benchmarks" / "paper" / "table_a1.csv"
+TABLE_A1 = (
+    Path(__file__).resolve().parents[2]
+    / "src"
+    / "sparserefine"
+    / "assets"
+    / "paper"
+    / "table_a1.csv"
+)
 SIZE = (37, 51)
 
 

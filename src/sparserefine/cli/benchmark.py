@@ -11,7 +11,8 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from sparserefine.cli.console import console, counted, stage_table
-from sparserefine.cli.refiners import load_refiner
+from sparserefine.cli.latency import MatrixOptions, run_matrix
+from sparserefine.cli.refiners import RefinerOptions, load_refiner, show_license
 
 if TYPE_CHECKING:
     from sparserefine.workflows.benchmark import Benchmark
@@ -22,11 +23,10 @@ def benchmark(
     /,
     *,
     env: Annotated[bool, Parameter(negative="")] = False,
-    model: str = "demo",
-    threshold: float | None = None,
-    max_density: float | None = None,
+    matrix: Annotated[MatrixOptions, Parameter(name="*")] | None = None,
+    refiner: Annotated[RefinerOptions, Parameter(name="*")] | None = None,
     rounds: int = 5,
-    device: str = "auto",
+    out: Path = Path("out/benchmark"),
     json_output: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
     """Time a pair beside its dense model at full and at low resolution, in turns.
@@ -37,16 +37,14 @@ def benchmark(
         Default: a photo that ships with the package.
     env
         Only say what this machine is, and which sparse backends run here and why.
-    model
-        "demo", a folder written by save_pretrained, or a hub id.
-    threshold
-        As in predict.
-    max_density
-        As in predict.
+    matrix
+        With --models: several models, precisions and batch sizes, each case in its own process.
+    refiner
+        The model and its settings.
     rounds
         Timed runs of each.
-    device
-        As in predict.
+    out
+        Folder for latency.json, .md, .csv and .png; with --models.
     json_output
         Print one JSON document and nothing else.
     """
@@ -64,10 +62,22 @@ def benchmark(
         else:
             console.print(_environment_table(environment))
         return
+    options = refiner or RefinerOptions()
+    if matrix is not None and matrix.models:
+        run_matrix(
+            matrix,
+            rounds=rounds,
+            device=options.device,
+            calibration=options.calibration,
+            out=out,
+            json_output=json_output,
+        )
+        return
     images = torch.from_numpy(read_image(photo or shipped_photo("lund"))).permute(2, 0, 1)[None]
-    refiner = load_refiner(model, threshold, max_density, device)
+    model = load_refiner(options)
     with counted("rounds", rounds + 1) as advance:
-        result = run(refiner, images, rounds, advance)
+        result = run(model, images, rounds, advance)
+    show_license(model)
     if json_output:
         print(json.dumps(result.to_json(), indent=2, allow_nan=False))
         return

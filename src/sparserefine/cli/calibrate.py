@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from sparserefine.cli.console import console, counted, report_failure
-from sparserefine.cli.refiners import load_refiner
+from sparserefine.cli.refiners import RefinerOptions, load_refiner, show_license
 
 if TYPE_CHECKING:
     from sparserefine.workflows.calibrate import Calibration
@@ -22,7 +22,7 @@ def calibrate(
     data: Path,
     /,
     *,
-    model: str = "demo",
+    refiner: Annotated[RefinerOptions, Parameter(name="*")] | None = None,
     split: str | None = None,
     against: Literal["labels", "full"] | None = None,
     recall: float | None = None,
@@ -32,7 +32,6 @@ def calibrate(
     learn_split: str | None = None,
     out: Path = Path("out/calibrate"),
     seed: int = 0,
-    device: str = "auto",
     json_output: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
     """Choose the entropy threshold on held-out images, for a recall, a density or a latency.
@@ -41,8 +40,8 @@ def calibrate(
     ----------
     data
         Images that were not trained on; with labels where it has images/ and labels/.
-    model
-        "demo", a folder written by save_pretrained, or a hub id.
+    refiner
+        The model and its settings.
     split
         Part of the data, where the folder has train.txt, val.txt ….
     against
@@ -63,8 +62,6 @@ def calibrate(
         Folder for calibration.json, calibration.png, and what a run that was stopped goes on from.
     seed
         Of the bootstrap and the random selector.
-    device
-        "cpu", "cuda", "cuda:1" …; "auto" takes a GPU where there is one.
     json_output
         Print one JSON document and nothing else.
     """
@@ -73,14 +70,14 @@ def calibrate(
     from sparserefine.workflows.calibrate import calibrate as run
     from sparserefine.workflows.train_error_head import STEPS
 
-    refiner = load_refiner(model, None, None, device)
-    classes = refiner.dense.num_classes
+    model = load_refiner(refiner or RefinerOptions(), refines=latency_ms is not None)
+    classes = model.dense.num_classes
     dataset = open_dataset(data, split, classes)
     learn = None if learn_from is None else open_dataset(learn_from, learn_split, classes)
     images = len(dataset) + (len(learn) if learn else 0)
     with counted("calibrate", images + (STEPS if learn else 0)) as advance:
         result = run(
-            refiner,
+            model,
             dataset,
             out,
             against=against,
@@ -91,6 +88,7 @@ def calibrate(
             seed=seed,
             advance=advance,
         )
+    show_license(model)
     for name, reason in result.failed.items():
         report_failure(name, reason)
     if json_output:
@@ -98,7 +96,7 @@ def calibrate(
     else:
         console.print(_choice_table(result))
         console.print(_selector_table(result))
-        _print_notes(result, refiner.selector.max_density)
+        _print_notes(result, model.selector.max_density)
         console.print(str(out / PLOT), markup=False)
         console.print(str(out / FILE), markup=False)
     if result.failed:

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from sparserefine.cli.console import console, counted, report_failure
-from sparserefine.cli.refiners import load_refiner
+from sparserefine.cli.refiners import RefinerOptions, load_refiner, show_license
 
 if TYPE_CHECKING:
     from sparserefine.workflows.evaluate import Evaluation
@@ -20,12 +20,8 @@ def evaluate(
     folder: Path,
     /,
     *,
-    model: str = "demo",
     split: str | None = None,
-    threshold: float | None = None,
-    max_density: float | None = None,
-    calibration: Path | None = None,
-    device: str = "auto",
+    refiner: Annotated[RefinerOptions, Parameter(name="*")] | None = None,
     json_output: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
     """Score refinement against the full-resolution dense model, and against labels.
@@ -34,28 +30,21 @@ def evaluate(
     ----------
     folder
         Images; with labels where it has images/ and labels/.
-    model
-        "demo", a folder written by save_pretrained, or a hub id.
     split
         Part of the data, where the folder has train.txt, val.txt ….
-    threshold
-        Entropy in nats above which a pixel is refined. Default: the model's own.
-    max_density
-        Pixel budget, the most that is refined of any image, 0 to 1. Default: the model's own.
-    calibration
-        calibration.json, written by `sparserefine calibrate`, whose threshold to use.
-    device
-        "cpu", "cuda", "cuda:1" …; "auto" takes a GPU where there is one.
+    refiner
+        The model and its settings.
     json_output
         Print one JSON document and nothing else.
     """
     from sparserefine.data import open_dataset
     from sparserefine.workflows.evaluate import evaluate as run
 
-    refiner = load_refiner(model, threshold, max_density, device, calibration)
-    dataset = open_dataset(folder, split, refiner.dense.num_classes)
+    model = load_refiner(refiner or RefinerOptions())
+    dataset = open_dataset(folder, split, model.dense.num_classes)
     with counted("evaluate", len(dataset)) as advance:
-        scores = run(refiner, dataset, advance)
+        scores = run(model, dataset, advance)
+    show_license(model)
     for name, reason in scores.failed.items():
         report_failure(name, reason)
     if json_output:

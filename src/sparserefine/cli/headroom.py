@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from sparserefine.cli.console import console, counted, report_failure
-from sparserefine.cli.refiners import load_refiner, wrap_dense
+from sparserefine.cli.refiners import RefinerOptions, load_refiner, show_license
 
 if TYPE_CHECKING:
     from sparserefine.workflows.headroom import Accuracy, Headroom
@@ -20,14 +20,11 @@ def headroom(
     data: Path,
     /,
     *,
-    model: str = "demo",
-    weights: Path | None = None,
-    allow_pickle: bool = False,
+    refiner: Annotated[RefinerOptions, Parameter(name="*")] | None = None,
     split: str | None = None,
     against: Literal["labels", "full"] | None = None,
     out: Path = Path("out/headroom"),
     seed: int = 0,
-    device: str = "auto",
     json_output: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
     """Find out, before any training, whether refinement can be worth it for a dense model.
@@ -36,13 +33,8 @@ def headroom(
     ----------
     data
         Images; with labels where it has images/ and labels/.
-    model
-        "demo", a folder written by save_pretrained, a hub id, or with --weights the name of a
-        dense model.
-    weights
-        Weights of the dense model, a .safetensors file or a folder.
-    allow_pickle
-        Read weights from a .pth file too, without executing what is in it.
+    refiner
+        The model and its settings.
     split
         Part of the data, where the folder has train.txt, val.txt ….
     against
@@ -52,26 +44,17 @@ def headroom(
         Folder for what a run that was stopped goes on from.
     seed
         Of the random selection.
-    device
-        "cpu", "cuda", "cuda:1" …; "auto" takes a GPU where there is one.
     json_output
         Print one JSON document and nothing else.
     """
     from sparserefine.data import open_dataset
-    from sparserefine.dense import names
     from sparserefine.workflows.headroom import headroom as run
 
-    if weights is None and model in names():
-        raise ValueError(
-            f"{model} is a dense model without its weights. Give them: --weights FILE."
-        )
-    if weights is None:
-        refiner = load_refiner(model, None, None, device)
-    else:
-        refiner = wrap_dense(model, weights, allow_pickle, device)
-    dataset = open_dataset(data, split, refiner.dense.num_classes)
+    model = load_refiner(refiner or RefinerOptions(), refines=False)
+    dataset = open_dataset(data, split, model.dense.num_classes)
     with counted("headroom", len(dataset)) as advance:
-        result = run(refiner, dataset, out, against=against, seed=seed, advance=advance)
+        result = run(model, dataset, out, against=against, seed=seed, advance=advance)
+    show_license(model)
     for name, reason in result.failed.items():
         report_failure(name, reason)
     if json_output:

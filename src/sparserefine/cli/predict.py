@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from sparserefine.cli.console import console, counted, report_failure, stage_table
-from sparserefine.cli.refiners import load_refiner
+from sparserefine.cli.refiners import RefinerOptions, load_refiner, show_license
 
 
 def predict(
@@ -16,11 +16,7 @@ def predict(
     /,
     *,
     out: Path = Path("out/predict"),
-    model: str = "demo",
-    threshold: float | None = None,
-    max_density: float | None = None,
-    calibration: Path | None = None,
-    device: str = "auto",
+    refiner: Annotated[RefinerOptions, Parameter(name="*")] | None = None,
 ) -> None:
     """Segment photos and folders of photos.
 
@@ -30,23 +26,15 @@ def predict(
         Photos, and folders that are searched for photos.
     out
         Folder for the results: one folder per photo with labels.png, overlay.png, result.json.
-    model
-        "demo", a folder written by save_pretrained, or a hub id.
-    threshold
-        Entropy in nats above which a pixel is refined. Default: the model's own.
-    max_density
-        Pixel budget, the most that is refined of any photo, 0 to 1. Default: the model's own.
-    calibration
-        calibration.json, written by `sparserefine calibrate`, whose threshold to use.
-    device
-        "cpu", "cuda", "cuda:1" …; "auto" takes a GPU where there is one.
+    refiner
+        The model and its settings.
     """
     from sparserefine.images import list_images
     from sparserefine.workflows.predict import predict as run
 
-    refiner = load_refiner(model, threshold, max_density, device, calibration)
+    model = load_refiner(refiner or RefinerOptions())
     with counted("predict", len(list_images(photos))) as advance:
-        results = run(refiner, photos, out, advance)
+        results = run(model, photos, out, advance)
     if results.done:
         total: dict[str, float] = {}
         for image in results.done:
@@ -55,6 +43,7 @@ def predict(
         console.print(stage_table(total, f"mean of {len(results.done)}"))
         density = sum(image.density for image in results.done) / len(results.done)
         console.print(f"density {density:.1%}")
+    show_license(model)
     for source, reason in results.failed:
         report_failure(str(source), reason)
     if results.done:

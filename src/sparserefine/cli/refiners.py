@@ -2,36 +2,106 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from sparserefine.cli.console import messages
 
 if TYPE_CHECKING:
     from sparserefine.refine.refiner import SparseRefiner
 
 
-def load_refiner(
-    name: str,
-    threshold: float | None,
-    max_density: float | None,
-    device: str,
-    calibration: Path | None = None,
-) -> SparseRefiner:
-    """Read a refiner, change what the options change, and move it to its device."""
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class RefinerOptions:
+    """What commands that run a refiner ask for.
+
+    Attributes:
+        model: "demo", a folder written by save_pretrained, a hub id, or the name of a dense model.
+        weights: Of that dense model: a file, a folder, or a hub id. No refiner being trained for
+            it, the result shows that the model runs, and how fast.
+        threshold: Entropy in nats above which a pixel is refined. Default: the model's own.
+        calibration: calibration.json, written by `sparserefine calibrate`, with the threshold.
+        max_density: Pixel budget, the most that is refined of any image, 0 to 1. Default: the
+            model's own.
+        allow_pickle: Read weights from a .pth file too, without executing what is in it.
+        device: "cpu", "cuda", "cuda:1" …; "auto" takes a GPU where there is one.
+    """
+
+    model: str = "demo"
+    weights: str | None = None
+    threshold: float | None = None
+    calibration: Path | None = None
+    max_density: float | None = None
+    allow_pickle: Annotated[bool, Parameter(negative="")] = False
+    device: str = "auto"
+
+
+def load_refiner(options: RefinerOptions, *, refines: bool = True) -> SparseRefiner:
+    """Read a refiner, change what the options change, and move it to its device.
+
+    Args:
+        options: Which, and how.
+        refines: Whether the command will refine with it, or only run its dense model.
+    """
     from sparserefine.refine.refiner import SparseRefiner
 
-    if calibration is not None and threshold is not None:
+    if options.calibration is not None and options.threshold is not None:
         raise ValueError("--calibration and --threshold both set the threshold. Use one of them.")
-    refiner = SparseRefiner.from_pretrained(name)
-    if calibration is not None:
-        refiner.load_calibration(calibration)
+    refiner = _untrained(options, refines) or SparseRefiner.from_pretrained(options.model)
+    if options.calibration is not None:
+        refiner.load_calibration(options.calibration)
     changes = {
         key: value
-        for key, value in (("threshold", threshold), ("max_density", max_density))
+        for key, value in (
+            ("threshold", options.threshold),
+            ("max_density", options.max_density),
+        )
         if value is not None
     }
     refiner.selector = replace(refiner.selector, **changes)
-    return move(refiner, device)
+    return move(refiner, options.device)
+
+
+def show_license(refiner: SparseRefiner) -> None:
+    """Say once what a user must know of the dense weights."""
+    if text := refiner.dense.preset.license:
+        messages.print(f"license of the dense weights: {text}", style="dim", markup=False)
+
+
+def _untrained(options: RefinerOptions, refines: bool) -> SparseRefiner | None:
+    """A refiner with random weights around the dense model that `model` names, if it does."""
+    import torch
+
+    import sparserefine as sr
+
+    names = sr.dense.names()
+    if options.model not in names:
+        if options.weights is not None:
+            raise ValueError(
+                f"--weights are those of a dense model, but --model is {options.model!r}. Expected "
+                f"one of {', '.join(names)}."
+            )
+        return None
+    if options.weights is None:
+        raise ValueError(
+            f"{options.model!r} is a dense model. Give its --weights: a file, folder, or hub id."
+        )
+    with messages.status(f"loading {options.model}"):
+        dense = sr.dense.create(options.model, options.weights, allow_pickle=options.allow_pickle)
+    if not refines:  # the smallest is made fastest
+        extractor = sr.SparseUNet(dense.num_classes, widths=(8,), blocks=1)
+        return sr.SparseRefiner(dense, extractor=extractor)
+    torch.manual_seed(0)
+    messages.print(
+        f"no refiner is trained for {options.model} here: selected pixels get random labels. Train "
+        "one with `sparserefine train`.",
+        markup=False,
+    )
+    return sr.SparseRefiner(dense)
 
 
 def move(refiner: SparseRefiner, device: str) -> SparseRefiner:
@@ -51,15 +121,3 @@ def move(refiner: SparseRefiner, device: str) -> SparseRefiner:
         raise ValueError(
             f"device {device!r} cannot be used ({reason}). Use cpu, or a device of this machine."
         ) from None
-
-
-def wrap_dense(name: str, weights: Path, allow_pickle: bool, device: str) -> SparseRefiner:
-    """A dense model by name, in a refiner that is not trained."""
-    from sparserefine import dense
-    from sparserefine.refine.extractor import SparseUNet
-    from sparserefine.refine.refiner import SparseRefiner
-
-    frozen = dense.create(name, weights, allow_pickle=allow_pickle)
-    # Nobody will use it: the smallest is made fastest.
-    extractor = SparseUNet(frozen.num_classes, widths=(8,), blocks=1)
-    return move(SparseRefiner(frozen, extractor=extractor), device)

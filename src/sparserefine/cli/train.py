@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from sparserefine.cli.console import console, messages, stage_table
-from sparserefine.cli.refiners import move
+from sparserefine.cli.refiners import move, show_license
 from sparserefine.workflows.train_config import TrainConfig
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def train(
     /,
     *,
     dense: str = "espnetv2-2.0",
-    weights: Path,
+    weights: str,
     out: Path = Path("out/train"),
     split: str | None = None,
     extractor: str = "tiny",
@@ -42,7 +42,7 @@ def train(
     dense
         Name of the dense model.
     weights
-        Weights of the dense model, a .safetensors file or a folder.
+        Weights of the dense model: a file, a folder, or for those of transformers a hub id.
     out
         Folder for the model, the checkpoint and the log.
     split
@@ -89,8 +89,7 @@ def train(
     console.print(stage_table(result.stages_ms, f"{len(result.losses)} steps"))
     for reason in result.skipped.values():
         messages.print(f"left out: {reason}", markup=False)
-    if frozen.preset.license:
-        messages.print(f"license of the dense weights: {frozen.preset.license}", style="dim")
+    show_license(refiner)
     for path in (*result.pictures, out / "model"):
         console.print(str(path), markup=False)
 

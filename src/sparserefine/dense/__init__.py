@@ -1,7 +1,29 @@
 """Dense segmentation models behind one protocol."""
 
+from sparserefine.dense.adapters.callable import from_callable
+from sparserefine.dense.adapters.libraries import from_smp, from_timm, from_torchvision
+from sparserefine.dense.adapters.mmseg import from_mmseg
+from sparserefine.dense.adapters.onnx import from_onnx
+from sparserefine.dense.adapters.transformers import from_transformers
 from sparserefine.dense.create import create, names
 from sparserefine.dense.espnetv2 import ESPNetv2
+from sparserefine.dense.hrnet import HRNet
 from sparserefine.dense.protocol import DenseModel, Preset
+from sparserefine.dense.segnext import SegNeXt
 
-__all__ = ["DenseModel", "ESPNetv2", "Preset", "create", "names"]
+__all__ = [
+    "DenseModel",
+    "ESPNetv2",
+    "HRNet",
+    "Preset",
+    "SegNeXt",
+    "create",
+    "from_callable",
+    "from_mmseg",
+    "from_onnx",
+    "from_smp",
+    "from_timm",
+    "from_torchvision",
+    "from_transformers",
+    "names",
+]

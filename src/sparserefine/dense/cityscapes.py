@@ -5,6 +5,8 @@ Source: Cordts et al. 2016, arXiv:1604.01685.
 
 from __future__ import annotations
 
+LICENSE = "weights trained on Cityscapes are for non-commercial use only, as its images are."
+
 CLASS_NAMES = (
     "road",
     "sidewalk",

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import torch
+from torch import Tensor
 
+from sparserefine.dense import cityscapes
+from sparserefine.dense.adapters import published
+from sparserefine.dense.checkpoints import hrnet_state, segnext_state
 from sparserefine.dense.espnetv2 import ENCODER_CHANNELS, WEIGHTS_LICENSE, ESPNetv2
+from sparserefine.dense.hrnet import HRNet
 from sparserefine.dense.protocol import DenseModel
+from sparserefine.dense.segnext import SegNeXt
 from sparserefine.dense.weights import (
     PICKLE_SUFFIXES,
     SAFETENSORS_SUFFIX,
@@ -23,20 +29,55 @@ from sparserefine.dense.weights import (
 WEIGHTS_NAME = "model.safetensors"
 
 
-class _Entry(NamedTuple):
-    build: Callable[[], DenseModel]
-    weights_license: str
+@dataclass(frozen=True)
+class _Network:
+    """A network of ours.
+
+    Attributes:
+        build: Makes it; takes what `options` names.
+        license: Of published weights.
+        state: Brings the names of published checkpoints to ours.
+        options: What a checkpoint does not say of the network it belongs to.
+        fit: Options that the names in a checkpoint do tell.
+    """
+
+    build: Callable[..., DenseModel]
+    license: str
+    state: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] = dict
+    options: tuple[str, ...] = ()
+    fit: Callable[[Mapping[str, Tensor]], dict[str, Any]] = lambda _: {}
 
 
-_MODELS = {
-    f"espnetv2-{width}": _Entry(partial(ESPNetv2, width), WEIGHTS_LICENSE)
-    for width in ENCODER_CHANNELS
+_NETWORKS = {
+    **{
+        f"espnetv2-{width}": _Network(partial(ESPNetv2, width), WEIGHTS_LICENSE)
+        for width in ENCODER_CHANNELS
+    },
+    "hrnet-w48": _Network(
+        HRNet,
+        f"HRNet (MIT) or mmsegmentation (Apache-2.0); {cityscapes.LICENSE}",
+        hrnet_state,
+        ("align_corners", "head_bias"),
+        lambda state: {"head_bias": "head.0.bias" in state},
+    ),
+    "segnext-l": _Network(
+        SegNeXt,
+        "SegNeXt (Apache-2.0, its authors ask to be contacted before commercial use); "
+        f"{cityscapes.LICENSE}",
+        segnext_state,
+        ("rank", "seed"),
+    ),
 }
 
 
 def names() -> tuple[str, ...]:
     """The names that `create` knows."""
-    return tuple(_MODELS)
+    return (*_NETWORKS, *published.MODELS)
+
+
+def weights_license(name: str) -> str:
+    """What a user must know of the published weights of one of `names()`."""
+    return _NETWORKS[name].license if name in _NETWORKS else published.MODELS[name].license
 
 
 def create(
@@ -45,48 +86,84 @@ def create(
     *,
     seed: int = 0,
     allow_pickle: bool = False,
+    device: str = "cpu",
+    **options: Any,
 ) -> DenseModel:
-    """Build a dense model, frozen and in eval mode. Nothing is downloaded.
+    """Build a dense model, frozen and in eval mode.
 
     Args:
         name: One of `names()`.
-        weights: A file, or a folder with a model.safetensors. None gives random weights.
+        weights: A file, a folder with a model.safetensors, or for the models of transformers a
+            hub id, which is downloaded. None gives random weights and downloads nothing.
+            Checkpoints of mmsegmentation and of the official repositories are read as they are.
         seed: Of the random weights. The same seed gives the same weights; torch's global random
             state stays as it was.
         allow_pickle: Accept torch's pickled files (.pth) too; see `read_weights`.
+        device: Where the model goes; "meta" builds it without memory, to count with.
+        options: What a checkpoint does not say of its network: `align_corners` (hrnet-w48),
+            `rank` and `seed` of the bases (segnext-l).
 
     Returns:
-        The model on the CPU, no parameter requiring gradients. `preset.license` is set if
-        weights were loaded.
+        The model, no parameter requiring gradients. `preset.license` is set if weights were
+        loaded.
 
     Raises:
         FileNotFoundError: There is no such file, or no model.safetensors in the folder.
-        ValueError: The name is unknown, `weights` is a hub id of a model without a hub source, or
-            the file cannot be read or does not fit.
+        ValueError: The name or an option is unknown, `weights` is a hub id of a model without a
+            hub source or the hub cannot be reached, or the file cannot be read or does not fit.
+        ImportError: A model of transformers, which is not installed.
     """
-    if name not in _MODELS:
-        close = get_close_matches(name, _MODELS, n=1)
+    if name in published.MODELS:
+        _check_options(name, options, ())
+        build = partial(published.create, name, weights, allow_pickle)
+        model = _build_seeded(build, seed, device if weights is None else "cpu")
+    elif name in _NETWORKS:
+        model = _create_network(name, weights, seed, allow_pickle, device, options)
+    else:
+        close = get_close_matches(name, names(), n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(
-            f"unknown dense model {name!r}, expected one of {', '.join(_MODELS)}.{hint}"
+            f"unknown dense model {name!r}, expected one of {', '.join(names())}.{hint}"
         )
-    file = None if weights is None else _find_file(name, weights)
-    entry = _MODELS[name]
-    model = _build_seeded(entry.build, seed)
     model.name = name
-    if file is not None:
-        state = read_weights(file, allow_pickle=allow_pickle)
-        try:
-            load_weights(model, state)
-        except ValueError as error:
-            raise ValueError(f"{file} for {name!r}: {error}") from error
-        model.preset = replace(model.preset, license=entry.weights_license)
-    return model.eval().requires_grad_(False)
+    return model.to(device).eval().requires_grad_(False)
 
 
-def _build_seeded(build: Callable[[], DenseModel], seed: int) -> DenseModel:
-    # Not torch.manual_seed: it would reseed the GPUs too, which nothing here restores.
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+def _create_network(
+    name: str,
+    weights: str | Path | None,
+    seed: int,
+    allow_pickle: bool,
+    device: str,
+    options: dict[str, Any],
+) -> DenseModel:
+    network = _NETWORKS[name]
+    _check_options(name, options, network.options)
+    if weights is None:
+        return _build_seeded(partial(network.build, **options), seed, device)
+    file = _find_file(name, weights)
+    state = network.state(read_weights(file, allow_pickle=allow_pickle))
+    model = _build_seeded(partial(network.build, **{**network.fit(state), **options}), seed, "cpu")
+    try:
+        load_weights(model, state)
+    except ValueError as error:
+        raise ValueError(f"{file} for {name!r}: {error}") from error
+    model.preset = replace(model.preset, license=network.license)
+    return model
+
+
+def _check_options(name: str, options: dict[str, Any], known: tuple[str, ...]) -> None:
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        expected = f"expected some of {', '.join(known)}" if known else "which takes none"
+        raise ValueError(f"option {unknown[0]!r} is unknown to {name!r}, {expected}.")
+
+
+def _build_seeded(build: Callable[[], DenseModel], seed: int, device: str) -> DenseModel:
+    # Not torch.manual_seed: it would reseed the GPUs too, which nothing here restores. Weights are
+    # drawn on the CPU, so that a seed means the same numbers everywhere.
+    place = "meta" if device == "meta" else "cpu"
+    with torch.random.fork_rng(devices=[]), torch.device(place):
         torch.default_generator.manual_seed(seed)
         return build()
 

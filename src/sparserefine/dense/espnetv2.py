@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sparserefine.dense import cityscapes
+from sparserefine.dense.normalize import Normalize
 from sparserefine.dense.protocol import DenseModel, Preset
 
 WEIGHTS_LICENSE = (
@@ -32,9 +33,6 @@ ENCODER_CHANNELS = {
 }
 DECODER_CHANNELS = (64, 48, 32)
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
 
 class ESPNetv2(DenseModel):
     """ESPNetv2-seg with the 19 classes of Cityscapes.
@@ -50,8 +48,6 @@ class ESPNetv2(DenseModel):
 
     num_classes = len(cityscapes.CLASS_NAMES)
     size_divisor = 16
-    mean: Tensor
-    std: Tensor
 
     def __init__(self, width: float = 1.0) -> None:
         super().__init__()
@@ -59,12 +55,7 @@ class ESPNetv2(DenseModel):
             known = ", ".join(map(str, ENCODER_CHANNELS))
             raise ValueError(f"got width {width}, expected one of {known}. Choose one of these.")
         self.width = width
-        self.preset = Preset(
-            dense_size=0.5,
-            threshold=0.5,
-            class_names=cityscapes.CLASS_NAMES,
-            palette=cityscapes.PALETTE,
-        )
+        self.preset = Preset.of_cityscapes(self.num_classes, dense_size=0.5, threshold=0.5)
         c1, c2, c3, c4 = ENCODER_CHANNELS[width]
         d1, d2, d3 = DECODER_CHANNELS
         self.stem_channels = (c1, c2)
@@ -80,8 +71,7 @@ class ESPNetv2(DenseModel):
         self.bu_br_l4 = _numbered(_br(d3))
         # The published weights predict one class more, the background, which Cityscapes ignores.
         self.bu_dec_l4 = _PyramidBlock(d3, self.num_classes + 1, is_last=True)
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+        self.normalize = Normalize()
 
     def forward(self, images: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B 19 h w"]:
         """Predict logits at the size of the images.
@@ -102,7 +92,7 @@ class ESPNetv2(DenseModel):
                 f"image size {h}×{w} is not a multiple of {self.size_divisor}, which ESPNetv2 "
                 f"needs. Pad or resize to {h_pad}×{w_pad}."
             )
-        at2, at4, at8, at16 = self.base_net((images - self.mean) / self.std)
+        at2, at4, at8, at16 = self.base_net(self.normalize(images))
         x = self.bu_dec_l1(at16)
         x = self.bu_dec_l2(self.bu_br_l2(_upsample_like(x, at8) + self.merge_enc_dec_l2(at8)))
         x = self.bu_dec_l3(self.bu_br_l3(_upsample_like(x, at4) + self.merge_enc_dec_l3(at4)))
@@ -111,7 +101,7 @@ class ESPNetv2(DenseModel):
 
     def stem(self, images: Float[Tensor, "B 3 h w"]) -> tuple[Float[Tensor, "B _ _ _"], ...]:
         """Features at strides 2 and 4: a fifth of the model's time at the same size."""
-        return self.base_net.fine_features((images - self.mean) / self.std)
+        return self.base_net.fine_features(self.normalize(images))
 
     def extra_repr(self) -> str:
         """Name the width."""

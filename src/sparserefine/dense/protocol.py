@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from sparserefine.dense import cityscapes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +31,19 @@ class Preset:
     palette: tuple[tuple[int, int, int], ...] = ()
     license: str = ""
 
+    @classmethod
+    def of_cityscapes(
+        cls, num_classes: int, *, dense_size: float | tuple[int, int], threshold: float
+    ) -> Preset:
+        """With names and colors of Cityscapes if there are as many classes."""
+        known = num_classes == len(cityscapes.CLASS_NAMES)
+        return cls(
+            dense_size=dense_size,
+            threshold=threshold,
+            class_names=cityscapes.CLASS_NAMES if known else (),
+            palette=cityscapes.PALETTE if known else (),
+        )
+
 
 class DenseModel(nn.Module, ABC):
     """A frozen semantic segmentation model, as the refiner sees it.
@@ -38,9 +54,11 @@ class DenseModel(nn.Module, ABC):
         size_divisor: Input sides must be multiples of it; the refiner pads, never squashes.
         preset: Facts about the model and its weights.
         stem_channels: Channels of each feature map that `stem` gives; empty where it gives none.
+        files: Format of the files that `save_files` writes; empty where the state dict is enough.
     """
 
     name: str = ""
+    files: str = ""
     stem_channels: tuple[int, ...] = ()
     num_classes: int
     size_divisor: int
@@ -68,3 +86,11 @@ class DenseModel(nn.Module, ABC):
             One map per entry of `stem_channels`, finest first, each covering the whole image.
         """
         raise NotImplementedError(f"{type(self).__name__} has no stem")
+
+    def save_files(self, folder: Path) -> None:
+        """Write all that the model can be built from again; for models with `files`.
+
+        Args:
+            folder: Exists.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no files of its own")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sparserefine.atomic import atomic_write
+from sparserefine.dense import restricted_pickle
 
 PICKLE_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
 SAFETENSORS_SUFFIX = ".safetensors"
@@ -24,8 +26,9 @@ def read_weights(path: str | Path, *, allow_pickle: bool = False) -> dict[str, T
 
     Args:
         path: A .safetensors file; or, if allowed, a .pth, .pt, .bin or .ckpt file of torch.
-        allow_pickle: Accept torch's pickled files. They are read with `weights_only=True`, which
-            builds tensors and plain containers and refuses everything else.
+        allow_pickle: Accept torch's pickled files. They are read without executing anything: only
+            tensors and plain containers are built, whatever else is in them is left out. A
+            checkpoint with the weights under "state_dict" gives these.
 
     Returns:
         Tensors by name.
@@ -154,7 +157,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = _load_restricted(path)
     except OSError:
         raise
     # Bytes that are not a checkpoint make the unpickler raise nearly anything.
@@ -164,12 +167,23 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
             f"{path} is not a whole file of tensors ({type(error).__name__}: {reason}). "
             "Download it again, or export its state dict as safetensors."
         ) from error
+    if isinstance(content, Mapping) and "state_dict" in content:
+        content = content["state_dict"]
     if not _is_state_dict(content):
         raise ValueError(
             f"{path} holds {_summarize(content)}, expected a dict from name to tensor. "
             "Take the state dict out of it and write that with save_weights()."
         )
     return dict(content)
+
+
+def _load_restricted(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:  # objects that torch does not know
+        return torch.load(
+            path, map_location="cpu", weights_only=False, pickle_module=restricted_pickle
+        )
 
 
 def _is_state_dict(content: Any) -> bool:

@@ -1,7 +1,8 @@
 """Reading and writing a refiner with its dense model: safetensors and JSON, never pickle.
 
 A folder holds `config.json` and `model.safetensors`, with the dense model's weights under
-`dense.`. Both are complete before either appears. (The hub library's own mixin deletes the
+`dense.`, or in files of their own in the folder `dense` where the model is another library's. All
+are complete before any appears. (The hub library's own mixin deletes the
 configuration first, and cannot rebuild a model whose parts are modules.)
 """
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from sparserefine.refine.refiner import SparseRefiner
 
 FORMAT = 1
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+CONFIG, WEIGHTS, DENSE = "config.json", "model.safetensors", "dense"
 SHIPPED = ("demo",)
 
 
@@ -42,6 +43,9 @@ def save(refiner: SparseRefiner, folder: str | Path) -> None:
         save_weights(_own_state(refiner), partial / WEIGHTS)
         config = {**describe(refiner), "trained_on": sorted(refiner.trained_on)}
         (partial / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+        if refiner.dense.files:
+            (partial / DENSE).mkdir()
+            refiner.dense.save_files(partial / DENSE)
 
     atomic_write_all(folder, write)
 
@@ -60,8 +64,8 @@ def load(
             f"Write the folder again with save_pretrained."
         ) from None
     state = read_weights(folder / WEIGHTS)
-    if dense_model is not None:
-        own = {f"dense.{key}": value for key, value in dense_model.state_dict().items()}
+    if dense_model is not None or refiner.dense.files:
+        own = {f"dense.{key}": value for key, value in refiner.dense.state_dict().items()}
         state = {key: value for key, value in state.items() if not key.startswith("dense.")} | own
     load_weights(refiner, state)
     return refiner.eval()
@@ -72,7 +76,11 @@ def describe(refiner: SparseRefiner) -> dict[str, Any]:
     extractor, ensembler = refiner.extractor, refiner.ensembler
     return {
         "format": FORMAT,
-        "dense": {"name": refiner.dense.name, "license": refiner.dense.preset.license},
+        "dense": {
+            "name": refiner.dense.name,
+            "license": refiner.dense.preset.license,
+            "files": refiner.dense.files,
+        },
         "dense_size": refiner.dense_size.value,
         "selector": {
             "threshold": refiner.selector.threshold,
@@ -100,12 +108,15 @@ def _build(
     """The refiner that a configuration describes, with random weights."""
     parts = config["dense"]
     if dense_model is None:
-        if not parts["name"]:
+        if parts.get("files"):  # configurations of before had no such entry
+            dense_model = _read_files(parts, folder / DENSE)
+        elif not parts["name"]:
             raise ValueError(
                 f"{folder} holds a refiner without its dense model. Pass the model that it was "
                 f"trained for: from_pretrained(folder, dense=model)."
             )
-        dense_model = dense.create(parts["name"])
+        else:
+            dense_model = dense.create(parts["name"])
         dense_model.preset = replace(dense_model.preset, license=parts["license"])
     classes, size = dense_model.num_classes, config["dense_size"]
     refiner = kind(
@@ -122,9 +133,20 @@ def _build(
     return refiner
 
 
+def _read_files(parts: dict[str, Any], folder: Path) -> DenseModel:
+    if parts["files"] != "transformers":
+        raise ValueError(
+            f"{folder} holds a dense model of {parts['files']!r}, which this version cannot read: "
+            f"pip install --upgrade sparserefine."
+        )
+    if parts["name"]:
+        return dense.create(parts["name"], folder)
+    return dense.from_transformers(folder)
+
+
 def _own_state(refiner: SparseRefiner) -> dict[str, Tensor]:
     state = refiner.state_dict()
-    if refiner.dense.name:
+    if refiner.dense.name and not refiner.dense.files:
         return state
     return {key: value for key, value in state.items() if not key.startswith("dense.")}
 
@@ -147,14 +169,19 @@ def _find(name: str | Path) -> Path:
 def _download(hub_id: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.utils import logging
 
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()  # it reports each of its attempts
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=[CONFIG, WEIGHTS]))
+        return Path(snapshot_download(hub_id, allow_patterns=[CONFIG, WEIGHTS, f"{DENSE}/*"]))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ValueError(
             f"no folder {hub_id!r} here, and the hub gave no model of that id "
             f"({type(error).__name__}). Check the spelling, or pass a folder."
         ) from error
+    finally:
+        logging.set_verbosity(level)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from statistics import quantiles
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from sparserefine.environment import Environment
 from sparserefine.refine.refiner import SparseRefiner
 from sparserefine.refine.timing import StageTimer
 from sparserefine.sparse import explain_backends
+from sparserefine.workflows.percentiles import median, percentile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +122,7 @@ def benchmark(
             taken[method].append(_milliseconds(run, model.device))
         advance()
     timed = timers[1:]
-    stages = {s: _median([t.stages_ms[s] for t in timed]) for s in timed[0].stages_ms}
+    stages = {s: median([t.stages_ms[s] for t in timed]) for s in timed[0].stages_ms}
     rows = tuple(
         Latency(
             model=model.dense.name or type(model.dense).__name__,
@@ -130,8 +130,8 @@ def benchmark(
             size=size,
             density=densities[0] if method == "sparserefine" else 0.0,
             pyramid=model.extractor.pyramid if method == "sparserefine" else "",
-            p50_ms=_median(ms[1:]),
-            p95_ms=_percentile(ms[1:], 95),
+            p50_ms=median(ms[1:]),
+            p95_ms=percentile(ms[1:], 95),
             runs=rounds,
             stages_ms=stages if method == "sparserefine" else {},
         )
@@ -146,16 +146,6 @@ def _milliseconds(run: Callable[[], object], device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return 1000 * (time.perf_counter() - start)
-
-
-def _median(values: list[float]) -> float:
-    return _percentile(values, 50)
-
-
-def _percentile(values: list[float], percent: int) -> float:
-    if len(values) == 1:
-        return values[0]
-    return quantiles(values, n=100, method="inclusive")[percent - 1]
 
 
 def _peak_mib() -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -35,6 +35,14 @@ class LatencyFit:
     size: tuple[int, int]
     densities: tuple[float, ...]
     times_ms: tuple[float, ...]
+
+    @classmethod
+    def through(
+        cls, densities: Sequence[float], times_ms: Sequence[float], size: tuple[int, int]
+    ) -> LatencyFit:
+        """Least squares through measured points, of which two differ in density."""
+        slope, fixed = np.polyfit(densities, times_ms, 1)
+        return cls(float(fixed), float(slope), size, tuple(densities), tuple(times_ms))
 
     def density_for(self, latency_ms: float) -> float:
         """The density that a latency allows.
@@ -103,5 +111,4 @@ def fit_latency(
             f"all thresholds select about the same share, {min(shares):.0%}, so latency cannot be "
             f"fitted to density. Set a density or a recall instead."
         )
-    slope, fixed = np.polyfit(shares, times, 1)
-    return LatencyFit(float(fixed), float(slope), size, tuple(shares), tuple(times))
+    return LatencyFit.through(shares, times, size)

@@ -1,0 +1,177 @@
+"""The matrix that `sparserefine benchmark --models` measures."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+from rich.table import Table
+
+from sparserefine.cli.console import console, counted, messages
+
+if TYPE_CHECKING:
+    from sparserefine.workflows.latency_matrix import LatencyMatrix
+
+# Of the table's columns, what a terminal has room for.
+SHOWN = ("model", "method", "precision", "batch", "p50, ms", "peak, MiB", "density",
+         "times faster", "paper")  # fmt: skip
+FIT_DENSITIES = (0.02, 0.35)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class MatrixOptions:
+    """What is timed beside what.
+
+    Attributes:
+        models: Comma-separated: dense models by name (random weights), or refiners. Each is timed
+            at full resolution, at low resolution, and refined.
+        precision: Comma-separated: fp32, fp16, bf16. On a CPU the extractor stays in fp32.
+        batch: Comma-separated batch sizes.
+        size: HEIGHTxWIDTH of the images.
+        pyramids: Comma-separated, of an untrained extractor: floor, dilate.
+        widths: Preset of an untrained extractor: paper, half, paper-code, tiny.
+        density: Share of the pixels that an untrained refiner refines. Default: that of the paper.
+        memory_limit: GiB that a case may allocate; one that needs more becomes a row "oom".
+        threads: Of torch on a CPU. Default: torch's own.
+        fit: Time refinement at three densities and fit milliseconds = a + b · density.
+        budget_ms: Answer what density, and with --calibration which threshold and recall, fits.
+    """
+
+    models: str = ""
+    precision: str = "fp32"
+    batch: str = "1"
+    size: str = "1024x2048"
+    pyramids: str = "floor"
+    widths: str = "paper"
+    density: float | None = None
+    memory_limit: float = 0.0
+    threads: int = 0
+    fit: Annotated[bool, Parameter(negative="")] = False
+    budget_ms: float | None = None
+
+
+def run_matrix(
+    options: MatrixOptions,
+    *,
+    rounds: int,
+    device: str,
+    calibration: Path | None,
+    out: Path,
+    json_output: bool,
+) -> None:
+    """Measure, print and write the matrix."""
+    import torch
+
+    import sparserefine as sr
+    from sparserefine.workflows.latency_matrix import cases_of, measure_matrix
+    from sparserefine.workflows.latency_report import HEADINGS, cells, save
+
+    models = _listed(options.models)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    fit = options.fit or options.budget_ms is not None
+    trained = [name for name in models if name not in sr.dense.names()]
+    if trained and len(trained) < len(models):
+        raise ValueError(
+            f"{trained[0]!r} is a refiner and {models[0]!r} a dense model without one. Time them "
+            "in two runs."
+        )
+    if trained and fit:
+        raise ValueError(
+            "--fit and --budget-ms need densities that can be set, which those of a trained "
+            "refiner cannot: use `sparserefine calibrate --latency-ms`."
+        )
+    groups = cases_of(
+        models,
+        _known(options.precision, ("fp32", "fp16", "bf16"), "precision"),
+        [_number(text, "batch") for text in _listed(options.batch)],
+        _known(options.pyramids, ("floor", "dilate"), "pyramid") if not trained else [""],
+        FIT_DENSITIES if fit else (),
+        size=_size(options.size),
+        widths=options.widths,
+        density=options.density,
+        memory_gib=options.memory_limit,
+        threads=options.threads or torch.get_num_threads(),
+        device=device,
+    )
+    with counted("latency", len(groups) * (rounds + 1)) as advance:
+        matrix = measure_matrix(groups, rounds, trained=bool(trained), advance=advance)
+    picture = save(matrix, out)
+    if json_output:
+        print(json.dumps(matrix.to_json(), indent=2, allow_nan=False))
+        return
+    shown = [HEADINGS.index(name) for name in SHOWN]
+    table = Table(*SHOWN)
+    for row in matrix.rows:
+        found = cells(matrix, row)
+        table.add_row(*(found[index] for index in shown))
+    console.print(table)
+    for row in matrix.rows:
+        if row.status != "ok":
+            messages.print(f"{row.case.model} {row.case.method}: {row.reason}", markup=False)
+    _print_fits(matrix, options.budget_ms, calibration)
+    console.print(str(picture), markup=False)
+
+
+def _print_fits(matrix: LatencyMatrix, budget_ms: float | None, calibration: Path | None) -> None:
+    for fit in matrix.to_json()["fits"]:
+        name = f"{fit['model']} {fit['pyramid']} {fit['precision']} batch {fit['batch']}"
+        even = fit["break_even_density"]
+        shown = "" if even is None else f"; as slow as full resolution at a density of {even:.0%}"
+        console.print(
+            f"{name}: milliseconds = {fit['fixed_ms']:.0f} + {fit['ms_per_density']:.0f} · density"
+            f"{shown}",
+            markup=False,
+        )
+        if budget_ms is None:
+            continue
+        density = (budget_ms - fit["fixed_ms"]) / max(fit["ms_per_density"], 1e-9)
+        if density <= 0:
+            console.print(f"  {budget_ms:g} ms do not pay for the dense model at low resolution")
+            continue
+        console.print(f"  {budget_ms:g} ms: --max-density {min(density, 1.0):.3f}")
+        if calibration is not None:
+            console.print("  " + _expected(calibration, density))
+
+
+def _expected(calibration: Path, density: float) -> str:
+    """What a calibration says of a density."""
+    curve = json.loads(calibration.read_text())["curve"]
+    point = min(
+        (p for p in curve if p["density"] <= density), key=lambda p: p["threshold"], default=None
+    )
+    if point is None:
+        return "the calibration has no threshold that selects so little"
+    return (
+        f"--threshold {point['threshold']:.4g}: {point['recall']:.1%} of the low-resolution errors "
+        f"are refined, in {point['density']:.1%} of the pixels"
+    )
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _known(text: str, known: tuple[str, ...], name: str) -> list[str]:
+    found = _listed(text)
+    for part in found:
+        if part not in known:
+            raise ValueError(f"{name} {part!r}: expected some of {', '.join(known)}.")
+    return found
+
+
+def _number(text: str, name: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise ValueError(f"{name} {text!r}: expected numbers of 1 or more, such as 1,2,4.")
+    return int(text)
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, separator, width = text.lower().replace("×", "x").partition("x")
+    if not (separator and height.isdigit() and width.isdigit()):
+        raise ValueError(f"size {text!r}: expected HEIGHTxWIDTH, such as 1024x2048.")
+    return int(height), int(width)

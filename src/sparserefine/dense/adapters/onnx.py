@@ -1,0 +1,130 @@
+"""Models in ONNX files, run by onnxruntime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from sparserefine.dense.adapters.extras import require
+from sparserefine.dense.adapters.wrapped import Channels, Kind, WrappedModel
+from sparserefine.dense.protocol import Preset
+
+
+class OnnxModel(WrappedModel):
+    """A model in an ONNX file; made by `from_onnx`."""
+
+    def __init__(self, session: Any, size: tuple[int, int] | None, *arguments: Any, **options: Any):
+        super().__init__(_Session(session), *arguments, **options)
+        self.size = size
+
+    def forward(self, images: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B K h_out w_out"]:
+        """Predict logits; see `DenseModel.forward`.
+
+        Raises:
+            ValueError: The file was exported for one size, and the images are larger.
+        """
+        if self.size is None:
+            return super().forward(images)
+        height, width = images.shape[2:]
+        bottom, right = self.size[0] - height, self.size[1] - width
+        if bottom < 0 or right < 0:
+            raise ValueError(
+                f"images are {height}×{width}, the ONNX file takes {self.size[0]}×{self.size[1]} "
+                "only. Run it at that dense_size, or export it with dynamic height and width."
+            )
+        padded = F.pad(images, (0, right, 0, bottom), mode="replicate")
+        logits = super().forward(padded)
+        if tuple(logits.shape[2:]) != self.size:
+            logits = F.interpolate(logits, self.size, mode="bilinear", align_corners=False)
+        return logits[:, :, :height, :width]
+
+
+class _Session:
+    """Called with a tensor, answers with tensors on the same device."""
+
+    def __init__(self, session: Any) -> None:
+        self.session = session
+        first = session.get_inputs()[0]
+        self.input = first.name
+        self.one_at_a_time = first.shape[0] == 1
+        self.half = "float16" in first.type
+
+    def __call__(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
+        if self.one_at_a_time and len(images) > 1:
+            parts = [self(image[None]) for image in images]
+            if isinstance(parts[0], Tensor):
+                return torch.cat(parts)  # pyright: ignore
+            return tuple(map(torch.cat, zip(*parts, strict=True)))
+        array = images.detach().to("cpu", torch.float16 if self.half else torch.float32).numpy()
+        found = [torch.from_numpy(a) for a in self.session.run(None, {self.input: array})]
+        outputs = tuple(output.to(images.device) for output in found)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+
+def from_onnx(
+    path: str | Path,
+    kind: Kind,
+    num_classes: int,
+    *,
+    mean: Sequence[float] = (0.0, 0.0, 0.0),
+    std: Sequence[float] = (1.0, 1.0, 1.0),
+    channels: Channels = "rgb",
+    size_divisor: int = 1,
+    providers: Sequence[str] = ("CPUExecutionProvider",),
+    preset: Preset | None = None,
+) -> OnnxModel:
+    """Wrap an ONNX file.
+
+    Args:
+        path: The file. Its first input takes images [B, 3, h, w]; a batch of 1 and a fixed size
+            are answered by running one image at a time, and by padding up to that size.
+        kind: Of its output, as in `from_callable`; with "masks" the file has two outputs, class
+            logits and mask logits.
+        num_classes: K.
+        mean: Normalization that is not part of the file, for RGB in 0..1; default: none.
+        std: Likewise.
+        channels: Order in which it takes them.
+        size_divisor: Its input sides must be multiples of it.
+        providers: Of onnxruntime.
+        preset: Size to run at, threshold, names of classes, colors. Default: the size that the
+            file was exported for, else half resolution.
+
+    Raises:
+        ImportError: onnxruntime is not installed.
+        FileNotFoundError: There is no such file.
+        ValueError: onnxruntime cannot read it.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise FileNotFoundError(f"no ONNX file at {file}. Check the path.")
+    onnxruntime = require("onnxruntime", "onnx")
+    try:
+        session = onnxruntime.InferenceSession(str(file), providers=list(providers))
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"{file} is not an ONNX model that onnxruntime can run ({reason}). Export it again."
+        ) from error
+    sides = session.get_inputs()[0].shape[2:]
+    fixed = len(sides) == 2 and all(isinstance(side, int) for side in sides)
+    size = (sides[0], sides[1]) if fixed else None
+    if preset is None:
+        preset = Preset(dense_size=size) if size else Preset()
+    model = OnnxModel(
+        session,
+        size,
+        kind,
+        num_classes,
+        mean=mean,
+        std=std,
+        channels=channels,
+        size_divisor=size_divisor,
+        preset=preset,
+    )
+    return model.eval()

@@ -1,0 +1,331 @@
+"""Semantic and universal segmentation models of the library transformers, version 5."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sparserefine.dense import cityscapes
+from sparserefine.dense.adapters.extras import require
+from sparserefine.dense.adapters.wrapped import Channels, Kind, WrappedModel, freeze
+from sparserefine.dense.normalize import IMAGENET_MEAN, IMAGENET_STD
+from sparserefine.dense.protocol import Preset
+
+PREPROCESSING = "preprocessor_config.json"
+ZERO, HALF, ONE = (0.0, 0.0, 0.0), (0.5, 0.5, 0.5), (1.0, 1.0, 1.0)
+
+# OneFormer reads its task as text. "the task is semantic", tokenized as in training: the model
+# averages over all places, so zeros fill the 77 of them.
+SEMANTIC_TASK = (49406, 518, 10549, 533, 29119, 1550, 49407)
+TASK_LENGTH = 77
+
+# Names whose absence or presence in a file means nothing: a norm that is never used, an index that
+# is computed, and a weight of the loss.
+_BENIGN = ("swin.layernorm.", "relative_position_index", "criterion.empty_weight")
+
+
+@dataclass(frozen=True)
+class Family:
+    """What the adapter must know of a type of model.
+
+    Attributes:
+        auto_class: Of transformers, that loads it.
+        kind: Of its output.
+        divisor: What input sides must be multiples of: a number, or a field of the configuration.
+        square: Takes squares of one size only, the configuration's `image_size`.
+        mean: What it was trained with, where its files do not say.
+        std: Likewise.
+        channels: Likewise.
+    """
+
+    auto_class: str
+    kind: Kind
+    divisor: int | str = 1
+    square: bool = False
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    channels: Channels = "rgb"
+
+
+_SEMANTIC, _UNIVERSAL = "AutoModelForSemanticSegmentation", "AutoModelForUniversalSegmentation"
+FAMILIES = {
+    "segformer": Family(_SEMANTIC, "logits"),
+    "upernet": Family(_SEMANTIC, "logits"),
+    "beit": Family(_SEMANTIC, "logits", "patch_size", mean=HALF, std=HALF),
+    "data2vec-vision": Family(_SEMANTIC, "logits", square=True, mean=HALF, std=HALF),
+    "dpt": Family(_SEMANTIC, "logits", square=True, mean=HALF, std=HALF),
+    "mobilenet_v2": Family(_SEMANTIC, "logits", mean=HALF, std=HALF),
+    "mobilevit": Family(
+        _SEMANTIC, "logits", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), channels="bgr"
+    ),
+    "mobilevitv2": Family(
+        _SEMANTIC, "logits", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), channels="bgr"
+    ),
+    "mask2former": Family(_UNIVERSAL, "masks"),
+    "maskformer": Family(_UNIVERSAL, "masks"),
+    "oneformer": Family(_UNIVERSAL, "masks"),
+    "eomt": Family(_UNIVERSAL, "masks", square=True),
+    "eomt_dinov3": Family(_UNIVERSAL, "masks", square=True),
+}
+
+
+class TransformersModel(WrappedModel):
+    """A model of transformers; made by `from_transformers`."""
+
+    files = "transformers"
+    task: Tensor | None
+
+    def __init__(self, model: nn.Module, family: Family, preset: Preset) -> None:
+        config: Any = model.config
+        divisor = family.divisor
+        super().__init__(
+            model,
+            family.kind,
+            config.num_labels,
+            mean=family.mean,
+            std=family.std,
+            channels=family.channels,
+            size_divisor=divisor if isinstance(divisor, int) else getattr(config, divisor),
+            window=config.image_size if family.square else None,
+            preset=preset,
+        )
+        self.family = family
+        if config.model_type == "oneformer":
+            task = torch.zeros(1, TASK_LENGTH, dtype=torch.long)
+            task[0, : len(SEMANTIC_TASK)] = torch.tensor(SEMANTIC_TASK)
+            self.register_buffer("task", task, persistent=False)
+        else:
+            self.task = None
+
+    def _call(self, images: Tensor) -> Any:
+        task = {} if self.task is None else {"task_inputs": self.task.expand(len(images), -1)}
+        output = self.model(pixel_values=images, **task)
+        if self.kind == "masks":
+            return output.class_queries_logits, output.masks_queries_logits
+        return output.logits
+
+    def save_files(self, folder: Path) -> None:
+        """Write the model as transformers does, and its normalization."""
+        with quiet():
+            self.model.save_pretrained(folder)  # pyright: ignore
+        preprocessing = {
+            "do_normalize": True,
+            "do_rescale": True,
+            "do_flip_channel_order": self.channels == "bgr",
+            "image_mean": list(self.family.mean),
+            "image_std": list(self.family.std),
+            "rescale_factor": 1 / 255,
+        }
+        (folder / PREPROCESSING).write_text(json.dumps(preprocessing, indent=2) + "\n")
+
+
+def from_transformers(
+    source: str | Path | nn.Module,
+    *,
+    preset: Preset | None = None,
+    mean: tuple[float, float, float] | None = None,
+    std: tuple[float, float, float] | None = None,
+    allow_pickle: bool = False,
+) -> TransformersModel:
+    """Wrap a semantic or universal segmentation model of transformers.
+
+    The library's image processors are not used: they squash images into squares. Images come
+    resized by the refiner; mean, standard deviation and order of channels are those that the
+    model's files name, else those of its family.
+
+    Args:
+        source: A folder written by `save_pretrained`, a hub id, or a model.
+        preset: Default: half resolution, threshold 0.3, names of classes from the model.
+        mean: Normalization, for RGB in 0..1, where the files are wrong or you hand a model over.
+        std: Likewise.
+        allow_pickle: Also read a pytorch_model.bin, with torch's restricted reader.
+
+    Returns:
+        The model, frozen and in eval mode.
+
+    Raises:
+        ImportError: transformers, or what the model needs with it, is not installed.
+        FileNotFoundError: The folder has no configuration.
+        ValueError: It is not a segmentation model that is known here, its files are damaged or do
+            not fit, or the hub cannot be reached.
+    """
+    transformers = require("transformers", "hf")
+    preprocessing: dict[str, Any] = {}
+    if isinstance(source, nn.Module):
+        model = source
+        family = _family(getattr(getattr(model, "config", None), "model_type", ""), model)
+    else:
+        config = read_config(source)
+        family = _family(config.model_type, source)
+        model = _load(getattr(transformers, family.auto_class), source, allow_pickle)
+        preprocessing = _read_preprocessing(source)
+    family = _override(family, preprocessing, mean, std)
+    wrapped = TransformersModel(model, family, preset or _preset(model.config))
+    freeze(wrapped)
+    return wrapped
+
+
+def read_config(source: str | Path) -> Any:
+    """The configuration in a folder or on the hub.
+
+    Raises:
+        FileNotFoundError: The folder has none.
+        ValueError: It is damaged, or the hub cannot be reached.
+    """
+    transformers = require("transformers", "hf")
+    folder = Path(source).expanduser()
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise FileNotFoundError(
+            f"the folder {folder} has no config.json. Expected a folder written by the "
+            "save_pretrained of a transformers model."
+        )
+    with quiet(), _one_line(source):
+        return transformers.AutoConfig.from_pretrained(_place(source))
+
+
+def _load(auto_class: Any, source: str | Path, allow_pickle: bool) -> nn.Module:
+    with quiet(), _one_line(source):
+        model, report = auto_class.from_pretrained(
+            _place(source),
+            output_loading_info=True,
+            use_safetensors=None if allow_pickle else True,
+            dtype=torch.float32,
+        )
+    problems = {
+        problem: sorted(map(str, report[f"{problem}_keys"]))
+        for problem in ("missing", "unexpected", "mismatched")
+    }
+    serious = [
+        f"{len(names)} {problem} ({names[0]}…)"
+        for problem, found in problems.items()
+        if (names := [name for name in found if not any(part in name for part in _BENIGN)])
+    ]
+    if serious:
+        raise ValueError(
+            f"the weights of {str(source)!r} do not fit its configuration: {'; '.join(serious)}. "
+            "Check that both belong to one model with a segmentation head."
+        )
+    return model
+
+
+def _family(model_type: str, source: Any) -> Family:
+    if model_type not in FAMILIES:
+        what = type(source).__name__ if isinstance(source, nn.Module) else repr(str(source))
+        raise ValueError(
+            f"{what} is of type {model_type!r}, expected one of {', '.join(FAMILIES)}. Wrap other "
+            "models with sparserefine.dense.from_callable."
+        )
+    return FAMILIES[model_type]
+
+
+def _override(
+    family: Family,
+    preprocessing: dict[str, Any],
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+) -> Family:
+    if preprocessing.get("do_normalize") is False:
+        family = replace(family, mean=ZERO, std=ONE)
+    elif "image_mean" in preprocessing and "image_std" in preprocessing:
+        family = replace(
+            family,
+            mean=tuple(map(float, preprocessing["image_mean"])),
+            std=tuple(map(float, preprocessing["image_std"])),
+        )
+    if "do_flip_channel_order" in preprocessing:
+        flips = preprocessing["do_flip_channel_order"]
+        family = replace(family, channels="bgr" if flips else "rgb")
+    return replace(family, mean=mean or family.mean, std=std or family.std)
+
+
+def _read_preprocessing(source: str | Path) -> dict[str, Any]:
+    from transformers.utils.hub import cached_file
+
+    file = Path(source).expanduser() / PREPROCESSING
+    if not Path(source).expanduser().is_dir():
+        found = cached_file(
+            _place(source),
+            PREPROCESSING,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+        if found is None:
+            return {}
+        file = Path(found)
+    if not file.is_file():
+        return {}
+    try:
+        content = json.loads(file.read_text())
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{file} is not JSON ({error}). Download it again.") from None
+    # MobileViT's processors neither normalize nor say so.
+    if "image_mean" not in content:
+        content.pop("do_normalize", None)
+    return content
+
+
+def _preset(config: Any) -> Preset:
+    names = tuple(config.id2label[index] for index in range(config.num_labels))
+    if names == tuple(f"LABEL_{index}" for index in range(len(names))):
+        names = ()
+    of_cityscapes = names == cityscapes.CLASS_NAMES
+    return Preset(class_names=names, palette=cityscapes.PALETTE if of_cityscapes else ())
+
+
+def _place(source: str | Path) -> str:
+    folder = Path(source).expanduser()
+    return str(folder) if folder.is_dir() else str(source)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without progress bars and reports on standard error: what matters becomes an error."""
+    from huggingface_hub.utils import logging as hub_logging
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    hub_level = hub_logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    hub_logging.set_verbosity_error()  # it reports each of its attempts
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        hub_logging.set_verbosity(hub_level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+@contextmanager
+def _one_line(source: str | Path) -> Iterator[None]:
+    """Turn what transformers raises for files into one line with a remedy."""
+    folder = Path(source).expanduser()
+    try:
+        yield
+    except ImportError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        if not folder.is_dir():
+            raise ValueError(
+                f"no folder {str(source)!r} here, and the hub gave no model of that id "
+                f"({reason}). Check the spelling and the connection, or pass a folder."
+            ) from error
+        pickles = [file.name for file in sorted(folder.glob("*.bin"))]
+        if pickles and not list(folder.glob("*.safetensors")):
+            raise ValueError(
+                f"{folder / pickles[0]} is a pickle, expected model.safetensors. If you trust its "
+                "source, pass allow_pickle=True (--allow-pickle); nothing in it is executed."
+            ) from error
+        raise ValueError(
+            f"the model in {folder} cannot be read ({reason}). Check that the download is "
+            "complete, and that configuration and weights belong together."
+        ) from error

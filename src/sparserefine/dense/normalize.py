@@ -1,0 +1,35 @@
+"""Mean and standard deviation that a model's images are normalized with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Normalize(nn.Module):
+    """`(images - mean) / std` per channel; the numbers move with the model and are not saved.
+
+    Args:
+        mean: Of red, green and blue in 0..1.
+        std: Likewise.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
+    ) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    def forward(self, images: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B 3 h w"]:
+        """Normalize RGB in 0..1, in the precision of the model."""
+        return (images.to(self.mean.dtype) - self.mean) / self.std
