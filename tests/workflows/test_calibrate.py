@@ -14,6 +14,7 @@ from workflows_model import make_model, make_patch_model
 import sparserefine as sr
 from sparserefine.data import ImageFolder, Sample, SyntheticStreet, content_hash
 from sparserefine.images import read_image, write_image
+from sparserefine.workflows import calibrate as calibrate_module
 from sparserefine.workflows.latency_fit import LatencyFit
 from sparserefine.workflows.train_error_head import train_error_head
 
@@ -99,6 +100,14 @@ def test_goals(model: sr.SparseRefiner, street: list[Sample], tmp_path: Path) ->
         sr.calibrate(model, street, tmp_path, density=2.0)
     with pytest.raises(ValueError, match=r"latency_ms is -1\.0, expected a positive"):
         sr.calibrate(model, street, tmp_path, latency_ms=-1.0)
+
+
+def test_a_missing_extra_is_named(
+    street: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrate_module, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"needs matplotlib: pip install .sparserefine\[train\]"):
+        sr.calibrate(make_patch_model(), street, tmp_path)
 
 
 def test_latency(street: list[Sample], tmp_path: Path) -> None:

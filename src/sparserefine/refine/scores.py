@@ -20,8 +20,8 @@ from sparserefine.refine.uncertainty import MIN_PROBABILITY, entropy
 SCORES = ("entropy", "margin", "max_probability", "edges", "random")
 """Names that `score_maps` knows."""
 
-# Log-spaced thresholds of a score; 240 over five decades are 5 % apart.
-STEPS = 240
+# Log-spaced thresholds of a score; 500 over five decades are 2.5 % apart.
+STEPS = 500
 # Cells this far from a label edge and further are told apart no more.
 EDGE_REACH = 64
 

@@ -6,6 +6,7 @@ import json
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -131,8 +132,11 @@ def calibrate(
     Raises:
         ValueError: More than one goal, or one that cannot be reached; the dataset is empty, was
             trained on, or labels are missing or wrong.
+        ImportError: matplotlib, which draws the curves, is not installed.
         OSError: A file cannot be written.
     """
+    if find_spec("matplotlib") is None:  # said before minutes of work
+        raise ImportError('calibration needs matplotlib: pip install "sparserefine[train]"')
     goal = _goal(recall, density, latency_ms)
     against = choose_truth(dataset, against)
     check_held_out(dataset, model.trained_on)
@@ -157,6 +161,7 @@ def calibrate(
     classes = model.dense.num_classes
     names = (*SCORES, LEARNED) if head else SCORES
     edges = {name: thresholds(name, classes) for name in names}
+    facts["thresholds"] = {name: len(bounds) for name, bounds in edges.items()}
     images = record_images(
         dataset,
         lambda sample: _count(model, sample, against, edges, head, seed),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sparserefine.data import IGNORE_INDEX, Sample
@@ -20,15 +20,11 @@ class LowErrors:
 
     Attributes:
         logits: At low resolution.
-        labels: At full resolution, as the refiner leaves them where it does not look.
-        truth: What they ought to be.
         known: Where the truth is known.
-        errors: Where the labels are not the truth.
+        errors: Where the labels that the refiner leaves as they are, are not the truth.
     """
 
     logits: Float[Tensor, "1 K h w"]
-    labels: Integer[Tensor, "H W"]
-    truth: Integer[Tensor, "H W"]
     known: Bool[Tensor, "H W"]
     errors: Bool[Tensor, "H W"]
 
@@ -54,4 +50,4 @@ def predict_low(model: SparseRefiner, sample: Sample, against: Against) -> LowEr
     logits = model.dense_pass(images).logits
     size = (images.shape[2], images.shape[3])
     low = upsampled_labels(logits, size, model.upsampling)[0]
-    return LowErrors(logits, low, truth, known, low != truth)
+    return LowErrors(logits, known, low != truth)
