@@ -225,6 +225,7 @@ def test_commands_are_pinned() -> None:
         "train",
         "calibrate",
         "headroom",
+        "frontier",
         "benchmark",
     ]
 

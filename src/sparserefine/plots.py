@@ -107,6 +107,35 @@ def error_curves(
     return _pixels(figure)
 
 
+def frontier_curves(
+    curves: Mapping[str, Sequence[tuple[float, float, float, float]]],
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Draw accuracy over milliseconds, one line per way.
+
+    Args:
+        curves: (milliseconds, share of right pixels, lower and upper end of its interval) by way.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 6), dpi=125, layout="constrained")
+    axes = figure.subplots()
+    for family, points in curves.items():
+        ms, right, low, high = np.array(sorted(points)).T
+        ours = family.startswith("ours")
+        color = _REFINED if family == "ours" else _DENSE if family == "dense" else None
+        (line,) = axes.plot(
+            ms, 100 * right, "o-" if ours else "s--", color=color, markersize=5,
+            linewidth=2.2 if ours else 1.4, label=family, zorder=3 if ours else 2,
+        )  # fmt: skip
+        axes.fill_between(
+            ms, 100 * low, 100 * high, color=line.get_color(), alpha=0.08, linewidth=0
+        )
+    axes.set(xlabel="milliseconds an image", ylabel="right pixels, %")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, loc="lower right")
+    return _pixels(figure)
+
+
 def latency_bars(
     groups: Mapping[str, Mapping[str, float]], unit: str = "ms an image"
 ) -> UInt8[np.ndarray, "H W 3"]:

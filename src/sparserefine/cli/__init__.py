@@ -12,6 +12,7 @@ from sparserefine.cli.calibrate import calibrate
 from sparserefine.cli.console import messages
 from sparserefine.cli.demo import demo
 from sparserefine.cli.evaluate import evaluate
+from sparserefine.cli.frontier import frontier
 from sparserefine.cli.headroom import headroom
 from sparserefine.cli.predict import predict
 from sparserefine.cli.train import train
@@ -21,7 +22,7 @@ app = App(
     version=__version__,
     help="Full-resolution segmentation at low-resolution cost, for the model you already have.",
 )
-for command in (demo, predict, evaluate, train, calibrate, headroom, benchmark):
+for command in (demo, predict, evaluate, train, calibrate, headroom, frontier, benchmark):
     app.command(command)
 
 

@@ -1,0 +1,157 @@
+"""`sparserefine frontier`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+from rich.table import Table
+
+from sparserefine.cli.console import console, counted, report_failure
+from sparserefine.cli.refiners import RefinerOptions, load_refiner, show_license
+
+if TYPE_CHECKING:
+    from sparserefine.refine.refiner import SparseRefiner
+    from sparserefine.workflows.frontier import Frontier
+
+
+def frontier(
+    data: Path,
+    /,
+    *,
+    refiner: Annotated[RefinerOptions, Parameter(name="*")] | None = None,
+    beside: str = "",
+    train: Path | None = None,
+    steps: int = 400,
+    split: str | None = None,
+    against: Literal["labels", "full"] | None = None,
+    rounds: int = 3,
+    memory: Annotated[bool, Parameter(negative="--no-memory")] = True,
+    seed: int = 0,
+    out: Path = Path("out/frontier"),
+    json_output: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """At the same milliseconds, why not just run the dense model at 0.75 of the size?
+
+    Parameters
+    ----------
+    data
+        Images that the model was not trained on; with labels where it has images/ and labels/.
+    refiner
+        The model and its settings.
+    beside
+        Comma-separated, other trained refiners of the same dense model: other widths.
+    train
+        Images to train a point perceptron on, which is then compared too (PointRend).
+    steps
+        Of that training.
+    split
+        Part of the data, where the folder has train.txt, val.txt ….
+    against
+        What is right: labels, or the dense model at full resolution. Default: labels where there
+        are.
+    rounds
+        Timed runs of each way on each image.
+    memory
+        Measure peak memory too, each way in a process of its own.
+    seed
+        Of the training and the intervals.
+    out
+        Folder for frontier.md, .json and .png, and what a run that was stopped goes on from.
+    json_output
+        Print one JSON document and nothing else.
+    """
+    from sparserefine.data import open_dataset
+    from sparserefine.workflows.contenders import contenders
+    from sparserefine.workflows.frontier import frontier as run
+    from sparserefine.workflows.held_out import check_held_out
+    from sparserefine.workflows.peak_memory import measure_peaks
+    from sparserefine.workflows.truth import choose_truth
+
+    options = refiner or RefinerOptions()
+    model = load_refiner(options)
+    dataset = open_dataset(data, split, model.dense.num_classes)
+    truth = choose_truth(dataset, against)
+    refiners = {"": model}
+    for name in filter(None, map(str.strip, beside.split(","))):
+        refiners[Path(name).name] = load_refiner(replace(options, model=name))
+    for one in refiners.values():
+        check_held_out(dataset, one.trained_on)
+    notes = []
+    points = None
+    if train is None:
+        notes.append("Points (PointRend) are missing: give --train FOLDER to train them.")
+    else:
+        points = _train_points(model, train, steps, seed, out / "points")
+        check_held_out(dataset, points.trained_on)
+    ways = contenders(model, refiners, points)
+    peaks = {}
+    if memory:
+        with counted("memory", len(ways)) as advance:
+            peaks = measure_peaks(refiners, points, dataset, ways, advance)
+    with counted("frontier", len(dataset)) as advance:
+        result = run(
+            model, dataset, ways, out,
+            against=truth, rounds=rounds, seed=seed, notes=notes, peaks=peaks, advance=advance,
+        )  # fmt: skip
+    picture = result.save(out)
+    show_license(model)
+    for name, reason in result.failed.items():
+        report_failure(name, reason)
+    if json_output:
+        print(json.dumps(result.to_json(), indent=2, allow_nan=False))
+        return
+    console.print(_table(result))
+    for note in result.notes:
+        console.print(note)
+    console.print(str(picture), markup=False)
+    console.print(result.verdict())
+
+
+def _train_points(
+    model: SparseRefiner, folder: Path, steps: int, seed: int, out: Path
+) -> SparseRefiner:
+    """The same refiner with a perceptron for an extractor, trained on the same inputs."""
+    import torch
+
+    import sparserefine as sr
+    from sparserefine.data import open_dataset
+    from sparserefine.refine.point_mlp import PointMLP
+
+    dataset = open_dataset(folder, None, model.dense.num_classes)
+    torch.manual_seed(seed)
+    points = sr.SparseRefiner(
+        model.dense,
+        selector=model.selector,
+        extractor=PointMLP(model.dense.num_classes, in_channels=model.extractor.in_channels),
+        dense_size=model.dense_size.value,
+        upsampling=model.upsampling,
+        inputs=model.inputs,
+    ).to(model.device)
+    labeled = dataset[0].labels is not None
+    config = sr.TrainConfig(
+        targets="labels" if labeled else "dense", steps=steps, seed=seed, batch_size=8,
+        crop_size=(192, 192), views=4, scales=(0.8, 1.1), learning_rate=3e-3,
+    )  # fmt: skip
+    sr.train(points, dataset, config, out)
+    return points.eval()
+
+
+def _table(result: Frontier) -> Table:
+    what = "labels" if result.against == "labels" else "full resolution"
+    table = Table("way", "setting", "ms", f"right, by {what}", "95 % over images", "mIoU", "MiB")
+    previous = ""
+    for point in result.points:
+        if previous and previous != point.family:
+            table.add_section()
+        previous = point.family
+        low, high = point.right_interval
+        peak = "" if point.peak_mib is None else f"{point.peak_mib:.0f}"
+        table.add_row(
+            point.family, point.setting, f"{point.ms:.0f}", f"{point.right:.2%}",
+            f"{low:.2%} to {high:.2%}", f"{point.miou:.2%}", peak,
+        )  # fmt: skip
+    return table

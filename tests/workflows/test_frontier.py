@@ -1,0 +1,115 @@
+"""Which way is the most accurate at the same milliseconds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import sparserefine as sr
+from sparserefine.data import Sample
+from sparserefine.refine.point_mlp import PointMLP
+from sparserefine.sparse import ActivePixels, SparseTensor
+from sparserefine.workflows import contenders as ways
+from sparserefine.workflows.contenders import Contender, contenders
+from sparserefine.workflows.frontier import Frontier, FrontierPoint, frontier
+from sparserefine.workflows.peak_memory import measure_peaks
+
+
+def point(family: str, ms: float, right: float) -> FrontierPoint:
+    return FrontierPoint(family, "", float(ms), right, (right, right), right)
+
+
+def test_refinement_wins_between_two_input_sizes() -> None:
+    dense = [point("dense", 100, 0.80), point("dense", 200, 0.85), point("dense", 400, 0.95)]
+    found = Frontier((*dense, point("ours", 150, 0.82), point("ours", 250, 0.90)), 3, "labels")
+    assert [(win.from_ms, win.to_ms) for win in found.wins()] == [(150, 200), (250, 400)]
+    assert found.wins()[1].gain == pytest.approx(0.05)
+    assert found.verdict() == (
+        "Refinement is the most accurate way from 150 ms to 200 ms (by up to 2.00 points), "
+        "from 250 ms to 400 ms (by up to 5.00 points)."
+    )
+
+
+def test_a_win_without_an_end() -> None:
+    points = (point("dense", 100, 0.8), point("ours half", 150, 0.9), point("ours", 170, 0.91))
+    (win,) = Frontier(points, 3, "labels").wins()
+    assert (win.from_ms, win.to_ms) == (150, None)
+    assert "from 150 ms on (by up to 11.00 points)" in Frontier(points, 3, "labels").verdict()
+
+
+def test_no_win_is_said_plainly() -> None:
+    points = (point("dense", 100, 0.8), point("dense", 150, 0.9), point("ours", 160, 0.9))
+    found = Frontier(points, 3, "full")
+    assert found.wins() == []
+    assert found.verdict().startswith("Refinement wins at no budget")
+
+
+def test_every_way_labels_every_pixel(model: sr.SparseRefiner, street: list[Sample]) -> None:
+    model.eval()
+    images = street[0].image[None]
+    size = tuple(images.shape[2:])
+    found = contenders(model, {"": model, "half": model}, model)
+    families = [way.family for way in found]
+    assert list(dict.fromkeys(families)) == ["dense", "tiles", "ours", "ours half", "points"]
+    with torch.no_grad():
+        labels = {(way.family, way.setting): way.predict(images) for way in found}
+        assert all(tuple(found.shape) == size for found in labels.values())
+        assert torch.equal(labels["ours", "own"], model(images).labels[0])
+        full = model.full_resolution_labels(images)[0]
+        assert torch.equal(labels["dense", "1"], full)
+
+
+def test_tiles_with_all_the_context_are_full_resolution(
+    model: sr.SparseRefiner, street: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ways, "CONTEXT", 10_000)
+    images = street[0].image[None]
+    with torch.no_grad():
+        labels = ways._tiles(model.eval(), images, 1.0)
+    assert torch.equal(labels, model.full_resolution_labels(images)[0])
+
+
+def test_points_do_not_see_their_neighbors() -> None:
+    points = PointMLP(5, in_channels=3)
+    mask = torch.ones(1, 4, 6, dtype=torch.bool)
+    feats = torch.randn(24, 3)
+    pixels = ActivePixels.from_mask(mask)
+    before = points(SparseTensor(feats, pixels))
+    changed = feats.clone()
+    changed[7] += 1
+    after = points(SparseTensor(changed, pixels))
+    differs = (before != after).any(1)
+    assert differs.nonzero().flatten().tolist() == [7]
+    assert before.shape == (24, 5)
+
+
+def test_a_stopped_run_goes_on(
+    model: sr.SparseRefiner, street: list[Sample], tmp_path: Path
+) -> None:
+    model.eval()
+    calls: list[int] = []
+
+    def predict(images: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        return model(images).labels[0]
+
+    contender = [Contender("ours", "own", predict)]
+    first = frontier(model, street[:2], contender, tmp_path, against="labels", rounds=1)
+    assert len(calls) == 4
+    again = frontier(model, street[:2], contender, tmp_path, against="labels", rounds=1)
+    assert len(calls) == 4
+    assert again.points == first.points
+    picture = first.save(tmp_path / "out")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    document = json.loads((tmp_path / "out" / "frontier.json").read_text())
+    assert document["verdict"] == first.verdict()
+    assert "| ours | own |" in (tmp_path / "out" / "frontier.md").read_text()
+
+
+def test_peaks_are_of_processes_of_their_own(model: sr.SparseRefiner, street: list[Sample]) -> None:
+    found = contenders(model, {"": model}, None)[:1]
+    peaks = measure_peaks({"": model}, None, street[:1], found)
+    assert 100 < peaks["dense", "0.5"] < 4000
