@@ -80,19 +80,29 @@ def test_predict_reports_a_bad_photo_and_does_the_rest(streets: Path, tmp_path: 
     assert "Traceback" not in done.stderr
 
 
-def test_evaluate_without_labels_prints_one_json_document(streets: Path) -> None:
-    done = run("evaluate", streets / "images", "--json")
+def test_evaluate_without_labels_prints_one_json_document(streets: Path, tmp_path: Path) -> None:
+    done = run("evaluate", streets / "images", "--json", "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
-    assert set(document["rows"]) == {"low_res_nearest", "low_res_bilinear", "refined", "oracle"}
-    assert set(document["rows"]["refined"]) == {"agreement"}
+    assert set(document["rows"]) == {
+        "low_res_nearest",
+        "low_res_bilinear",
+        "refinement_alone",
+        "refined",
+        "oracle",
+    }
     assert [image["name"] for image in document["images"]] == ["0", "1"]
 
 
-def test_evaluate_with_labels(streets: Path) -> None:
-    done = run("evaluate", streets, "--json")
+def test_evaluate_with_labels(streets: Path, tmp_path: Path) -> None:
+    done = run("evaluate", streets, "--gallery", 1, "--out", tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "miou" in json.loads(done.stdout)["rows"]["refined"]
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "scores.md")
+    document = json.loads((tmp_path / "evaluation.json").read_text())
+    assert document["against"] == "labels"
+    assert "miou" in document["rows"]["refined"]
+    assert len((tmp_path / "images.csv").read_text().splitlines()) == 3
+    assert sorted(p.name[:8] for p in (tmp_path / "gallery").iterdir()) == ["best_01_", "worst_01"]
 
 
 def test_train_then_predict(streets: Path, tmp_path: Path) -> None:
@@ -176,7 +186,7 @@ def test_headroom_of_a_dense_model_reports_a_bad_image(streets: Path, tmp_path: 
         (["calibrate", "no-such-folder"], "no-such-folder"),
         (["predict", "x.jpg", "--calibration", "none.json"], "no calibration at none.json"),
         (["predict", "x.jpg", "--calibration", "c", "--threshold", "1"], "Use one of them"),
-        (["headroom", ".", "--weights", "w", "--model", "x"], "--weights are those of"),
+        (["headroom", ".", "--weights", "w", "--model", "x"], "those of a dense model"),
         (["headroom", ".", "--model", "espnetv2-2.0"], "Give its --weights: a file, folder"),
     ],
 )

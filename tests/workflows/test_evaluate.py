@@ -9,8 +9,9 @@ import torch
 from torchmetrics.functional.classification import multiclass_jaccard_index
 
 import sparserefine as sr
-from sparserefine.data import Sample
+from sparserefine.data import Sample, content_hash
 from sparserefine.workflows.confusion import ConfusionMatrix
+from sparserefine.workflows.evaluate import ROWS
 
 
 def test_miou_agrees_with_torchmetrics() -> None:
@@ -34,11 +35,19 @@ def test_absent_classes_do_not_count() -> None:
 def test_without_labels(model: sr.SparseRefiner, street: list[Sample]) -> None:
     scores = sr.evaluate(model, [replace(sample, labels=None) for sample in street])
     document = scores.to_json()
-    assert set(document["rows"]) == {"low_res_nearest", "low_res_bilinear", "refined", "oracle"}
-    assert all(set(row) == {"agreement"} for row in document["rows"].values())
+    assert set(document["rows"]) == set(ROWS)
+    assert document["against"] == "full"
     assert document["rows"]["oracle"]["agreement"] >= document["rows"]["refined"]["agreement"]
     assert [set(image) for image in document["images"]] == 3 * [
-        {"name", "density", "low_res_bilinear", "refined"}
+        {
+            "name",
+            "density",
+            "low_res_bilinear",
+            "refined",
+            "right",
+            "corrected",
+            "spoiled",
+        }
     ]
     mean = sum(image["refined"] for image in document["images"]) / 3
     assert document["rows"]["refined"]["agreement"] == pytest.approx(mean)
@@ -69,7 +78,7 @@ def test_some_labels_only(model: sr.SparseRefiner, street: list[Sample]) -> None
 
 def test_labels_of_other_classes(model: sr.SparseRefiner, street: list[Sample]) -> None:
     labels = torch.full_like(street[0].image[0], 34)
-    with pytest.raises(ValueError, match=r"labels go up to 34, expected 0\.\.18 or 255"):
+    with pytest.raises(ValueError, match=r"beyond 0\.\.18 and 255; pixels per label: 34: 15360"):
         sr.evaluate(model, [replace(street[0], labels=labels)])
 
 
@@ -82,3 +91,41 @@ def test_no_pixel_with_a_label(model: sr.SparseRefiner, street: list[Sample]) ->
 def test_no_images(model: sr.SparseRefiner) -> None:
     with pytest.raises(ValueError, match="dataset is empty"):
         sr.evaluate(model, [])
+
+
+def test_more_ways_to_fuse_are_rows(model: sr.SparseRefiner, street: list[Sample]) -> None:
+    ways = ("replace", "average", "lower_entropy", "gate", "gated")
+    scores = sr.evaluate(model, street[:1], ensemblers=ways)
+    rows = scores.images[0].right
+    assert set(rows) == {*ROWS, "average", "lower_entropy", "gate", "full_res"}
+    with pytest.raises(ValueError, match="ensembler 'vote' is unknown, expected one of replace"):
+        sr.evaluate(model, street[:1], ensemblers=["vote"])
+
+
+@pytest.mark.parametrize("selector", ["margin", "edges", "random", "oracle"])
+def test_another_selector_takes_as_many_pixels(
+    model: sr.SparseRefiner, street: list[Sample], selector: str
+) -> None:
+    ours = sr.evaluate(model, street[:1]).images[0]
+    other = sr.evaluate(model, street[:1], selector=selector).images[0]
+    assert other.density == pytest.approx(ours.density)
+    assert other.right["low_res_bilinear"] == ours.right["low_res_bilinear"]
+    if selector == "oracle":
+        assert other.right["oracle"] > ours.right["oracle"]
+
+
+def test_corrected_and_spoiled_are_the_difference(
+    model: sr.SparseRefiner, street: list[Sample]
+) -> None:
+    image = sr.evaluate(model, street[:1]).images[0]
+    gain = image.right["refined"] - image.right["low_res_bilinear"]
+    assert image.corrected - image.spoiled == pytest.approx(gain, abs=1e-6)
+
+
+def test_images_that_were_trained_on_are_refused(
+    model: sr.SparseRefiner, street: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = frozenset({content_hash(street[0].image)})
+    monkeypatch.setattr(model, "trained_on", seen)
+    with pytest.raises(ValueError, match=rf"1 of 3 images were trained on: {street[0].name}"):
+        sr.evaluate(model, street)

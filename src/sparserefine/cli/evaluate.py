@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from sparserefine.cli.console import console, counted, report_failure
 from sparserefine.cli.refiners import RefinerOptions, load_refiner, show_license
 
 if TYPE_CHECKING:
+    from sparserefine.refine.refiner import SparseRefiner
     from sparserefine.workflows.evaluate import Evaluation
 
 
@@ -22,28 +24,64 @@ def evaluate(
     *,
     split: str | None = None,
     refiner: Annotated[RefinerOptions, Parameter(name="*")] | None = None,
+    ensembler: str = "",
+    selector: str = "entropy",
+    beside: str = "",
+    gallery: int = 0,
+    seed: int = 0,
+    out: Path = Path("out/evaluate"),
     json_output: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
-    """Score refinement against the full-resolution dense model, and against labels.
+    """Score refinement against labels, or against the full-resolution dense model.
 
     Parameters
     ----------
     folder
-        Images; with labels where it has images/ and labels/.
-    split
-        Part of the data, where the folder has train.txt, val.txt ….
+        Images that the model was not trained on; with labels where it has images/ and labels/.
     refiner
         The model and its settings.
+    split
+        Part of the data, where the folder has train.txt, val.txt ….
+    ensembler
+        Comma-separated, more ways to fuse, as rows of their own: average, lower_entropy, gate.
+        "replace" is the row "refinement alone", "gated" the row "refined".
+    selector
+        What pixels are chosen by, as many as by entropy: margin, max_probability, edges, random,
+        oracle.
+    beside
+        Comma-separated, other trained refiners, for one table of all: ablations.md.
+    gallery
+        Pictures of so many images that gain most, and as many that lose most; 20 is a good number.
+    seed
+        Of the random selector.
+    out
+        Folder for scores.md, evaluation.json, images.csv and the gallery.
     json_output
         Print one JSON document and nothing else.
     """
     from sparserefine.data import open_dataset
     from sparserefine.workflows.evaluate import evaluate as run
+    from sparserefine.workflows.evaluation_report import draw_gallery, save
 
-    model = load_refiner(refiner or RefinerOptions())
+    options = refiner or RefinerOptions()
+    model = load_refiner(options)
     dataset = open_dataset(folder, split, model.dense.num_classes)
-    with counted("evaluate", len(dataset)) as advance:
-        scores = run(model, dataset, advance)
+    ways = [way.strip().replace("-", "_") for way in ensembler.split(",") if way.strip()]
+    chosen = selector.replace("-", "_")
+
+    def score(model: SparseRefiner, name: str) -> Evaluation:
+        with counted(name, len(dataset)) as advance:
+            return run(model, dataset, advance, ensemblers=ways, selector=chosen, seed=seed)
+
+    scores = score(model, "evaluate")
+    others = {
+        name: score(load_refiner(replace(options, model=name)), Path(name).name)
+        for name in filter(None, map(str.strip, beside.split(",")))
+    }
+    page = save(scores, out, others)
+    if gallery > 0:
+        with counted("gallery", min(2 * gallery, len(scores.images))) as advance:
+            draw_gallery(model, dataset, scores, out, gallery, advance)
     show_license(model)
     for name, reason in scores.failed.items():
         report_failure(name, reason)
@@ -51,18 +89,25 @@ def evaluate(
         print(json.dumps(scores.to_json(), indent=2, allow_nan=False))
     else:
         console.print(_scores_table(scores))
-        console.print(f"{len(scores.images)} images, density {scores.density:.1%}")
+        document = scores.to_json()
+        console.print(
+            f"{len(scores.images)} images, density {scores.density:.1%}; refinement made "
+            f"{document['corrected']:.2%} of the pixels right and {document['spoiled']:.2%} wrong"
+        )
+        console.print(str(page), markup=False)
     if scores.failed:
         total = len(scores.failed) + len(scores.images)
         raise SystemExit(f"{len(scores.failed)} of {total} images could not be scored")
 
 
 def _scores_table(scores: Evaluation) -> Table:
-    """Agreement, and mIoU where there are labels, of each row."""
-    table = Table("", "agreement with full resolution", *(["mIoU"] if scores.miou else []))
+    """Agreement with full resolution, and how good each row is."""
+    from sparserefine.workflows.evaluation_report import COLUMNS, percent
+
+    what = "labels" if scores.against == "labels" else "full resolution"
+    table = Table(f"against {what}", "as full resolution", *COLUMNS.values())
     for row, agreement in scores.agreement.items():
-        miou = [f"{scores.miou[row]:.1%}"] if scores.miou else []
-        table.add_row(row.replace("_", " "), f"{agreement:.2%}", *miou)
-    if scores.miou:
-        table.add_row("full res", "100.00%", f"{scores.miou['full_res']:.1%}")
+        found = scores.quality[row]
+        cells = [percent(found[key]) for key in COLUMNS]
+        table.add_row(row.replace("_", " "), f"{agreement:.2%}", *cells)
     return table

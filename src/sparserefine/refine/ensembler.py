@@ -13,6 +13,19 @@ from sparserefine.refine.uncertainty import entropy
 CHUNK_ROWS = 1 << 14
 
 
+def average(dense: Float[Tensor, "N K"], refined: Float[Tensor, "N K"]) -> Float[Tensor, "N K"]:
+    """The logarithm of the mean of both probabilities."""
+    return (0.5 * (dense.softmax(1) + refined.softmax(1))).clamp(min=1e-10).log()
+
+
+def lower_entropy(
+    dense: Float[Tensor, "N K"], refined: Float[Tensor, "N K"]
+) -> Float[Tensor, "N K"]:
+    """Of each pixel, the logits of whichever prediction is surer."""
+    surer = entropy(refined) < entropy(dense)
+    return torch.where(surer[:, None], refined, dense)
+
+
 class GatedEnsembler(nn.Module):
     """Weighs the two predictions of each pixel, mixes their logits, and corrects the mixture.
 
@@ -53,11 +66,21 @@ class GatedEnsembler(nn.Module):
         chunks = zip(dense.split(CHUNK_ROWS), refined.split(CHUNK_ROWS), strict=True)
         return torch.cat([self._fuse(*chunk) for chunk in chunks])
 
-    def _fuse(self, dense: Tensor, refined: Tensor) -> Tensor:
+    def mixture(
+        self, dense: Float[Tensor, "N K"], refined: Float[Tensor, "N K"]
+    ) -> Float[Tensor, "N K"]:
+        """The gate's weighted sum, without the fuser."""
+        chunks = zip(dense.split(CHUNK_ROWS), refined.split(CHUNK_ROWS), strict=True)
+        return torch.cat([self._mix(*chunk) for chunk in chunks])
+
+    def _mix(self, dense: Tensor, refined: Tensor) -> Tensor:
         evidence = []
         for logits in (dense, refined):
             evidence += [torch.softmax(logits, 1), entropy(logits)[:, None]]
         weights = torch.softmax(self.gate(torch.cat(evidence, 1)), 1)
-        mixture = weights[:, :1] * dense + weights[:, 1:] * refined
+        return weights[:, :1] * dense + weights[:, 1:] * refined
+
+    def _fuse(self, dense: Tensor, refined: Tensor) -> Tensor:
+        mixture = self._mix(dense, refined)
         fused = self.fuser(mixture)
         return mixture + fused if self.residual else fused
