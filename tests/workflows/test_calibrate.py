@@ -123,6 +123,21 @@ def test_latency(street: list[Sample], tmp_path: Path) -> None:
         sr.calibrate(model, street, tmp_path, latency_ms=0.01)
 
 
+def test_a_latency_is_met_by_the_images_of_the_size_that_was_timed(
+    street: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_patch_model()
+    fit = LatencyFit(100.0, 400.0, (96, 160), (), ())
+    monkeypatch.setattr(calibrate_module, "fit_latency", lambda *_: fit)
+    # A large image of another kind.
+    noise = torch.randint(256, (3, 400, 400), dtype=torch.uint8)
+    street = [replace(sample, labels=None) for sample in street]
+    mixed = [*street, Sample("noise", noise)]
+    threshold = sr.calibrate(model, mixed, tmp_path, latency_ms=200.0).threshold
+    assert threshold == sr.calibrate(model, street, tmp_path / "street", density=0.25).threshold
+    assert threshold != sr.calibrate(model, mixed, tmp_path / "mixed", density=0.25).threshold
+
+
 def test_a_latency_becomes_a_density() -> None:
     fit = LatencyFit(100.0, 400.0, (96, 160), (), ())
     assert fit.density_for(200.0) == pytest.approx(0.25)

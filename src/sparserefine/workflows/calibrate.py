@@ -123,7 +123,8 @@ def calibrate(
             "full" resolution does. None takes labels where there are.
         recall: Find at least this share of the errors; 0.8 where no other goal is given.
         density: Or: select at most this share of the pixels.
-        latency_ms: Or: take no longer than this per image, on this machine, on average.
+        latency_ms: Or: take no longer than this per image, on this machine, on average over the
+            images of the commonest size.
         learn_from: Training images for a learned score to compare with; see `train_error_head`.
         learn_steps: How long it is trained.
         seed: Of the bootstrap, and of what is random of the scores.
@@ -180,7 +181,10 @@ def calibrate(
     else:
         sizes = dict(zip(images.paths, map(_size, records), strict=True))
         latency = fit_latency(model, dataset, sizes, curve)
-        index = curve.index_for_density(latency.density_for(goal[1]))
+        # Large images among them would count for more than their share of the time.
+        timed = [record for record in records if _size(record) == latency.size]
+        alike = _curve(edges["entropy"], "entropy", timed)
+        index = alike.index_for_density(latency.density_for(goal[1]))
     result = Calibration(
         point=curve.point(index),
         intervals=curve.intervals(index, seed),
