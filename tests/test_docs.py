@@ -42,6 +42,14 @@ def test_the_tables_of_the_page_on_dense_models_are_those_of_the_result_file() -
     del sys.modules["dense_models"]
 
 
+def test_the_figures_of_the_frontier_page_are_those_of_the_result_files() -> None:
+    import frontier
+
+    page = frontier.PAGE.read_text()
+    assert frontier.with_figures(page) == page, "run: python benchmarks/frontier.py --page"
+    del sys.modules["frontier"]
+
+
 def test_the_figures_of_the_sparse_page_are_those_of_the_result_file() -> None:
     import sparse_page
 

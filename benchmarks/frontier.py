@@ -1,0 +1,191 @@
+"""Where refinement wins, for the shipped pair on street photos and for a pair trained on CamVid.
+
+    python benchmarks/frontier.py --shared ../shared   # measure; some 30 minutes
+    python benchmarks/frontier.py --page               # only docs/frontier.md
+
+Street: the photos held out of the shipped pair's training, right is what the dense model says at
+full resolution. CamVid: labels; the dense model is ESPNetv2 with the classes of Cityscapes merged
+into CamVid's, not trained on CamVid; refiner and points are trained on its training split, measured
+on every 10th frame of its test split. CamVid is for research only: no weights of that are kept,
+only the numbers and the plot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import sparserefine as sr
+from sparserefine.data import CamVid, ImageFolder
+from sparserefine.data.source import SampleSource
+from sparserefine.images import list_images
+from sparserefine.refine.features import Input, count_channels
+from sparserefine.refine.point_mlp import PointMLP
+from sparserefine.workflows.contenders import contenders
+from sparserefine.workflows.frontier import frontier
+from sparserefine.workflows.held_out import check_held_out
+from sparserefine.workflows.peak_memory import measure_peaks
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "frontier.md"
+START, END = "<!-- figures: benchmarks/frontier.py -->\n", "<!-- end of figures -->"
+INPUTS: tuple[Input, ...] = ("rgb", "probabilities")
+TEST_EVERY, TRAIN_EVERY = 10, 2
+
+
+def main() -> None:
+    """Measure, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shared", type=Path, help="folder with data/ in it")
+    parser.add_argument("--work", type=Path, default=ROOT / "out" / "frontier")
+    parser.add_argument("--steps", type=int, default=300, help="of each training")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--only", choices=("street", "camvid"))
+    parser.add_argument("--page", action="store_true", help="only write the page")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if not options.page:
+        if options.shared is None:
+            parser.error("--shared is needed to measure")
+        sys.path[:0] = [str(ROOT / "runs"), str(ROOT / "benchmarks")]
+        for name, measure in (("street", _street), ("camvid", _camvid)):
+            if options.only in (None, name):
+                _keep(name, measure(options.shared / "data", options))
+    PAGE.write_text(with_figures(PAGE.read_text()))
+    print(PAGE)
+
+
+def _street(data: Path, options: argparse.Namespace) -> Path:
+    from train_demo import HELD_OUT
+
+    photos = list_images(data / "street-free" / "images")
+    held_out = ImageFolder([path for path in photos if path.stem in HELD_OUT])
+    training = ImageFolder([path for path in photos if path.stem not in HELD_OUT])
+    model = sr.SparseRefiner.from_pretrained("demo")
+    points = _train(model.dense, training, "dense", options, "street_points", points=True)
+    return _measure("street", {"": model}, points, held_out, "full", options)
+
+
+def _camvid(data: Path, options: argparse.Namespace) -> Path:
+    from espnetv2_camvid import CAMVID_OF_CITYSCAPES
+    from threshold import CamVidDense, Every
+
+    folder = data / "camvid-360p"
+    espnet = sr.SparseRefiner.from_pretrained("demo").dense
+    dense = CamVidDense(espnet, CAMVID_OF_CITYSCAPES)
+    training = Every(CamVid(folder, "train", dense.num_classes), TRAIN_EVERY)
+    test = Every(CamVid(folder, "test", dense.num_classes), TEST_EVERY)
+    trained = {
+        "": _train(dense, training, "labels", options, "camvid", widths=(16, 32, 64)),
+        "narrow": _train(dense, training, "labels", options, "camvid_narrow", widths=(8, 16, 32)),
+    }
+    points = _train(dense, training, "labels", options, "camvid_points", points=True)
+    return _measure("camvid", trained, points, test, "labels", options)
+
+
+def _train(
+    dense: sr.dense.DenseModel,
+    training: SampleSource,
+    targets: str,
+    options: argparse.Namespace,
+    name: str,
+    *,
+    widths: tuple[int, ...] = (16, 32, 64),
+    points: bool = False,
+) -> sr.SparseRefiner:
+    """A refiner, or with points the same with a perceptron for an extractor."""
+    torch.manual_seed(0)
+    channels = count_channels(INPUTS, dense)
+    extractor = (
+        PointMLP(dense.num_classes, in_channels=channels)
+        if points
+        else sr.SparseUNet(
+            dense.num_classes, in_channels=channels, widths=widths, blocks=1, pyramid="floor"
+        )
+    )
+    refiner = sr.SparseRefiner(
+        dense, selector=sr.EntropySelector(0.3, 0.3), extractor=extractor, inputs=INPUTS
+    )
+    config = sr.TrainConfig(
+        targets=targets,  # type: ignore[arg-type]
+        steps=options.steps,
+        batch_size=8,
+        crop_size=(192, 192),
+        views=2,
+        scales=(0.8, 1.1),
+        learning_rate=3e-3,
+    )
+    sr.train(refiner, training, config, options.work / name)
+    return refiner.eval()
+
+
+def _measure(
+    name: str,
+    refiners: dict[str, sr.SparseRefiner],
+    points: sr.SparseRefiner,
+    dataset: SampleSource,
+    against: str,
+    options: argparse.Namespace,
+) -> Path:
+    for refiner in (*refiners.values(), points):
+        check_held_out(dataset, refiner.trained_on)
+    model = refiners[""]
+    ways = contenders(model, refiners, points)
+    peaks = measure_peaks(refiners, points, dataset, ways)
+    out = options.work / f"{name}_frontier"
+    result = frontier(
+        model, dataset, ways, out, against=against, rounds=options.rounds, peaks=peaks
+    )
+    print(result.markdown())
+    return result.save(out)
+
+
+def _keep(name: str, picture: Path) -> None:
+    (ROOT / "docs" / f"frontier_{name}.png").write_bytes(picture.read_bytes())
+    document = picture.with_suffix(".json").read_bytes()
+    (RESULTS / f"frontier_{name}.json").write_bytes(document)
+
+
+def with_figures(text: str) -> str:
+    """The page with its figures made anew from the result files."""
+    before, rest = text.split(START)
+    sections = []
+    for name, title in (("street", "Street photos"), ("camvid", "CamVid")):
+        file = RESULTS / f"frontier_{name}.json"
+        if file.is_file():
+            sections.append(_section(name, title, json.loads(file.read_text())))
+    return before + START + "\n" + "\n".join(sections) + "\n" + END + rest.split(END)[1]
+
+
+def _section(name: str, title: str, result: dict[str, Any]) -> str:
+    what = "labels" if result["against"] == "labels" else "the dense model at full resolution"
+    environment = result["environment"]
+    lines = [
+        f"## {title}\n",
+        f"{result['images']} images, right by {what}; {environment['device']}, "
+        f"{environment['threads']} threads, torch {environment['torch']}, commit "
+        f"{environment['commit']}.\n",
+        f"**{result['verdict']}**\n",
+        f"![Right pixels over milliseconds](frontier_{name}.png)\n",
+        "| way | setting | ms | right | 95 % over images | mIoU | peak, MiB |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for point in result["points"]:
+        low, high = point["right_interval"]
+        peak = "" if point["peak_mib"] is None else f"{point['peak_mib']:.0f}"
+        lines.append(
+            f"| {point['family']} | {point['setting']} | {point['ms']:.0f} | "
+            f"{point['right']:.2%} | {low:.2%} to {high:.2%} | {point['miou']:.2%} | {peak} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
