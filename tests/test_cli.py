@@ -227,6 +227,7 @@ def test_commands_are_pinned() -> None:
         "headroom",
         "frontier",
         "benchmark",
+        "report",
     ]
 
 

@@ -15,6 +15,7 @@ from sparserefine.cli.evaluate import evaluate
 from sparserefine.cli.frontier import frontier
 from sparserefine.cli.headroom import headroom
 from sparserefine.cli.predict import predict
+from sparserefine.cli.report import report
 from sparserefine.cli.train import train
 
 app = App(
@@ -22,7 +23,7 @@ app = App(
     version=__version__,
     help="Full-resolution segmentation at low-resolution cost, for the model you already have.",
 )
-for command in (demo, predict, evaluate, train, calibrate, headroom, frontier, benchmark):
+for command in (demo, predict, evaluate, train, calibrate, headroom, frontier, benchmark, report):
     app.command(command)
 
 
