@@ -42,6 +42,14 @@ def test_the_tables_of_the_page_on_dense_models_are_those_of_the_result_file() -
     del sys.modules["dense_models"]
 
 
+def test_the_figures_of_the_latency_page_are_those_of_the_result_files() -> None:
+    import latency_page
+
+    page = latency_page.PAGE.read_text()
+    assert latency_page.with_figures(page) == page, "run: python benchmarks/latency_page.py"
+    del sys.modules["latency_page"]
+
+
 def test_the_figures_of_the_frontier_page_are_those_of_the_result_files() -> None:
     import frontier
 
