@@ -156,8 +156,8 @@ from {low:.2%} to {refined:.2%} (by {1 - refined / low:.0%}) at a mean density o
 **Limits**: two places, daylight, one kind of camera; the held-out photos of Lund and Berlin are
 other views of the same places. This run was chosen from four on these very photos, which flatters
 its figures. What happens when a whole place is left out of training is in the README of the
-project, with how the settings were chosen in dev/LOG.md. On other scenes it may gain nothing; measure with
-`sparserefine evaluate FOLDER`.
+project, with how the settings were chosen in dev/LOG.md. On other scenes it may gain nothing;
+measure with `sparserefine evaluate FOLDER`.
 """
 
 
