@@ -86,7 +86,7 @@ def _agreement(held_out: dict[str, Any]) -> str:
     gained = [image for image in held_out["images"] if image["refined"] > image["low_res_bilinear"]]
     lines = [
         f"Agreement with the full-resolution dense model on {len(held_out['images'])} photos held "
-        f"out of training, other views of the places it saw (mean density "
+        f"out of training, those of Berlin and Lund other views of what it saw (mean density "
         f"{held_out['density']:.1%}): the disagreement falls from {low:.2%} to {refined:.2%}, by "
         f"{1 - refined / low:.0%}; it falls on {len(gained)} of {len(held_out['images'])} photos.",
         "",
