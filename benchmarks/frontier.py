@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300, help="of each training")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--no-points", action="store_true", help="train no points for the street")
     parser.add_argument("--only", choices=("street", "camvid"))
     parser.add_argument("--page", action="store_true", help="only write the page")
     options = parser.parse_args()
@@ -69,7 +70,9 @@ def _street(data: Path, options: argparse.Namespace) -> Path:
     held_out = ImageFolder([path for path in photos if path.stem in HELD_OUT])
     training = ImageFolder([path for path in photos if path.stem not in HELD_OUT])
     model = sr.SparseRefiner.from_pretrained("demo")
-    points = _train(model.dense, training, "dense", options, "street_points", points=True)
+    points = None
+    if not options.no_points:
+        points = _train(model.dense, training, "dense", options, "street_points", points=True)
     return _measure("street", {"": model}, points, held_out, "full", options)
 
 
@@ -129,20 +132,22 @@ def _train(
 def _measure(
     name: str,
     refiners: dict[str, sr.SparseRefiner],
-    points: sr.SparseRefiner,
+    points: sr.SparseRefiner | None,
     dataset: SampleSource,
     against: str,
     options: argparse.Namespace,
 ) -> Path:
-    for refiner in (*refiners.values(), points):
+    for refiner in refiners.values():
         check_held_out(dataset, refiner.trained_on)
     model = refiners[""]
     ways = contenders(model, refiners, points)
     peaks = measure_peaks(refiners, points, dataset, ways)
     out = options.work / f"{name}_frontier"
+    notes = [] if points else ["Points were not trained for these photos."]
     result = frontier(
-        model, dataset, ways, out, against=against, rounds=options.rounds, peaks=peaks
-    )
+        model, dataset, ways, out,
+        against=against, rounds=options.rounds, peaks=peaks, notes=notes,
+    )  # fmt: skip
     print(result.markdown())
     return result.save(out)
 
@@ -172,7 +177,7 @@ def _section(name: str, title: str, result: dict[str, Any]) -> str:
         f"{result['images']} images, right by {what}; {environment['device']}, "
         f"{environment['threads']} threads, torch {environment['torch']}, commit "
         f"{environment['commit']}.\n",
-        f"**{result['verdict']}**\n",
+        f"**{result['verdict']}** {' '.join(result['notes'])}\n",
         f"![Right pixels over milliseconds](frontier_{name}.png)\n",
         "| way | setting | ms | right | 95 % over images | mIoU | peak, MiB |",
         "|---|---|---|---|---|---|---|",
