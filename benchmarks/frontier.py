@@ -6,8 +6,8 @@
 Street: the photos held out of the shipped pair's training, right is what the dense model says at
 full resolution. CamVid: labels; the dense model is ESPNetv2 with the classes of Cityscapes merged
 into CamVid's, not trained on CamVid; refiner and points are trained on the clips of its training
-split that are not in its validation split, and measured on every 5th frame of that. CamVid is for research only: no weights of that are kept,
-only the numbers and the plot.
+split that are not in its validation split, and measured on every 5th frame of that. CamVid is for
+research only: no weights of that are kept, only the numbers and the plot.
 """
 
 from __future__ import annotations
