@@ -257,6 +257,18 @@ def test_mask2former_of_mmsegmentation(
     assert foreign.built == 0  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
+def test_the_large_mask2former_of_mmsegmentation(tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="needs the extra hf")
+    model = with_random_statistics(sr.dense.create("mask2former-swin-large"))
+    model.save_files(tmp_path)
+    state = into_mmseg(read_weights(tmp_path / "model.safetensors"))
+    torch.save({"state_dict": state}, tmp_path / "net.pth")
+    (tmp_path / "config.json").unlink()
+    read = sr.dense.create("mask2former-swin-large", tmp_path / "net.pth", allow_pickle=True)
+    assert_same_forward(read, model)
+
+
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs shared/dense beside the repository")
 def test_the_names_of_mmsegmentation_are_those_of_its_files(mask2former_files: Path) -> None:
     listed = (SHARED / "keys_mmseg_m2f_swint.txt").read_text().splitlines()
