@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,9 @@ from sparserefine.workflows.frontier import Frontier, FrontierPoint, frontier
 from sparserefine.workflows.peak_memory import measure_peaks
 
 
-def point(family: str, ms: float, right: float) -> FrontierPoint:
-    return FrontierPoint(family, "", float(ms), right, (right, right), right)
+def point(family: str, ms: float, right: float, spread: float = 0.0) -> FrontierPoint:
+    images = (right - spread, right, right + spread)
+    return FrontierPoint(family, "", float(ms), right, (right, right), images, right)
 
 
 def test_refinement_wins_between_two_input_sizes() -> None:
@@ -38,6 +40,18 @@ def test_a_win_without_an_end() -> None:
     (win,) = Frontier(points, 3, "labels").wins()
     assert (win.from_ms, win.to_ms) == (150, None)
     assert "from 150 ms on (by up to 11.00 points)" in Frontier(points, 3, "labels").verdict()
+
+
+def test_a_win_smaller_than_images_differ_is_said_to_be() -> None:
+    points = (point("dense", 100, 0.80), point("ours", 150, 0.81, spread=0.1))
+    found = Frontier(points, 3, "labels")
+    assert [win.sure for win in found.wins()] == [False]
+    assert "(by up to 1.00 points, less than images differ)" in found.verdict()
+
+
+def test_ours_alone_beats_nobody() -> None:
+    points = (point("ours", 100, 0.8), point("dense", 200, 0.9))
+    assert Frontier(points, 3, "labels").wins() == []
 
 
 def test_no_win_is_said_plainly() -> None:
@@ -72,6 +86,24 @@ def test_tiles_with_all_the_context_are_full_resolution(
     assert torch.equal(labels, model.full_resolution_labels(images)[0])
 
 
+@pytest.mark.parametrize("length", [1, 7, 360, 768, 2448])
+def test_tiles_cover_a_side_once(length: int) -> None:
+    bounds = ways._bounds(length)
+    assert bounds[0][0] == 0 and bounds[-1][1] == length
+    assert all(end == start for (_, end), (start, _) in pairwise(bounds))
+    assert len(bounds) >= 4
+
+
+def test_tiles_are_ranked_by_the_entropy_under_them(
+    model: sr.SparseRefiner,
+) -> None:
+    entropy = torch.zeros(50, 70)
+    entropy[30:40, 40:60] = 1
+    size = (100, 140)
+    assert ways._mean_entropy(entropy, ((60, 80), (80, 120)), size) == 1.0
+    assert ways._mean_entropy(entropy, ((0, 60), (0, 140)), size) == 0.0
+
+
 def test_points_do_not_see_their_neighbors() -> None:
     points = PointMLP(5, in_channels=3)
     mask = torch.ones(1, 4, 6, dtype=torch.bool)
@@ -102,6 +134,8 @@ def test_a_stopped_run_goes_on(
     again = frontier(model, street[:2], contender, tmp_path, against="labels", rounds=1)
     assert len(calls) == 4
     assert again.points == first.points
+    frontier(model, street[:2], contender, tmp_path, against="labels", rounds=1, identity=["other"])
+    assert len(calls) == 8
     picture = first.save(tmp_path / "out")
     assert picture.read_bytes().startswith(b"\x89PNG")
     document = json.loads((tmp_path / "out" / "frontier.json").read_text())
@@ -112,4 +146,4 @@ def test_a_stopped_run_goes_on(
 def test_peaks_are_of_processes_of_their_own(model: sr.SparseRefiner, street: list[Sample]) -> None:
     found = contenders(model, {"": model}, None)[:1]
     peaks = measure_peaks({"": model}, None, street[:1], found)
-    assert 100 < peaks["dense", "0.5"] < 4000
+    assert 100 < peaks["dense", "low"] < 4000

@@ -14,6 +14,7 @@ from sparserefine.cli.console import console, counted, report_failure
 from sparserefine.cli.refiners import RefinerOptions, load_refiner, show_license
 
 if TYPE_CHECKING:
+    from sparserefine.data.source import SampleSource
     from sparserefine.refine.refiner import SparseRefiner
     from sparserefine.workflows.frontier import Frontier
 
@@ -65,9 +66,9 @@ def frontier(
         Print one JSON document and nothing else.
     """
     from sparserefine.data import open_dataset
-    from sparserefine.workflows.contenders import contenders
+    from sparserefine.workflows.contenders import contenders, identity
     from sparserefine.workflows.frontier import frontier as run
-    from sparserefine.workflows.held_out import check_held_out
+    from sparserefine.workflows.held_out import check_held_out, content_hashes
     from sparserefine.workflows.peak_memory import measure_peaks
     from sparserefine.workflows.truth import choose_truth
 
@@ -85,9 +86,11 @@ def frontier(
     if train is None:
         notes.append("Points (PointRend) are missing: give --train FOLDER to train them.")
     else:
-        points = _train_points(model, train, steps, seed, out / "points")
-        check_held_out(dataset, points.trained_on)
+        others = open_dataset(train, None, model.dense.num_classes)
+        check_held_out(dataset, content_hashes(others).keys())
+        points = _train_points(model, others, steps, seed, out / "points")
     ways = contenders(model, refiners, points)
+    named = [identity(one) for one in (*refiners.values(), *([points] if points else []))]
     peaks = {}
     if memory:
         with counted("memory", len(ways)) as advance:
@@ -95,7 +98,8 @@ def frontier(
     with counted("frontier", len(dataset)) as advance:
         result = run(
             model, dataset, ways, out,
-            against=truth, rounds=rounds, seed=seed, notes=notes, peaks=peaks, advance=advance,
+            against=truth, rounds=rounds, seed=seed, notes=notes, identity=named, peaks=peaks,
+            advance=advance,
         )  # fmt: skip
     picture = result.save(out)
     show_license(model)
@@ -112,16 +116,14 @@ def frontier(
 
 
 def _train_points(
-    model: SparseRefiner, folder: Path, steps: int, seed: int, out: Path
+    model: SparseRefiner, dataset: SampleSource, steps: int, seed: int, out: Path
 ) -> SparseRefiner:
     """The same refiner with a perceptron for an extractor, trained on the same inputs."""
     import torch
 
     import sparserefine as sr
-    from sparserefine.data import open_dataset
     from sparserefine.refine.point_mlp import PointMLP
 
-    dataset = open_dataset(folder, None, model.dense.num_classes)
     torch.manual_seed(seed)
     points = sr.SparseRefiner(
         model.dense,

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise, product
 
+import torch
 from jaxtyping import Integer, Num
 from torch import Tensor
-from torch.nn import functional as F
 
 from sparserefine.refine.refiner import SparseRefiner
 from sparserefine.refine.resampling import classes_of, upsampled_labels
 
-SCALES = (0.5, 0.6, 0.7, 0.75, 0.8, 0.9, 1.0)
+SCALES = (0.4, 0.6, 0.7, 0.75, 0.8, 0.9, 1.0)
 BUDGETS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 # Tiles of the image that the dense model sees again, as a share of all, with context around them.
 TILE_SHARES = (0.1, 0.25, 0.5)
-TILE, CONTEXT = 256, 64
+# Small images have smaller ones: a share needs several tiles to choose from.
+TILE, FEWEST, CONTEXT = 256, 4, 64
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ def contenders(
         refiners: Trained refiners of that dense model, by name.
         points: The same with a point perceptron for an extractor, if one was trained.
     """
-    found = [
+    found = [Contender("dense", "low", lambda images: _low(model, images))]
+    found += [
         Contender("dense", f"{scale:g}", lambda images, scale=scale: _dense(model, images, scale))
         for scale in SCALES
     ]
@@ -68,6 +73,12 @@ def contenders(
             Contender(family, "own", lambda images, refiner=refiner: refiner(images).labels[0])
         )
     return found
+
+
+def _low(model: SparseRefiner, images: Tensor) -> Tensor:
+    """The dense model at the low resolution that refinement starts from."""
+    size = (images.shape[2], images.shape[3])
+    return upsampled_labels(model.dense_pass(images).logits, size, "bilinear")[0]
 
 
 def _dense(model: SparseRefiner, images: Tensor, scale: float) -> Tensor:
@@ -95,15 +106,40 @@ def _tiles(model: SparseRefiner, images: Tensor, share: float) -> Tensor:
     height, width = images.shape[2:]
     low = model.dense_pass(images)
     labels = upsampled_labels(low.logits, (height, width), model.upsampling)[0]
-    rows, columns = -(-height // TILE), -(-width // TILE)
-    unsure = F.adaptive_avg_pool2d(low.entropy[:, None], (rows, columns)).flatten()
-    count = max(round(share * rows * columns), 1)
-    for tile in unsure.topk(count).indices.tolist():
-        top, left = tile // columns * TILE, tile % columns * TILE
-        bottom, right = min(top + TILE, height), min(left + TILE, width)
+    tiles = list(product(_bounds(height), _bounds(width)))
+    unsure = torch.tensor([_mean_entropy(low.entropy[0], tile, (height, width)) for tile in tiles])
+    for index in unsure.topk(max(round(share * len(tiles)), 1)).indices.tolist():
+        (top, bottom), (left, right) = tiles[index]
         y0, x0 = max(top - CONTEXT, 0), max(left - CONTEXT, 0)
         y1, x1 = min(bottom + CONTEXT, height), min(right + CONTEXT, width)
         logits = model.dense_logits(images[:, :, y0:y1, x0:x1], (y1 - y0, x1 - x0))
         inside = classes_of(logits)[0, top - y0 : bottom - y0, left - x0 : right - x0]
         labels[top:bottom, left:right] = inside.to(labels.dtype)
     return labels
+
+
+def _bounds(length: int) -> list[tuple[int, int]]:
+    """Of tiles of equal size along one side, at most `TILE` long, at least `FEWEST` of them."""
+    count = max(-(-length // TILE), FEWEST)
+    ends = [round(length * index / count) for index in range(count + 1)]
+    return list(pairwise(ends))
+
+
+def _mean_entropy(
+    entropy: Tensor, tile: tuple[tuple[int, int], tuple[int, int]], size: tuple[int, int]
+) -> float:
+    """Of the cells of the low-resolution grid that a tile covers."""
+    rows, columns = (
+        slice(math.floor(start * cells / pixels), max(math.ceil(end * cells / pixels), 1))
+        for (start, end), cells, pixels in zip(tile, entropy.shape, size, strict=True)
+    )
+    return float(entropy[rows, columns].mean())
+
+
+def identity(refiner: SparseRefiner) -> str:
+    """Names the weights and settings of a refiner."""
+    digest = hashlib.sha256(repr(sorted(refiner.settings().items())).encode())
+    for name, value in refiner.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from sparserefine.atomic import atomic_write, atomic_write_all, make_folder
-from sparserefine.data import Sample
+from sparserefine.data import Sample, content_hash
 from sparserefine.data.source import SampleSource
 from sparserefine.environment import Environment
 from sparserefine.images import ImageError, write_image
@@ -36,6 +37,7 @@ class FrontierPoint:
         ms: Mean over images of the median milliseconds.
         right: Mean over images of the share of right pixels.
         right_interval: 95 % bootstrap interval over images.
+        right_of_images: Share of right pixels of each image.
         miou: Over all images.
         peak_mib: Most memory that a process of its own held; None where not measured.
     """
@@ -45,6 +47,7 @@ class FrontierPoint:
     ms: float
     right: float
     right_interval: tuple[float, float]
+    right_of_images: tuple[float, ...]
     miou: float
     peak_mib: float | None = None
 
@@ -57,11 +60,13 @@ class Win:
         from_ms: From where.
         to_ms: To where; None for any larger budget.
         gain: By how much at most, in share of right pixels.
+        sure: Whether the 95 % interval of the gain over images lies above 0 somewhere in it.
     """
 
     from_ms: float
     to_ms: float | None
     gain: float
+    sure: bool
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,7 @@ class Frontier:
         points: In the order of the contenders.
         images: Number of images.
         against: "labels" or "full".
+        seed: Of the bootstrap.
         notes: What is missing, and why.
         failed: Why an image could not be read, by its name.
     """
@@ -79,6 +85,7 @@ class Frontier:
     points: tuple[FrontierPoint, ...]
     images: int
     against: str
+    seed: int = 0
     notes: tuple[str, ...] = ()
     failed: dict[str, str] = field(default_factory=dict)
 
@@ -87,23 +94,30 @@ class Frontier:
         budgets = sorted({point.ms for point in self.points})
         wins: list[Win] = []
         for index, budget in enumerate(budgets):
-            ours = self._best(budget, lambda p: p.family.startswith("ours"))
-            others = self._best(budget, lambda p: not p.family.startswith("ours"))
+            ours = self._best(budget, True)
+            others = self._best(budget, False)
             end = budgets[index + 1] if index + 1 < len(budgets) else None
-            if ours is None or (others is not None and ours <= others):
+            if ours is None or others is None or ours.right <= others.right:
                 continue
-            gain = ours - (others or 0.0)
+            gain, sure = ours.right - others.right, self._surely_better(ours, others)
             if wins and wins[-1].to_ms == budget:
-                wins[-1] = Win(wins[-1].from_ms, end, max(gain, wins[-1].gain))
+                last = wins[-1]
+                wins[-1] = Win(last.from_ms, end, max(gain, last.gain), sure or last.sure)
             else:
-                wins.append(Win(budget, end, gain))
+                wins.append(Win(budget, end, gain, sure))
         return wins
 
-    def _best(self, budget: float, which: Callable[[FrontierPoint], bool]) -> float | None:
-        return max((p.right for p in self.points if p.ms <= budget and which(p)), default=None)
+    def _best(self, budget: float, ours: bool) -> FrontierPoint | None:
+        paid = [p for p in self.points if p.ms <= budget and p.family.startswith("ours") == ours]
+        return max(paid, key=lambda point: point.right, default=None)
+
+    def _surely_better(self, ours: FrontierPoint, other: FrontierPoint) -> bool:
+        """By a paired bootstrap over images."""
+        gains = torch.tensor(ours.right_of_images) - torch.tensor(other.right_of_images)
+        return _interval(gains.double(), self.seed)[0] > 0
 
     def verdict(self) -> str:
-        """One sentence."""
+        """One sentence, or two."""
         wins = self.wins()
         if not wins:
             return (
@@ -113,7 +127,8 @@ class Frontier:
         ranges = ", ".join(
             f"from {win.from_ms:.0f} ms"
             + (f" to {win.to_ms:.0f} ms" if win.to_ms is not None else " on")
-            + f" (by up to {100 * win.gain:.2f} points)"
+            + f" (by up to {100 * win.gain:.2f} points"
+            + (")" if win.sure else ", less than images differ)")
             for win in wins
         )
         return f"Refinement is the most accurate way {ranges}."
@@ -185,6 +200,7 @@ def frontier(
     rounds: int = 3,
     seed: int = 0,
     notes: Sequence[str] = (),
+    identity: Sequence[str] = (),
     peaks: dict[tuple[str, str], float] | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> Frontier:
@@ -199,6 +215,8 @@ def frontier(
         rounds: Timed runs of each contender on each image, after one to warm up.
         seed: Of the bootstrap.
         notes: To be kept with the result.
+        identity: Names the weights and settings of the contenders, so that results of others are
+            not taken for theirs.
         peaks: Peak memory by family and setting.
         advance: Called after each image.
 
@@ -208,6 +226,8 @@ def frontier(
     folder = make_folder(Path(out) / RECORDS)
     failed: dict[str, str] = {}
     records: list[dict[str, Any]] = []
+    conditions = [against, rounds, str(model.device), torch.get_num_threads(), *identity]
+    conditions += [Environment.current().commit, *([way.family, way.setting] for way in ways)]
     for index in range(len(dataset)):
         path = folder / f"{index:06d}.json"
         try:
@@ -215,7 +235,7 @@ def frontier(
         except ImageError as error:
             failed[f"image {index}"] = str(error)
         else:
-            facts = [sample.name, against, rounds, [[w.family, w.setting] for w in ways]]
+            facts = [content_hash(sample.image), *conditions]
             record = json.loads(path.read_text()) if path.is_file() else {}
             if record.get("facts") != facts:
                 record = {"facts": facts, **_run_image(model, sample, ways, against, rounds)}
@@ -229,7 +249,7 @@ def frontier(
         _point(way, position, records, model.dense.num_classes, seed, peaks or {})
         for position, way in enumerate(ways)
     ]
-    return Frontier(tuple(points), len(records), against, tuple(notes), failed)
+    return Frontier(tuple(points), len(records), against, seed, tuple(notes), failed)
 
 
 def _run_image(
@@ -255,7 +275,7 @@ def _run_image(
                 continue
             matrix = ConfusionMatrix(classes)
             matrix.update(labels, truth)
-            right.append(float(matrix.counts.diag().sum() / matrix.counts.sum()))
+            right.append(float(matrix.counts.diag().sum() / matrix.counts.sum().clamp(min=1)))
             counts.append(matrix.counts.tolist())
     return {"ms": [median(values) for values in times], "right": right, "counts": counts}
 
@@ -269,10 +289,6 @@ def _point(
     peaks: dict[tuple[str, str], float],
 ) -> FrontierPoint:
     right = torch.tensor([record["right"][position] for record in records], dtype=torch.float64)
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randint(len(right), (1000, len(right)), generator=generator)
-    bounds = torch.tensor([0.025, 0.975], dtype=torch.float64)
-    low, high = right[drawn].mean(1).quantile(bounds).tolist()
     matrix = ConfusionMatrix(classes)
     for record in records:
         matrix.counts += torch.tensor(record["counts"][position])
@@ -281,7 +297,17 @@ def _point(
         way.setting,
         sum(record["ms"][position] for record in records) / len(records),
         float(right.mean()),
-        (low, high),
+        _interval(right, seed),
+        tuple(right.tolist()),
         matrix.miou(),
         peaks.get((way.family, way.setting)),
     )
+
+
+def _interval(values: Tensor, seed: int) -> tuple[float, float]:
+    """95 % bootstrap interval of a mean over images."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randint(len(values), (1000, len(values)), generator=generator)
+    bounds = torch.tensor([0.025, 0.975], dtype=torch.float64)
+    low, high = values[drawn].mean(1).quantile(bounds).tolist()
+    return low, high
