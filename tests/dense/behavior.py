@@ -109,6 +109,7 @@ class DenseModelBehavior:
         assert torch.equal(found.labels, expected.labels)
         assert read.dense.preset.license == model.preset.license
 
+    @pytest.mark.slow
     def test_compiles_into_one_graph(
         self, model: DenseModel, monkeypatch: pytest.MonkeyPatch
     ) -> None:
