@@ -10,6 +10,7 @@ from sparserefine.dense.espnetv2 import ESPNetv2
 from sparserefine.dense.hrnet import HRNet
 from sparserefine.dense.protocol import DenseModel, Preset
 from sparserefine.dense.segnext import SegNeXt
+from sparserefine.vector_math import settle
 
 __all__ = [
     "DenseModel",
@@ -27,3 +28,5 @@ __all__ = [
     "from_transformers",
     "names",
 ]
+
+settle()  # before any dense model runs; refinement and training import this package too

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -27,7 +25,5 @@ def entropy(logits: Float[Tensor, "*shape"], dim: int = 1) -> Float[Tensor, "*re
 
     Source: SparseRefine, arXiv:2407.19014, section 3.2; details as in the authors' code.
     """
-    # The logarithm comes from log_softmax: the first torch.log of a process, when two threads make
-    # it, is now and then off by some 1e-6 (MKL 2024.2), and a run is then not repeated bit by bit.
-    log_probabilities = torch.log_softmax(logits, dim).clamp(min=math.log(MIN_PROBABILITY))
-    return -(torch.softmax(logits, dim) * log_probabilities).sum(dim)
+    probabilities = torch.softmax(logits, dim)
+    return -(probabilities * probabilities.clamp(min=MIN_PROBABILITY).log()).sum(dim)
