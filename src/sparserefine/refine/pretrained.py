@@ -161,7 +161,8 @@ def _find(name: str | Path) -> Path:
     if folder.exists() or text.count("/") != 1 or text.startswith((".", "/", "~")):
         raise ValueError(
             f"no model at {text!r}. Expected {', '.join(SHIPPED)}, a folder written by "
-            f"save_pretrained, or a hub id of the form owner/name."
+            f"save_pretrained, or a hub id of the form owner/name. Dense models without a refiner "
+            f"(dense.create, and --model of the commands): {', '.join(dense.names())}."
         )
     return _download(text)
 
