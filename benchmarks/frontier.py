@@ -26,9 +26,10 @@ from sparserefine.data.source import SampleSource
 from sparserefine.images import list_images
 from sparserefine.refine.features import Input, count_channels
 from sparserefine.refine.point_mlp import PointMLP
-from sparserefine.workflows.contenders import contenders, identity
+from sparserefine.workflows.contenders import contenders
 from sparserefine.workflows.frontier import frontier
 from sparserefine.workflows.held_out import check_held_out
+from sparserefine.workflows.identity import identity
 from sparserefine.workflows.peak_memory import measure_peaks
 
 ROOT = Path(__file__).resolve().parents[1]

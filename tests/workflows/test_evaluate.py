@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torchmetrics.functional.classification import multiclass_jaccard_index
 import sparserefine as sr
 from sparserefine.data import Sample, content_hash
 from sparserefine.workflows.confusion import ConfusionMatrix
-from sparserefine.workflows.evaluate import ROWS
+from sparserefine.workflows.image_score import ROWS
 
 
 def test_miou_agrees_with_torchmetrics() -> None:
@@ -129,3 +130,56 @@ def test_images_that_were_trained_on_are_refused(
     monkeypatch.setattr(model, "trained_on", seen)
     with pytest.raises(ValueError, match=rf"1 of 3 images were trained on: {street[0].name}"):
         sr.evaluate(model, street)
+
+
+class Interrupted(Exception):
+    """As if the process ended."""
+
+
+def test_a_stopped_run_goes_on(
+    model: sr.SparseRefiner, street: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = sr.evaluate(model, street)
+    predicted = []
+    full_resolution_labels = model.full_resolution_labels
+
+    def counted(images: torch.Tensor) -> torch.Tensor:
+        if len(predicted) == 1:
+            raise Interrupted
+        predicted.append(images)
+        return full_resolution_labels(images)
+
+    monkeypatch.setattr(model, "full_resolution_labels", counted)
+    with pytest.raises(Interrupted):
+        sr.evaluate(model, street, out=tmp_path)
+    monkeypatch.undo()
+    predicted.clear()
+    monkeypatch.setattr(
+        model,
+        "full_resolution_labels",
+        lambda images: predicted.append(images) or full_resolution_labels(images),
+    )
+    scores = sr.evaluate(model, street, out=tmp_path)
+    assert len(predicted) == len(street) - 1
+    assert scores == whole
+
+
+def test_an_image_whose_labels_change_is_scored_again(
+    model: sr.SparseRefiner, street: list[Sample], tmp_path: Path
+) -> None:
+    sr.evaluate(model, street[:1], out=tmp_path)
+    assert street[0].labels is not None
+    corrected = [replace(street[0], labels=torch.full_like(street[0].labels, 3))]
+    again = sr.evaluate(model, corrected, out=tmp_path)
+    assert again == sr.evaluate(model, corrected)
+    assert again != sr.evaluate(model, street[:1])
+
+
+def test_scores_of_another_selection_are_not_taken_for_these(
+    model: sr.SparseRefiner, street: list[Sample], tmp_path: Path
+) -> None:
+    found = {
+        selector: sr.evaluate(model, street[:1], out=tmp_path, selector=selector).images[0].right
+        for selector in ("entropy", "random")
+    }
+    assert found["entropy"] != found["random"]

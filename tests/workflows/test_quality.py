@@ -92,3 +92,15 @@ def test_nothing_to_score_is_none() -> None:
     quality.update(torch.zeros(4, 4).long(), Truth(torch.zeros(4, 4).long(), CLASSES))
     assert [v is None for v in quality.to_json()["iou"]] == [False, True, True, True]
     assert math.isclose(quality.to_json()["miou"], 1.0)
+
+
+def test_images_counted_apart_add_up() -> None:
+    together, added = Quality(CLASSES), Quality(CLASSES)
+    for seed in range(3):
+        truth, predicted = Truth(blobs(seed), CLASSES), blobs(seed).roll(seed, 1)
+        confidence = torch.rand(predicted.shape, generator=torch.Generator().manual_seed(seed))
+        alone = Quality(CLASSES)
+        for quality in (together, alone):
+            quality.update(predicted, truth, confidence)
+        added.add(alone.counts())
+    assert added.to_json() == together.to_json()

@@ -26,6 +26,11 @@ def stage_table(stages_ms: Mapping[str, float], title: str) -> Table:
     return table
 
 
+def listed(text: str) -> list[str]:
+    """The parts of a comma-separated option."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 def report_failure(name: str, reason: str) -> None:
     """Say on one line what was not done and why."""
     line = reason if name in reason else f"{name}: {reason}"

@@ -14,8 +14,6 @@ from sparserefine.cli.console import console, counted, report_failure
 from sparserefine.cli.refiners import RefinerOptions, load_refiner, show_license
 
 if TYPE_CHECKING:
-    from sparserefine.data.source import SampleSource
-    from sparserefine.refine.refiner import SparseRefiner
     from sparserefine.workflows.frontier import Frontier
 
 
@@ -66,11 +64,13 @@ def frontier(
         Print one JSON document and nothing else.
     """
     from sparserefine.data import open_dataset
-    from sparserefine.workflows.contenders import contenders, identity
+    from sparserefine.workflows.contenders import contenders
     from sparserefine.workflows.frontier import frontier as run
     from sparserefine.workflows.held_out import check_held_out, content_hashes
+    from sparserefine.workflows.identity import identity
     from sparserefine.workflows.peak_memory import measure_peaks
     from sparserefine.workflows.truth import choose_truth
+    from sparserefine.workflows.variants import points_of, train_variant
 
     options = refiner or RefinerOptions()
     model = load_refiner(options)
@@ -88,7 +88,9 @@ def frontier(
     else:
         others = open_dataset(train, None, model.dense.num_classes)
         check_held_out(dataset, content_hashes(others).keys())
-        points = _train_points(model, others, steps, seed, out / "points")
+        points = train_variant(
+            model, points_of(model), others, out / "variants", steps=steps, seed=seed
+        )
     ways = contenders(model, refiners, points)
     named = [identity(one) for one in (*refiners.values(), *([points] if points else []))]
     peaks = {}
@@ -113,33 +115,6 @@ def frontier(
         console.print(note)
     console.print(str(picture), markup=False)
     console.print(result.verdict())
-
-
-def _train_points(
-    model: SparseRefiner, dataset: SampleSource, steps: int, seed: int, out: Path
-) -> SparseRefiner:
-    """The same refiner with a perceptron for an extractor, trained on the same inputs."""
-    import torch
-
-    import sparserefine as sr
-    from sparserefine.refine.point_mlp import PointMLP
-
-    torch.manual_seed(seed)
-    points = sr.SparseRefiner(
-        model.dense,
-        selector=model.selector,
-        extractor=PointMLP(model.dense.num_classes, in_channels=model.extractor.in_channels),
-        dense_size=model.dense_size.value,
-        upsampling=model.upsampling,
-        inputs=model.inputs,
-    ).to(model.device)
-    labeled = dataset[0].labels is not None
-    config = sr.TrainConfig(
-        targets="labels" if labeled else "dense", steps=steps, seed=seed, batch_size=8,
-        crop_size=(192, 192), views=4, scales=(0.8, 1.1), learning_rate=3e-3,
-    )  # fmt: skip
-    sr.train(points, dataset, config, out)
-    return points.eval()
 
 
 def _table(result: Frontier) -> Table:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from rich.table import Table
 
-from sparserefine.cli.console import console, counted, messages
+from sparserefine.cli.console import console, counted, listed, messages
 
 if TYPE_CHECKING:
     from sparserefine.workflows.latency_matrix import LatencyMatrix
@@ -70,7 +70,7 @@ def run_matrix(
     from sparserefine.workflows.latency_matrix import cases_of, measure_matrix
     from sparserefine.workflows.latency_report import HEADINGS, cells, save
 
-    models = _listed(options.models)
+    models = listed(options.models)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     fit = options.fit or options.budget_ms is not None
@@ -88,7 +88,7 @@ def run_matrix(
     groups = cases_of(
         models,
         _known(options.precision, ("fp32", "fp16", "bf16"), "precision"),
-        [_number(text, "batch") for text in _listed(options.batch)],
+        [_number(text, "batch") for text in listed(options.batch)],
         _known(options.pyramids, ("floor", "dilate"), "pyramid") if not trained else [""],
         FIT_DENSITIES if fit else (),
         size=_size(options.size),
@@ -152,12 +152,8 @@ def _expected(calibration: Path, density: float) -> str:
     )
 
 
-def _listed(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
 def _known(text: str, known: tuple[str, ...], name: str) -> list[str]:
-    found = _listed(text)
+    found = listed(text)
     for part in found:
         if part not in known:
             raise ValueError(f"{name} {part!r}: expected some of {', '.join(known)}.")

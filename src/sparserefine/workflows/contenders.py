@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -134,12 +133,3 @@ def _mean_entropy(
         for (start, end), cells, pixels in zip(tile, entropy.shape, size, strict=True)
     )
     return float(entropy[rows, columns].mean())
-
-
-def identity(refiner: SparseRefiner) -> str:
-    """Names the weights and settings of a refiner."""
-    digest = hashlib.sha256(repr(sorted(refiner.settings().items())).encode())
-    for name, value in refiner.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]

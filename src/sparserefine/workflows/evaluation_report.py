@@ -13,8 +13,9 @@ from sparserefine.atomic import atomic_write, atomic_write_all, make_folder
 from sparserefine.data.source import SampleSource, sample_names
 from sparserefine.images import write_image
 from sparserefine.refine.refiner import SparseRefiner
-from sparserefine.workflows.evaluate import FULL_RES, Evaluation
+from sparserefine.workflows.evaluate import Evaluation
 from sparserefine.workflows.example import draw_example
+from sparserefine.workflows.image_score import FULL_RES
 
 COLUMNS = {
     "miou": "mIoU",
@@ -22,7 +23,7 @@ COLUMNS = {
     "small_recall": "small objects found",
     "calibration_error": "calibration error",
 }
-GALLERY, SHOWN = "gallery", 20
+ABLATIONS, GALLERY, SHOWN = "ablations.md", "gallery", 20
 
 
 def markdown(scores: Evaluation) -> str:
@@ -101,7 +102,7 @@ def save(
         (partial / "images.csv").write_text(table(scores))
         (partial / "scores.md").write_text(markdown(scores))
         if others:
-            (partial / "ablations.md").write_text(ablations({"this": scores, **others}))
+            (partial / ABLATIONS).write_text(ablations({"this": scores, **others}))
 
     return atomic_write_all(folder, write) / "scores.md"
 

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sparserefine.atomic import make_folder, remove_partials
-from sparserefine.data import Sample
-from sparserefine.data.source import SampleSource, sample_names, unread_name
+from sparserefine.data import Sample, content_hash
+from sparserefine.data.source import SampleSource, unread_name
 from sparserefine.dense.weights import save_weights
 from sparserefine.images import ImageError
 
@@ -27,10 +27,12 @@ class ImageRecords:
 
     Attributes:
         paths: The files, by the index of the image.
+        names: Of the images, by the same.
         failed: Why an image could not be read, by its name.
     """
 
     paths: dict[int, Path]
+    names: dict[int, str]
     failed: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -55,7 +57,9 @@ def record_images(
     Args:
         dataset: Images.
         compute: Makes the record of an image.
-        folder: Where records are kept, one file per image, in a folder named after the facts.
+        folder: Where records are kept, one file per image, in a folder named after the facts. A
+            file is named after what is in the image and its labels, so that one that changes is
+            computed again, and the rest of a dataset that grows is not.
         facts: All that a record depends on besides the images; plain values.
         advance: Called after each image.
 
@@ -66,17 +70,19 @@ def record_images(
         ValueError: No image can be read, or `compute` refuses one.
         OSError: A file cannot be written.
     """
-    described = json.dumps([sample_names(dataset), facts], sort_keys=True)
+    described = json.dumps(facts, sort_keys=True)
     folder = make_folder(folder / hashlib.sha256(described.encode()).hexdigest()[:16])
     remove_partials(folder)
     paths: dict[int, Path] = {}
+    names: dict[int, str] = {}
     failed: dict[str, str] = {}
     for index in range(len(dataset)):
-        path = folder / f"{index:06d}.safetensors"
         try:
+            sample = dataset[index]
+            path = folder / f"{_key(sample)}.safetensors"
             if not path.is_file():
-                save_weights(compute(dataset[index]), path)
-            paths[index] = path
+                save_weights(compute(sample), path)
+            paths[index], names[index] = path, sample.name
         except ImageError as error:
             failed[unread_name(dataset, index)] = str(error)
         advance()
@@ -84,4 +90,12 @@ def record_images(
         raise ValueError(
             f"none of {len(dataset)} images can be read. {next(iter(failed.values()))}"
         )
-    return ImageRecords(paths, failed)
+    return ImageRecords(paths, names, failed)
+
+
+def _key(sample: Sample) -> str:
+    """Names an image, its labels and its name, from which what is random is drawn."""
+    digest = hashlib.sha256(f"{sample.name} {content_hash(sample.image)}".encode())
+    if sample.labels is not None:
+        digest.update(sample.labels.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -38,7 +39,8 @@ class Quality:
         self.matrix = ConfusionMatrix(num_classes)
         # One class more: pixels away from any boundary.
         self._boundary = torch.zeros((num_classes + 1) ** 2, dtype=torch.int64)
-        self._small = self._found = 0
+        # Small pieces, and those of them that are found.
+        self._pieces = torch.zeros(2, dtype=torch.int64)
         # Pixels, sum of confidences, and pixels that are right, per bin.
         self._bins = torch.zeros(3, CALIBRATION_BINS, dtype=torch.float64)
 
@@ -66,8 +68,8 @@ class Quality:
         right = labels.long() == truth.labels
         if truth.pieces is not None:
             sizes, hits = truth.piece_sizes, truth.hits(right)
-            self._small += len(sizes)
-            self._found += int((hits >= FOUND_SHARE * sizes).sum())
+            found = int((hits >= FOUND_SHARE * sizes).sum())
+            self._pieces += torch.tensor([len(sizes), found])
         if confidence is not None:
             self._calibrate(confidence[truth.valid], right[truth.valid])
 
@@ -76,6 +78,20 @@ class Quality:
         for row, weight in enumerate((None, confidence.double(), right.double())):
             counts = index.bincount(weight, minlength=CALIBRATION_BINS)
             self._bins[row] += counts.to(self._bins)
+
+    def counts(self) -> dict[str, Tensor]:
+        """All that scores are computed from, by name, for `add`."""
+        return {
+            "matrix": self.matrix.counts,
+            "boundary": self._boundary,
+            "pieces": self._pieces,
+            "bins": self._bins,
+        }
+
+    def add(self, counts: Mapping[str, Tensor]) -> None:
+        """Count the images of another `Quality`, given as its `counts`."""
+        for name, total in self.counts().items():
+            total += counts[name]
 
     def boundary_iou(self) -> float:
         """Mean over classes of the intersection over union within reach of a boundary.
@@ -89,7 +105,8 @@ class Quality:
 
     def small_recall(self) -> float | None:
         """Share of the small pieces that are found; None without scipy or small pieces."""
-        return self._found / self._small if self._small else None
+        small, found = self._pieces.tolist()
+        return found / small if small else None
 
     def calibration_error(self) -> float | None:
         """Mean distance of confidence from the share that is right, over 15 bins; 0 is best.

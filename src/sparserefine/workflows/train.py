@@ -64,6 +64,8 @@ def train(
     dataset: SampleSource,
     config: TrainConfig | None = None,
     out: str | Path = "out/train",
+    *,
+    cache: str | Path | None = None,
 ) -> TrainResult:
     """Train the extractor and the ensembler on the pixels that the selector picks.
 
@@ -78,6 +80,8 @@ def train(
         dataset: Images, with labels unless `config.targets` is "dense".
         config: The dials.
         out: Folder for the model (`save_pretrained`), the checkpoint, log.jsonl and the pictures.
+        cache: Folder for what the dense model says of the images, which runs with the same dense
+            model and data may share; by default in `out`.
 
     Raises:
         ValueError: The dataset is empty, labels are missing, nothing is selected in any image, a
@@ -88,12 +92,12 @@ def train(
     _check(model, dataset, config)
     out = make_folder(out)
     remove_partials(out)
-    cache = DenseCache(out / CACHE, model, dataset, config)
+    views = DenseCache(Path(cache or out / CACHE), model, dataset, config)
     parts = nn.ModuleDict({"extractor": model.extractor, "ensembler": model.ensembler})
     if model.stem is not None:
         parts["stem"] = model.stem
     optimizer = torch.optim.AdamW(_parameter_groups(parts, config), lr=config.learning_rate)
-    run = {**asdict(config), **pretrained.describe(model), "data": cache.fingerprint}
+    run = {**asdict(config), **pretrained.describe(model), "data": views.fingerprint}
     step = 0
     if (out / CHECKPOINT).is_file():
         step = load_checkpoint(out / CHECKPOINT, parts, optimizer, run)
@@ -103,10 +107,10 @@ def train(
     with progress_bar() as progress:
         if step < config.steps:
             with timer.stage("dense"):
-                task = progress.add_task("dense model", total=len(cache) * config.views)
-                cache.fill(lambda: progress.advance(task))
-            _check_selection(model, cache, config)
-            for reason in cache.skipped.values():
+                task = progress.add_task("dense model", total=len(views) * config.views)
+                views.fill(lambda: progress.advance(task))
+            _check_selection(model, views, config)
+            for reason in views.skipped.values():
                 progress.console.print(f"left out: {reason}", markup=False, soft_wrap=True)
         if step == 0:
             # The same call after a kill must start from these weights, not from new random ones.
@@ -115,7 +119,7 @@ def train(
         model.train()
         with timer.stage("train"), StepLog(out / LOG, step) as log:
             while step < config.steps:
-                loss = _step(model, optimizer, cache, config, step)
+                loss = _step(model, optimizer, views, config, step)
                 step += 1
                 losses.append(loss["loss"])
                 log.append({"step": step, **loss})
@@ -130,9 +134,9 @@ def train(
         model.save_pretrained(out / "model")
         write_image(training_curves(rows), pictures[0])
         full_resolution = config.targets == "dense"
-        write_image(draw_example(model, cache.first(), full_resolution), pictures[1])
+        write_image(draw_example(model, views.first(), full_resolution), pictures[1])
     return TrainResult(
-        out, tuple(losses), tuple(rows), cache.skipped, pictures, dict(timer.stages_ms)
+        out, tuple(losses), tuple(rows), views.skipped, pictures, dict(timer.stages_ms)
     )
 
 
