@@ -5,7 +5,7 @@
 
 The runs themselves (2 CPU cores, some 15 minutes, 24 GiB of memory for the second):
 
-    sparserefine benchmark --size 1024x2048 --pyramids floor,dilate --rounds 2 --out out/five \\
+    sparserefine benchmark --size 1024x2048 --pyramids floor,dilate --rounds 3 --out out/five \\
         --models hrnet-w48,segformer-b5,mask2former-swin-tiny,mask2former-swin-large,segnext-l
     sparserefine benchmark --size 1024x2048 --models segformer-b5 --batch 8 --rounds 1 \\
         --memory-limit 20 --out out/batch8
@@ -27,6 +27,7 @@ PAGE = ROOT / "docs" / "latency.md"
 START, END = "<!-- figures: benchmarks/latency_page.py -->\n", "<!-- end of figures -->"
 RUNS = {
     "five": "The paper's five, one image of 1024×2048 at a time",
+    "xeon": "The same on another processor, with two timed runs each",
     "batch": "SegFormer-B5, eight images at a time, at most 20 GiB",
 }
 
