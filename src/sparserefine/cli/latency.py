@@ -141,15 +141,14 @@ def _print_fits(matrix: LatencyMatrix, budget_ms: float | None, calibration: Pat
 def _expected(calibration: Path, density: float) -> str:
     """What a calibration says of a density."""
     curve = json.loads(calibration.read_text())["curve"]
-    point = min(
-        (p for p in curve if p["density"] <= density), key=lambda p: p["threshold"], default=None
-    )
-    if point is None:
-        return "the calibration has no threshold that selects so little"
-    return (
-        f"--threshold {point['threshold']:.4g}: {point['recall']:.1%} of the low-resolution errors "
-        f"are refined, in {point['density']:.1%} of the pixels"
-    )
+    lists = (curve[name] for name in ("threshold", "recall", "density"))
+    for threshold, recall, selected in zip(*lists, strict=True):  # thresholds rise
+        if selected <= density:
+            return (
+                f"--threshold {threshold:.4g}: {recall:.1%} of the low-resolution errors are "
+                f"refined, in {selected:.1%} of the pixels"
+            )
+    return "the calibration has no threshold that selects so little"
 
 
 def _known(text: str, known: tuple[str, ...], name: str) -> list[str]:
