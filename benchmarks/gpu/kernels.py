@@ -139,7 +139,10 @@ def _worst(
     for name, ours, y64, magnitude, n in zip(
         ("values", "grad_feats", "grad_weight", "grad_bias"), found, right, size, terms, strict=True
     ):
-        bound = torch.finfo(dtype).eps * y64.abs() + (n * EPS32 + product_eps) * magnitude
+        finfo = torch.finfo(dtype)
+        # Below its smallest normal number a format's steps stay as wide as they are there.
+        stored = finfo.eps * y64.abs().clamp(min=finfo.smallest_normal)
+        bound = stored + (n * EPS32 + product_eps) * magnitude
         share = (ours.double() - y64).abs() / bound.clamp(min=1e-300)
         # max() passes a NaN on, and a NaN is not at most 1.
         worst[name] = float(share.max()) if share.numel() else 0.0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from rich.table import Table
 
-from sparserefine.cli.console import console, counted, report_failure
+from sparserefine.cli.console import console, counted, listed, report_failure
 from sparserefine.cli.refiners import RefinerOptions, load_refiner, show_license
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def frontier(
     dataset = open_dataset(data, split, model.dense.num_classes)
     truth = choose_truth(dataset, against)
     refiners = {"": model}
-    for name in filter(None, map(str.strip, beside.split(","))):
+    for name in listed(beside):
         refiners[Path(name).name] = load_refiner(replace(options, model=name))
     for one in refiners.values():
         check_held_out(dataset, one.trained_on)
