@@ -146,7 +146,8 @@ def _train(
         raise ValueError("--width, --pyramid and --inputs train refiners. Give --train FOLDER.")
     variants = variants_of(model, **named)
     dataset = open_dataset(train, None, model.dense.num_classes)
-    check_held_out(held_out, content_hashes(dataset).keys())
+    # Before minutes of training: what the model itself was trained on is refused here too.
+    check_held_out(held_out, model.trained_on | content_hashes(dataset).keys())
     trained = {}
     for variant in variants:
         messages.print(f"training: {variant.name}", markup=False)
