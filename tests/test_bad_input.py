@@ -139,7 +139,7 @@ def test_only_bad_files(run: Run, tmp_path: Path) -> None:
     done = run("predict", tmp_path / "photos", "--out", tmp_path / "out")
     assert done.code == 1 and not list((tmp_path / "out").iterdir())
     done = run("evaluate", tmp_path / "photos")
-    assert done.code == 1 and "could be read" in done.err[-1]
+    assert done.code == 1 and "none of 4 images can be read" in done.err[-1]
 
 
 def dense_weights(path: Path, outputs: int = 20) -> Path:
