@@ -15,7 +15,8 @@ import torch
 
 from sparserefine.sparse.gpu import interpreting
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "sparse"))  # the named masks
+for folder in ("sparse", "refine"):  # the named masks, the tiny dense model
+    sys.path.append(str(Path(__file__).resolve().parents[1] / folder))
 
 HAS_TRITON = find_spec("triton") is not None
 if not HAS_TRITON:

@@ -11,6 +11,8 @@ from sparserefine.refine.uncertainty import entropy
 # Rows fused at a time: what they need stays in the cache, and a 30-megapixel image does not need
 # gigabytes of hidden activations.
 CHUNK_ROWS = 1 << 14
+# On a GPU starting the kernels for so few takes longer than running them.
+CHUNK_ROWS_GPU = 1 << 18
 
 
 def average(dense: Float[Tensor, "N K"], refined: Float[Tensor, "N K"]) -> Float[Tensor, "N K"]:
@@ -63,14 +65,14 @@ class GatedEnsembler(nn.Module):
         self, dense: Float[Tensor, "N K"], refined: Float[Tensor, "N K"]
     ) -> Float[Tensor, "N K"]:
         """Fuse logits of the dense model with logits of the extractor."""
-        chunks = zip(dense.split(CHUNK_ROWS), refined.split(CHUNK_ROWS), strict=True)
+        chunks = zip(_chunks(dense), _chunks(refined), strict=True)
         return torch.cat([self._fuse(*chunk) for chunk in chunks])
 
     def mixture(
         self, dense: Float[Tensor, "N K"], refined: Float[Tensor, "N K"]
     ) -> Float[Tensor, "N K"]:
         """The gate's weighted sum, without the fuser."""
-        chunks = zip(dense.split(CHUNK_ROWS), refined.split(CHUNK_ROWS), strict=True)
+        chunks = zip(_chunks(dense), _chunks(refined), strict=True)
         return torch.cat([self._mix(*chunk) for chunk in chunks])
 
     def _mix(self, dense: Tensor, refined: Tensor) -> Tensor:
@@ -84,3 +86,7 @@ class GatedEnsembler(nn.Module):
         mixture = self._mix(dense, refined)
         fused = self.fuser(mixture)
         return mixture + fused if self.residual else fused
+
+
+def _chunks(logits: Float[Tensor, "N K"]) -> tuple[Tensor, ...]:
+    return logits.split(CHUNK_ROWS_GPU if logits.is_cuda else CHUNK_ROWS)

@@ -21,6 +21,7 @@ from sparserefine.refine.extractor import SparseUNet
 from sparserefine.sparse.gpu import can_run_triton
 
 if TYPE_CHECKING:
+    from sparserefine.refine.fused_extractor import FusedExtractor
     from sparserefine.sparse.gpu.levels import DeviceLevels
 
 # Active pixels lie in bands, so coarser levels are filled more densely; measured on masks of label
@@ -89,7 +90,8 @@ class RecordedExtractor:
             bucket(round(pixels / 4**level * min(density * _DENSITY_GROWTH**level, 1)))
             for level in range(self._network.num_levels)
         )
-        self._recording: _Recording | None = None
+        self._of_images: _Recording | None = None
+        self._of_rows: _Recording | None = None
 
     def __call__(
         self, images: Float[Tensor, "B C H W"], mask: Bool[Tensor, "B H W"]
@@ -105,33 +107,66 @@ class RecordedExtractor:
         """
         done = self.launch(images, mask)
         found = done.found.tolist()
-        if any(n > room for n, room in zip(found, self.capacities, strict=True)):
+        if self._too_many(found):
             self.grow(found)
             done = self.launch(images, mask)
         number = found[0]
         return done.logits[:number].clone(), done.coords[:number].clone()
+
+    def of_rows(
+        self, feats: Float[Tensor, "N C"], mask: Bool[Tensor, "B H W"]
+    ) -> Float[Tensor, "N K"]:
+        """Logits of the active pixels from their features, both in row-major order.
+
+        For callers who know N already and whose features are no images. Waits like a call.
+
+        Args:
+            feats: What the extractor sees, a row per active pixel.
+            mask: The N active pixels.
+        """
+        number = len(feats)
+        if self._too_many([number]):
+            self.grow([number, *self.capacities[1:]])
+        done = self._launch_rows(feats, mask)
+        # Copied before the wait: afterwards another thread may run on another stream.
+        logits, found = done.logits[:number].clone(), done.found.tolist()
+        if self._too_many(found):
+            self.grow(found)
+            logits = self._launch_rows(feats, mask).logits[:number].clone()
+        return logits
 
     def launch(
         self, images: Float[Tensor, "B C H W"], mask: Bool[Tensor, "B H W"]
     ) -> RecordedLogits:
         """Start a run and do not wait for it. The caller must look at `overflow` at some time."""
         self._check(images, mask)
-        if self._recording is None:
-            self._recording = self._record()
-        return self._recording(images, mask)
+        if self._of_images is None:
+            shape = (self.batch_size, self._network.in_channels, *self.spatial_shape)
+            self._of_images = _Recording(self._network, self._levels(), shape)
+        return self._of_images(images, mask)
+
+    def _launch_rows(self, feats: Tensor, mask: Tensor) -> RecordedLogits:
+        if self._of_rows is None:
+            levels = self._levels()
+            shape = (levels.levels[0].capacity, self._network.in_channels)
+            self._of_rows = _Recording(self._network, levels, shape)
+        return self._of_rows(feats, mask)
+
+    def _too_many(self, found: Sequence[int]) -> bool:
+        return any(n > room for n, room in zip(found, self.capacities, strict=False))
 
     def grow(self, found: Sequence[int]) -> None:
         """Make room for as many active pixels per level; the next run is recorded anew."""
         self.capacities = tuple(
             max(bucket(n), room) for n, room in zip(found, self.capacities, strict=True)
         )
-        self._recording = None
+        self._of_images = self._of_rows = None
 
-    def _record(self) -> _Recording:
+    def _levels(self) -> DeviceLevels:
         from sparserefine.sparse.gpu.levels import DeviceLevels
 
         network = self._network
-        levels = DeviceLevels(
+        return DeviceLevels(
             self.batch_size,
             self.spatial_shape,
             self.capacities,
@@ -139,7 +174,6 @@ class RecordedExtractor:
             padding=network.padding,
             device=network.device,
         )
-        return _Recording(self, levels)
 
     def _check(self, images: Tensor, mask: Tensor) -> None:
         height, width = self.spatial_shape
@@ -153,23 +187,27 @@ class RecordedExtractor:
 
 
 class _Recording:
-    """One run: buffers of fixed size, and on CUDA the graph that fills them."""
+    """One run: buffers of fixed size, and on CUDA the graph that fills them.
 
-    def __init__(self, of: RecordedExtractor, levels: DeviceLevels) -> None:
-        network = of._network
-        shape = (of.batch_size, network.in_channels, *of.spatial_shape)
+    What the network sees is an array of `shape`: images [B, C, H, W] that the graph gathers the
+    active pixels from, or the rows [capacity, C] themselves.
+    """
+
+    def __init__(
+        self, network: FusedExtractor, levels: DeviceLevels, shape: tuple[int, ...]
+    ) -> None:
         self._network = network
         self._levels = levels
-        self._images = torch.zeros(shape, dtype=network.dtype, device=network.device)
-        mask_shape = (of.batch_size, *of.spatial_shape)
+        self._seen = torch.zeros(shape, dtype=network.dtype, device=network.device)
+        mask_shape = (levels.batch_size, *levels.levels[0].spatial_shape)
         self._mask = torch.zeros(mask_shape, dtype=torch.bool, device=network.device)
         self._graph: torch.cuda.CUDAGraph | None = None
         self._result: RecordedLogits | None = None
         if network.device.type == "cuda":
             self._capture()
 
-    def __call__(self, images: Tensor, mask: Tensor) -> RecordedLogits:
-        self._images.copy_(images)
+    def __call__(self, seen: Tensor, mask: Tensor) -> RecordedLogits:
+        self._seen[: len(seen)].copy_(seen)
         self._mask.copy_(mask)
         if self._graph is None:
             return self._run()
@@ -180,11 +218,11 @@ class _Recording:
     def _run(self) -> RecordedLogits:
         levels, network = self._levels, self._network
         levels.update(self._mask)
-        capacity = levels.levels[0].capacity
-        feats = torch.empty(
-            capacity, network.in_channels, dtype=network.dtype, device=network.device
-        )
-        logits = network(levels.gather(self._images, feats), levels)
+        feats = self._seen
+        if feats.ndim == 4:
+            rows = feats.new_empty(levels.levels[0].capacity, network.in_channels)
+            feats = levels.gather(feats, rows)
+        logits = network(feats, levels)
         return RecordedLogits(logits, levels.coords(), levels.found, levels.overflow)
 
     def _capture(self) -> None:

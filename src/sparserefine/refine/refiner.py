@@ -23,6 +23,7 @@ from sparserefine.refine.extractor import SparseUNet
 from sparserefine.refine.features import Input, as_unit_floats, count_channels, pixel_features
 from sparserefine.refine.outputs import DensePass, RefinedPixels, RefinerOutput
 from sparserefine.refine.prediction import Prediction
+from sparserefine.refine.recordings import Recordings
 from sparserefine.refine.resampling import (
     Upsampling,
     check_upsampling,
@@ -98,6 +99,7 @@ class SparseRefiner(nn.Module):
             dense.preset.dense_size if dense_size is None else dense_size, dense.size_divisor
         )
         self.trained_on: frozenset[str] = frozenset()
+        self._recordings = Recordings()
         check_upsampling(self.upsampling)
         self._check_parts()
 
@@ -233,7 +235,7 @@ class SparseRefiner(nn.Module):
         """
         seen = self._see_pixels(images, mask, dense, timer)
         with _stage(timer, "extract"):
-            extracted = self.extractor(seen)
+            extracted = self._recordings(self.extractor, seen, mask)
         with _stage(timer, "ensemble"):
             fused = self.ensembler(dense, extracted)
         return RefinedPixels(seen.coords, dense, extracted, fused)

@@ -17,6 +17,8 @@ Upsampling = Literal["bilinear", "nearest"]
 
 # Pixels read at a time: an image that is all edges then needs no more memory than a calm one.
 CHUNK_PIXELS = 1 << 16
+# A GPU needs more at a time: starting its kernels takes longer than running them on few.
+CHUNK_PIXELS_GPU = 1 << 19
 
 
 def nearest_index(cells: int, pixels: int, device: torch.device) -> Int[Tensor, " pixels"]:
@@ -54,8 +56,12 @@ def sample(
     """
     check_upsampling(upsampling)
     table = logits.permute(0, 2, 3, 1).contiguous()  # [B, h, w, K]
-    chunks = coords.split(CHUNK_PIXELS)
+    chunks = _chunks(coords)
     return torch.cat([_read(table, chunk, size, upsampling) for chunk in chunks])
+
+
+def _chunks(coords: Int[Tensor, "N 3"]) -> tuple[Tensor, ...]:
+    return coords.split(CHUNK_PIXELS_GPU if coords.is_cuda else CHUNK_PIXELS)
 
 
 def _read(
@@ -120,8 +126,10 @@ def upsampled_labels(
     if skip is not None:
         mixed &= ~skip
     table = logits.permute(0, 2, 3, 1).contiguous()
-    chunks = mixed.nonzero().int().split(CHUNK_PIXELS)
-    found = [classes_of(_read(table, chunk, size, upsampling)).to(labels.dtype) for chunk in chunks]
+    found = [
+        classes_of(_read(table, chunk, size, upsampling)).to(labels.dtype)
+        for chunk in _chunks(mixed.nonzero().int())
+    ]
     labels[mixed] = torch.cat(found)
     return labels
 

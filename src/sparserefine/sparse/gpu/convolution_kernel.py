@@ -11,6 +11,8 @@ from typing import no_type_check
 import triton
 import triton.language as tl
 
+from sparserefine.sparse.gpu.rounding import round_to_tf32
+
 # How a row finds its neighbors.
 POINTWISE = 0  # itself
 TABLE = 1  # int32 [9, rows], anything outside 0..num_in-1 where there is none
@@ -170,6 +172,9 @@ def convolution_kernel(
             b = tl.load(w_at)
         else:
             b = tl.load(w_at, mask=w_mask, other=0.0)
+        if PRECISION == "tf32":
+            a = round_to_tf32(a)
+            b = round_to_tf32(b)
         total = tl.dot(a, b, total, input_precision=PRECISION)
 
     if WIDE:
@@ -188,6 +193,9 @@ def convolution_kernel(
                 mask=valid[:, None] & inside[None, :],
                 other=0.0,
             )
+            if PRECISION == "tf32":
+                a = round_to_tf32(a)
+                b = round_to_tf32(b)
             total = tl.dot(a, b, total, input_precision=PRECISION)
 
     if WIDE:

@@ -11,6 +11,8 @@ from typing import no_type_check
 import triton
 import triton.language as tl
 
+from sparserefine.sparse.gpu.rounding import round_to_tf32
+
 
 # The numbers differ from image to image: specialized on, they would compile again and again.
 @triton.jit(do_not_specialize=("num_gathered", "num_rows", "chunk", "stride_neighbors"))
@@ -69,6 +71,9 @@ def partial_gradient_kernel(
             mask=live[:, None] & (from_direct < C_DIRECT)[None, :],
             other=0.0,
         )
+        if PRECISION == "tf32":
+            a = round_to_tf32(a)
+            b = round_to_tf32(b)
         total = tl.dot(tl.trans(a), b, total, input_precision=PRECISION)
 
     base = (tl.program_id(1) * TAPS + tap).to(tl.int64) * (C_GATHERED * C_DIRECT)

@@ -1,0 +1,94 @@
+"""On the GPU backend a size that comes again is recorded, and nothing else changes."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import torch
+from tiny_dense import TinyDense
+
+import sparserefine as sr
+from sparserefine.refine.recordings import MAX_KEPT, Recordings
+from sparserefine.sparse import SparseTensor, use_backend
+
+pytestmark = pytest.mark.interpreter
+
+
+def network() -> sr.SparseUNet:
+    return sr.SparseUNet(4, widths=(8, 16), blocks=1).eval()
+
+
+def seen(mask: torch.Tensor) -> SparseTensor:
+    return SparseTensor.from_dense(torch.randn(len(mask), 3, *mask.shape[1:]), mask)
+
+
+def by_torch(net: sr.SparseUNet, x: SparseTensor) -> torch.Tensor:
+    with use_backend("torch"):
+        return net(x)
+
+
+@torch.no_grad()
+def test_only_a_size_that_comes_again_is_recorded() -> None:
+    net, recordings = network(), Recordings()
+    for height, width in ((9, 12), (9, 12), (9, 12), (8, 7)):
+        mask = torch.rand(1, height, width) < 0.3
+        x = seen(mask)
+        logits = recordings(net, x, mask)
+        torch.testing.assert_close(logits, by_torch(net, x), rtol=0, atol=1e-5)
+    recorded = {key[1:3]: value is not None for key, value in recordings._kept.items()}
+    assert recorded == {(9, 12): True, (8, 7): False}
+
+
+@torch.no_grad()
+def test_changed_weights_are_noticed() -> None:
+    net, recordings = network(), Recordings()
+    mask = torch.rand(2, 6, 9) < 0.4
+    mask[0] = False
+    x = seen(mask)
+    before = [recordings(net, x, mask) for _ in range(2)][-1]
+    net.head.weight.mul_(3)
+    after = [recordings(net, x, mask) for _ in range(2)][-1]
+    torch.testing.assert_close(after, by_torch(net, x), rtol=0, atol=1e-5)
+    assert not torch.allclose(before, after, atol=1e-3)
+
+
+def test_gradients_training_and_other_backends_are_not_recorded() -> None:
+    net, recordings = network(), Recordings()
+    mask = torch.rand(1, 6, 9) < 0.4
+    x = seen(mask)
+    for _ in range(2):
+        assert recordings(net, x, mask).requires_grad
+    with torch.no_grad():
+        with use_backend("torch"):
+            recordings(net, x, mask)
+        recordings(net.train(), x, mask)
+        empty = torch.zeros_like(mask)
+        assert recordings(net.eval(), seen(empty), empty).shape == (0, 4)
+    assert not recordings._kept
+
+
+@torch.no_grad()
+def test_few_recordings_are_kept_and_none_is_copied() -> None:
+    net, recordings = network(), Recordings()
+    for width in range(4, 4 + MAX_KEPT + 2):
+        mask = torch.ones(1, 4, width, dtype=torch.bool)
+        recordings(net, seen(mask), mask)
+    assert [key[2] for key in recordings._kept] == list(range(6, 6 + MAX_KEPT))
+    for twin in (copy.deepcopy(recordings), pickle.loads(pickle.dumps(recordings))):
+        assert isinstance(twin, Recordings) and not twin._kept
+
+
+def test_a_refiner_says_the_same_of_an_image_every_time() -> None:
+    dense = TinyDense()
+    model = sr.SparseRefiner(
+        dense,
+        selector=sr.EntropySelector(0.0, max_density=0.3),
+        extractor=sr.SparseUNet(dense.num_classes, widths=(8, 16), blocks=1),
+    ).eval()
+    image = torch.rand(3, 24, 32)
+    with use_backend("torch"):
+        expected = model.predict(image).labels
+    for _ in range(3):
+        assert (model.predict(image).labels == expected).all()
