@@ -11,7 +11,7 @@ INTERPRET := TRITON_INTERPRET=1 $(BIN)/python -m pytest -q tests/gpu
 PHOTOS ?= ../shared/data/street-free
 
 .PHONY: demo demo-train test test-all lint fuzz wheel clean
-.PHONY: gpu-test gpu-extractor gpu-pipeline gpu-train gpu-wheels orin
+.PHONY: gpu-test gpu-extractor gpu-pipeline gpu-tune gpu-train gpu-wheels orin
 
 demo: .venv/demo.stamp
 	$(BIN)/sparserefine demo --out $(OUT)/demo
@@ -53,6 +53,9 @@ gpu-extractor:
 
 gpu-pipeline:
 	$(GPU)/pipeline.py --out $(OUT) $(PIPELINE)
+
+gpu-tune:
+	$(GPU)/tuning.py --out $(OUT) $(TUNE)
 
 gpu-train:
 	$(GPU)/training.py --out $(OUT) $(TRAIN)

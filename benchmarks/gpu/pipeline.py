@@ -3,8 +3,9 @@
     make gpu-pipeline OUT=out
 
 Random weights, random images; the most uncertain pixels are refined, up to a fixed density, so
-that a model without trained weights selects as many as a trained one. Eager on all sides. A case
-that runs out of memory leaves a row too. With --dry-run on the CPU, tiny.
+that a model without trained weights selects as many as a trained one. The dense model runs the
+same way on all sides: "eager", or "recorded", as one CUDA graph per size. A case that runs out of
+memory, or cannot be recorded, leaves a row too. With --dry-run on the CPU, tiny.
 """
 
 from __future__ import annotations
@@ -27,8 +28,10 @@ from sparserefine.refine.timing import StageTimer
 from sparserefine.sparse.backends import resolve_backend
 
 SIZE = (64, 96) if DRY_RUN else (1024, 2048)
-BATCHES = (1,) if DRY_RUN else (1, 4, 2, 8)
-ROUNDS, REPEATS = (1, 1) if DRY_RUN else (10, 5)
+BATCHES = [1] if DRY_RUN else [1, 4, 2, 8]
+REPEATS = 1 if DRY_RUN else 5
+FORMATS = ("fp16", "fp32")
+RUNTIMES = ("eager",) if DRY_RUN else ("eager", "recorded")
 
 
 def main() -> None:
@@ -37,6 +40,9 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=heavy_models(), choices=names())
     parser.add_argument("--density", type=float, default=0.2)
     parser.add_argument("--extractor", default="tiny" if DRY_RUN else "paper")
+    parser.add_argument("--formats", nargs="+", default=["fp16", "fp32"], choices=FORMATS)
+    parser.add_argument("--batches", nargs="+", type=int, default=BATCHES)
+    parser.add_argument("--rounds", type=int, default=1 if DRY_RUN else 10)
     parser.add_argument("--minutes", type=float, default=7, help="start no case after that")
     parser.add_argument("--dry-run", action="store_true")
     options = parser.parse_args()
@@ -48,21 +54,21 @@ def main() -> None:
     left_out = 0
     models = options.models[:1] if DRY_RUN else options.models
     # Batch 1 of every model first: it is what most people run.
-    for batch in BATCHES:
+    for batch in options.batches:
         for name in models:
-            for form in ("fp16", "fp32"):
+            for form in options.formats:
                 if time.monotonic() > end:
                     left_out += 1
                     continue
                 case = {"model": name, "format": form, "batch": batch}
                 try:
-                    _measure(rows, case, options.density, options.extractor)
+                    _measure(rows, case, options)
                 except Exception as error:  # one model must not end the run of the others
                     reason = (str(error).splitlines() or [type(error).__name__])[0]
                     rows.add(**case, failed=reason[:200])
                 if torch.cuda.is_available():
                     torch.cuda.empty_cache()
-    rows.table(["model", "format", "batch", "what", "p50_ms", "p95_ms", "peak_mib"])
+    rows.table(["model", "format", "batch", "dense", "what", "p50_ms", "p95_ms", "peak_mib"])
     rows.close(left_out=left_out)
 
 
@@ -71,15 +77,29 @@ def heavy_models() -> list[str]:
     return [name for name in names() if not name.startswith("espnet")] or list(names())
 
 
-def _measure(rows: Rows, case: dict, density: float, extractor: str) -> None:
+def _measure(rows: Rows, case: dict, options: argparse.Namespace) -> None:
     dense = sr.dense.create(case["model"])
     model = sr.SparseRefiner(
         dense,
-        selector=sr.EntropySelector(0.0, max_density=density),
-        extractor=sr.SparseUNet.from_preset(extractor, dense.num_classes, pyramid="floor"),
+        selector=sr.EntropySelector(0.0, max_density=options.density),
+        extractor=sr.SparseUNet.from_preset(options.extractor, dense.num_classes, pyramid="floor"),
     )
     model = model.eval().to(DEVICE)
     images = torch.rand(case["batch"], 3, *SIZE, device=DEVICE)
+    for runtime in RUNTIMES:
+        here = {**case, "dense": runtime}
+        if runtime == "recorded":
+            dense.forward = recorded(dense.forward)
+        try:
+            _measure_sides(rows, here, model, images, options.rounds)
+        except Exception as error:  # many models wait for the device, which no graph can
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            rows.add(**here, failed=reason[:200])
+
+
+def _measure_sides(
+    rows: Rows, case: dict, model: sr.SparseRefiner, images: Tensor, rounds: int
+) -> None:
     low = model.dense_size.resized(SIZE)
 
     def autocast() -> AbstractContextManager[object]:
@@ -107,7 +127,7 @@ def _measure(rows: Rows, case: dict, density: float, extractor: str) -> None:
         except torch.OutOfMemoryError:
             rows.add(**case, what=what, failed="out of memory")
             torch.cuda.empty_cache()
-    for what, found in interleaved_ms(fitting, ROUNDS, REPEATS).items():
+    for what, found in interleaved_ms(fitting, rounds, REPEATS).items():
         rows.add(
             **case,
             what=what,
@@ -128,6 +148,30 @@ def _measure(rows: Rows, case: dict, density: float, extractor: str) -> None:
         backend=resolve_backend("auto", weight[0].detach(), weight.detach()),
         settings=model.settings(),
     )
+
+
+def recorded(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """`forward` as one CUDA graph per size of its input; a result lasts until the next run."""
+    graphs: dict[tuple[int, ...], tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
+
+    def run(images: Tensor) -> Tensor:
+        if tuple(images.shape) not in graphs:
+            seen = images.clone()
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                forward(seen)
+            torch.cuda.current_stream().wait_stream(stream)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                logits = forward(seen)
+            graphs[tuple(images.shape)] = graph, seen, logits
+        graph, seen, logits = graphs[tuple(images.shape)]
+        seen.copy_(images)
+        graph.replay()
+        return logits
+
+    return run
 
 
 def _low_resolution(model: sr.SparseRefiner, images: Tensor, size: tuple[int, int]) -> Tensor:

@@ -15,6 +15,7 @@ from sparserefine.sparse.gpu.convolution_kernel import (
     convolution_kernel,
 )
 from sparserefine.sparse.gpu.shapes import (
+    ConvolutionShape,
     convolution_shape,
     gradient_shape,
     number_format,
@@ -86,6 +87,7 @@ def convolve(
     inverse: Inverse | None = None,
     count: Int[Tensor, ""] | None = None,
     allow_tf32: bool = False,
+    shape: ConvolutionShape | None = None,
 ) -> None:
     """Convolve rows of features and write the result where the arguments say.
 
@@ -104,6 +106,7 @@ def convolve(
         count: int32 on the device: how many of the rows exist. Others are neither read nor
             written.
         allow_tf32: Multiply float32 with 10 bits of mantissa, on tensor cores.
+        shape: Of the blocks. Default: that of the table, for this device and these channels.
     """
     taps, c_in, c_out = weight.shape
     if inverse and inverse.padding == 0:
@@ -113,7 +116,7 @@ def convolve(
     form = number_format(x.dtype, allow_tf32)
     # Wide blocks are there to gather rows less often, and 1×1 gathers none.
     width = min(c_out, 128) if neighbors is None else c_out
-    shape = convolution_shape(_capability(x), form, c_in, width)
+    shape = shape or convolution_shape(_capability(x), form, c_in, width)
     first, second = (*activations, None, None)[:2]
     outputs = [t for t in (raw, first and first.out, second and second.out) if t is not None]
     num_out = num_rows if inverse is None else inverse.num_fine
