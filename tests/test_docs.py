@@ -50,6 +50,14 @@ def test_the_figures_of_the_latency_page_are_those_of_the_result_files() -> None
     del sys.modules["latency_page"]
 
 
+def test_the_figures_of_the_gpu_page_are_those_of_the_result_files() -> None:
+    import gpu_page
+
+    page = gpu_page.PAGE.read_text()
+    assert gpu_page.with_figures(page) == page, "run: python benchmarks/gpu_page.py"
+    del sys.modules["gpu_page"]
+
+
 def test_the_figures_of_the_frontier_page_are_those_of_the_result_files() -> None:
     import frontier
 

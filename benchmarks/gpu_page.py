@@ -1,0 +1,129 @@
+"""docs/gpu.md, from what the `make gpu-*` commands wrote on a CUDA machine.
+
+    cp out/gpu_*.jsonl benchmarks/results/
+    python benchmarks/gpu_page.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "gpu.md"
+START, END = "<!-- figures: benchmarks/gpu_page.py -->\n", "<!-- end of figures -->"
+EXTRACTOR_RUNS = {
+    "gpu_extractor": "Before the block shapes were measured",
+    "gpu_extractor_tuned": "With measured block shapes; the run was cut off after the first density",
+}
+SIDES = ("full resolution", "low resolution", "refined")
+
+
+def main() -> None:
+    """Write the page."""
+    PAGE.write_text(with_figures(PAGE.read_text()))
+    print(PAGE)
+
+
+def with_figures(text: str) -> str:
+    """The page with its figures made anew from the result files."""
+    before, rest = text.split(START)
+    sections = [_test(), _pipeline(), *(_extractor(*run) for run in EXTRACTOR_RUNS.items())]
+    return before + START + "\n" + "\n".join(sections) + "\n" + END + rest.split(END)[1]
+
+
+def _read(name: str) -> tuple[str, list[dict[str, Any]]]:
+    """What it was made with, and the rows."""
+    first, *rows = (json.loads(line) for line in (RESULTS / f"{name}.jsonl").open())
+    made = first["environment"]
+    words = (
+        f"{made['device']}, torch {made['torch']}, Triton {made['triton']}, "
+        f"commit {made['commit']}."
+    )
+    return words, rows
+
+
+def _test() -> str:
+    words, rows = _read("gpu_test")
+    checks = [row for row in rows if "ok" in row]
+    wrong = sum(not row["ok"] for row in checks)
+    worst: dict[str, float] = {}
+    for row in checks:
+        shares = [row.get(name, 0.0) for name in ("values", "grad_feats", "grad_weight")]
+        if row["check"] == "convolutions":
+            worst[row["format"]] = max(worst.get(row["format"], 0.0), *shares)
+    listed = ", ".join(f"{form} {share:.2f}" for form, share in worst.items())
+    return "\n".join(
+        [
+            "## Right (`make gpu-test`)\n",
+            f"{words}\n",
+            f"{len(checks)} checks against float64, {wrong} beyond their bound. The largest error "
+            f"of a value or gradient of a convolution, as a share of its bound: {listed}.\n",
+        ]
+    )
+
+
+def _pipeline() -> str:
+    words, rows = _read("gpu_pipeline")
+    cases: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in rows:
+        if "model" in row:
+            key = (row["batch"], row["dense"], row["format"], row["model"])
+            cases.setdefault(key, {})
+            if "p50_ms" in row:
+                cases[key][row["what"]] = row
+            cases[key].update({k: row[k] for k in ("stages_ms", "density", "failed") if k in row})
+    lines = [
+        "## The pipeline (`make gpu-pipeline`)\n",
+        f"{words} 1024×2048, random weights, the paper's extractor, pyramid \"floor\". Milliseconds "
+        "a batch; the dense model eager on all sides, or recorded as a CUDA graph on all sides.\n",
+        "| images | dense model | | format | full | low | refined | times faster | peak, full and "
+        "refined, MiB | select, extract, ensemble |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for (batch, runtime, form, model), case in sorted(cases.items()):
+        start = f"| {batch} | {model} | {runtime} | {form} |"
+        if not all(side in case for side in SIDES):
+            failed = case.get("failed", "out of memory")
+            reason = "it copies from the CPU" if failed.startswith("Cannot copy") else failed
+            lines.append(f"{start} failed: {reason} | | | | | |")
+            continue
+        full, low, refined = (case[side]["p50_ms"] for side in SIDES)
+        # What a graph keeps for itself is not in the peak of its runs.
+        peaks = ", ".join(f"{case[side]['peak_mib']:,.0f}" for side in (SIDES[0], SIDES[2]))
+        peaks = peaks if runtime == "eager" else ""
+        stages = ", ".join(
+            f"{case['stages_ms'][stage]:.1f}" for stage in ("select", "extract", "ensemble")
+        )
+        lines.append(
+            f"{start} {full:.1f} | {low:.1f} | {refined:.1f} | {full / refined:.2f} | {peaks} | "
+            f"{stages} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _extractor(name: str, title: str) -> str:
+    words, rows = _read(name)
+    timed = [row for row in rows if "p50_ms" in row]
+    densities = sorted({row["density"] for row in timed})
+    contenders = list(dict.fromkeys(row["what"] for row in timed))
+    p50 = {(row["what"], row["density"]): row["p50_ms"] for row in timed}
+    floor = {row["density"]: row["floor_ms"] for row in timed if row["what"].endswith("bf16")}
+    lines = [
+        f"## The extractor alone (`make gpu-extractor`). {title}\n",
+        f"{words} From mask to logits, maps included, one image of 1024×2048, milliseconds.\n",
+        "| | " + " | ".join(f"{density:.0%}" for density in densities) + " |",
+        "|---|" + "---|" * len(densities),
+    ]
+    for what in contenders:
+        found = (p50.get((what, density)) for density in densities)
+        lines.append(f"| {what} | " + " | ".join("" if t is None else f"{t:.2f}" for t in found))
+        lines[-1] += " |"
+    lines.append("| floor bf16 | " + " | ".join(f"{floor[d]:.2f}" for d in densities) + " |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
