@@ -1,7 +1,7 @@
 """docs/gpu.md, from what the `make gpu-*` commands wrote on a CUDA machine.
 
-    cp out/gpu_*.jsonl benchmarks/results/
-    python benchmarks/gpu_page.py
+cp out/gpu_*.jsonl benchmarks/results/
+python benchmarks/gpu_page.py
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PAGE = ROOT / "docs" / "gpu.md"
 START, END = "<!-- figures: benchmarks/gpu_page.py -->\n", "<!-- end of figures -->"
 EXTRACTOR_RUNS = {
     "gpu_extractor": "Before the block shapes were measured",
-    "gpu_extractor_tuned": "With measured block shapes; the run was cut off after the first density",
+    "gpu_extractor_tuned": "With measured block shapes; cut off after the first density",
 }
 SIDES = ("full resolution", "low resolution", "refined")
 
@@ -36,7 +36,8 @@ def with_figures(text: str) -> str:
 
 def _read(name: str) -> tuple[str, list[dict[str, Any]]]:
     """What it was made with, and the rows."""
-    first, *rows = (json.loads(line) for line in (RESULTS / f"{name}.jsonl").open())
+    lines = (RESULTS / f"{name}.jsonl").read_text().splitlines()
+    first, *rows = (json.loads(line) for line in lines)
     made = first["environment"]
     words = (
         f"{made['device']}, torch {made['torch']}, Triton {made['triton']}, "
@@ -77,8 +78,9 @@ def _pipeline() -> str:
             cases[key].update({k: row[k] for k in ("stages_ms", "density", "failed") if k in row})
     lines = [
         "## The pipeline (`make gpu-pipeline`)\n",
-        f"{words} 1024×2048, random weights, the paper's extractor, pyramid \"floor\". Milliseconds "
-        "a batch; the dense model eager on all sides, or recorded as a CUDA graph on all sides.\n",
+        f'{words} 1024×2048, random weights, the paper\'s extractor, pyramid "floor". '
+        "Milliseconds a batch; the dense model eager on all sides, or recorded as a CUDA graph on "
+        "all sides.\n",
         "| images | dense model | | format | full | low | refined | times faster | peak, full and "
         "refined, MiB | select, extract, ensemble |",
         "|---|---|---|---|---|---|---|---|---|---|",
