@@ -25,12 +25,14 @@ from sparserefine.data import CamVid, ImageFolder
 from sparserefine.data.source import SampleSource
 from sparserefine.images import list_images
 from sparserefine.refine.features import Input, count_channels
-from sparserefine.refine.point_mlp import PointMLP
 from sparserefine.workflows.contenders import contenders
-from sparserefine.workflows.frontier import frontier
+from sparserefine.workflows.frontier import FrontierPoint, frontier
+from sparserefine.workflows.frontier_report import HEADINGS, cells, markdown, save
 from sparserefine.workflows.held_out import check_held_out
 from sparserefine.workflows.identity import identity
-from sparserefine.workflows.peak_memory import measure_peaks
+from sparserefine.workflows.peak_memory import measure_peaks, missing_peaks
+from sparserefine.workflows.truth import Against
+from sparserefine.workflows.variants import Variant, points_of, train_variant
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -94,7 +96,9 @@ def _street(data: Path, options: argparse.Namespace) -> Path:
     model = sr.SparseRefiner.from_pretrained("demo")
     points = None
     if not options.no_points:
-        points = _train(model.dense, training, "dense", options, "street_points", points=True)
+        points = train_variant(
+            model, points_of(model), training, options.work / "street", steps=options.steps
+        )
     return _measure("street", {"": model}, points, held_out, "full", options)
 
 
@@ -109,48 +113,33 @@ def _camvid(data: Path, options: argparse.Namespace) -> Path:
     others = [i for i, name in enumerate(frames.names) if VALIDATION_CLIP not in name]
     training = Subset(frames, others)
     test = Every(CamVid(folder, "val", dense.num_classes), TEST_EVERY)
+    wide, narrow = _untrained(dense, (16, 32, 64)), _untrained(dense, (8, 16, 32))
+    variants = [
+        Variant.of(wide, "wide"),
+        Variant.of(narrow, "narrow"),
+        points_of(wide),
+    ]
     trained = {
-        "": _train(dense, training, "labels", options, "camvid", widths=(16, 32, 64)),
-        "narrow": _train(dense, training, "labels", options, "camvid_narrow", widths=(8, 16, 32)),
-    }
-    points = _train(dense, training, "labels", options, "camvid_points", points=True)
-    return _measure("camvid", trained, points, test, "labels", options)
-
-
-def _train(
-    dense: sr.dense.DenseModel,
-    training: SampleSource,
-    targets: str,
-    options: argparse.Namespace,
-    name: str,
-    *,
-    widths: tuple[int, ...] = (16, 32, 64),
-    points: bool = False,
-) -> sr.SparseRefiner:
-    """A refiner, or with points the same with a perceptron for an extractor."""
-    torch.manual_seed(0)
-    channels = count_channels(INPUTS, dense)
-    extractor = (
-        PointMLP(dense.num_classes, in_channels=channels)
-        if points
-        else sr.SparseUNet(
-            dense.num_classes, in_channels=channels, widths=widths, blocks=1, pyramid="floor"
+        variant.name: train_variant(
+            wide, variant, training, options.work / "camvid", steps=options.steps
         )
+        for variant in variants
+    }
+    points = trained.pop("points")
+    refiners = {"": trained["wide"], "narrow": trained["narrow"]}
+    return _measure("camvid", refiners, points, test, "labels", options)
+
+
+def _untrained(dense: sr.dense.DenseModel, widths: tuple[int, ...]) -> sr.SparseRefiner:
+    extractor = sr.SparseUNet(
+        dense.num_classes,
+        in_channels=count_channels(INPUTS, dense),
+        widths=widths,
+        blocks=1,
+        pyramid="floor",
     )
-    refiner = sr.SparseRefiner(
-        dense, selector=sr.EntropySelector(0.3, 0.3), extractor=extractor, inputs=INPUTS
-    )
-    config = sr.TrainConfig(
-        targets=targets,  # type: ignore[arg-type]
-        steps=options.steps,
-        batch_size=8,
-        crop_size=(192, 192),
-        views=2,
-        scales=(0.8, 1.1),
-        learning_rate=3e-3,
-    )
-    sr.train(refiner, training, config, options.work / name)
-    return refiner.eval()
+    selector = sr.EntropySelector(0.3, 0.3)
+    return sr.SparseRefiner(dense, selector=selector, extractor=extractor, inputs=INPUTS)
 
 
 def _measure(
@@ -158,23 +147,24 @@ def _measure(
     refiners: dict[str, sr.SparseRefiner],
     points: sr.SparseRefiner | None,
     dataset: SampleSource,
-    against: str,
+    against: Against,
     options: argparse.Namespace,
 ) -> Path:
     for refiner in refiners.values():
         check_held_out(dataset, refiner.trained_on)
     model = refiners[""]
     ways = contenders(model, refiners, points)
-    peaks = measure_peaks(refiners, points, dataset, ways)
     out = options.work / f"{name}_frontier"
     named = [identity(one) for one in (*refiners.values(), *([points] if points else []))]
+    peaks = measure_peaks(refiners, points, dataset, ways, out, identity=named)
     notes = [] if points else ["Points were not trained for these photos."]
+    notes += missing_peaks(ways, peaks)
     result = frontier(
         model, dataset, ways, out,
         against=against, rounds=options.rounds, peaks=peaks, notes=notes, identity=named,
     )  # fmt: skip
-    print(result.markdown())
-    return result.save(out)
+    print(markdown(result))
+    return save(result, out)
 
 
 def _keep(name: str, picture: Path) -> None:
@@ -202,19 +192,19 @@ def _section(name: str, title: str, result: dict[str, Any]) -> str:
         f"{result['images']} images, right by {what}; {environment['device']}, "
         f"{environment['threads']} threads, torch {environment['torch']}, commit "
         f"{environment['commit']}.\n",
-        f"**{result['verdict']}** {' '.join(result['notes'])}\n",
-        f"![Right pixels over milliseconds](frontier_{name}.png)\n",
-        "| way | setting | ms | right | 95 % over images | mIoU | peak, MiB |",
-        "|---|---|---|---|---|---|---|",
+        f"**{result['verdict']}** By peak memory: {result['memory_verdict']} "
+        f"{' '.join(result['notes'])}\n",
+        f"![Accuracy over milliseconds and over peak memory](frontier_{name}.png)\n",
+        "| " + " | ".join(HEADINGS) + " |",
+        "|" + "---|" * len(HEADINGS),
     ]
-    for point in result["points"]:
-        low, high = point["right_interval"]
-        peak = "" if point["peak_mib"] is None else f"{point['peak_mib']:.0f}"
-        lines.append(
-            f"| {point['family']} | {point['setting']} | {point['ms']:.0f} | "
-            f"{point['right']:.2%} | {low:.2%} to {high:.2%} | {point['miou']:.2%} | {peak} |"
-        )
+    lines += ["| " + " | ".join(cells(_point(point))) + " |" for point in result["points"]]
     return "\n".join(lines) + "\n"
+
+
+def _point(document: dict[str, Any]) -> FrontierPoint:
+    intervals = ("right_interval", "miou_interval")
+    return FrontierPoint(**{**document, **{name: tuple(document[name]) for name in intervals}})
 
 
 if __name__ == "__main__":

@@ -108,31 +108,40 @@ def error_curves(
 
 
 def frontier_curves(
-    curves: Mapping[str, Sequence[tuple[float, float, float, float]]],
+    panels: Mapping[str, Mapping[str, Sequence[tuple[float, float, float, float]]]],
+    score: str,
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """Draw accuracy over milliseconds, one line per way.
+    """Draw accuracy over what it costs: each setting, and stairs for the best within a budget.
 
     Args:
-        curves: (milliseconds, share of right pixels, lower and upper end of its interval) by way.
+        panels: By cost, for the axis: (cost, score, lower and upper end of its interval) by way,
+            scores as shares.
+        score: For the other axis, in percent.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 6), dpi=125, layout="constrained")
-    axes = figure.subplots()
-    for family, points in curves.items():
-        ms, right, low, high = np.array(sorted(points)).T
-        ours = family.startswith("ours")
-        color = _REFINED if family == "ours" else _DENSE if family == "dense" else None
-        (line,) = axes.plot(
-            ms, 100 * right, "o-" if ours else "s--", color=color, markersize=5,
-            linewidth=2.2 if ours else 1.4, label=family, zorder=3 if ours else 2,
-        )  # fmt: skip
-        axes.fill_between(
-            ms, 100 * low, 100 * high, color=line.get_color(), alpha=0.08, linewidth=0
-        )
-    axes.set(xlabel="milliseconds an image", ylabel="right pixels, %")
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False, loc="lower right")
+    figure = Figure(figsize=(8 * len(panels), 5.6), dpi=110, layout="constrained")
+    all_axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for axes, (cost, curves) in zip(all_axes, panels.items(), strict=True):
+        for family, points in curves.items():
+            price, value, low, high = np.array(sorted(points)).T
+            ours = family.startswith("ours")
+            color = _REFINED if family == "ours" else _DENSE if family == "dense" else None
+            # Stairs: the best that so much pays for.
+            (line,) = axes.step(
+                price, 100 * np.maximum.accumulate(value), "-" if ours else "--", where="post",
+                color=color, linewidth=2 if ours else 1.2, zorder=3 if ours else 2,
+            )  # fmt: skip
+            color = line.get_color()
+            axes.plot(
+                price, 100 * value, "o" if ours else "s", color=color, markersize=5, label=family,
+                zorder=4,
+            )  # fmt: skip
+            axes.vlines(price, 100 * low, 100 * high, color=color, alpha=0.25, linewidth=1)
+        axes.set_xlabel(cost)
+        axes.grid(alpha=0.3)
+    all_axes[0].set_ylabel(score)
+    all_axes[0].legend(frameon=False, loc="lower right")
     return _pixels(figure)
 
 

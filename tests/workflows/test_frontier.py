@@ -14,37 +14,68 @@ from sparserefine.data import Sample
 from sparserefine.refine.point_mlp import PointMLP
 from sparserefine.sparse import ActivePixels, SparseTensor
 from sparserefine.workflows import contenders as ways
+from sparserefine.workflows import peak_memory
+from sparserefine.workflows.bootstrap import drawn_images, interval, mean_draws, miou_draws
+from sparserefine.workflows.confusion import ConfusionMatrix
 from sparserefine.workflows.contenders import Contender, contenders
 from sparserefine.workflows.frontier import Frontier, FrontierPoint, frontier
-from sparserefine.workflows.peak_memory import measure_peaks
+from sparserefine.workflows.frontier_report import save
+from sparserefine.workflows.peak_memory import measure_peaks, missing_peaks
 
 
-def point(family: str, ms: float, right: float, spread: float = 0.0) -> FrontierPoint:
-    images = (right - spread, right, right + spread)
-    return FrontierPoint(family, "", float(ms), right, (right, right), images, right)
+def point(
+    family: str, ms: float, right: float, spread: float = 0.0, mib: float | None = None
+) -> FrontierPoint:
+    draws = right + spread * torch.linspace(-1, 1, 101, dtype=torch.float64)
+    ends = (right, right)
+    return FrontierPoint(family, "", float(ms), right, ends, right / 2, ends, mib, draws)
 
 
 def test_refinement_wins_between_two_input_sizes() -> None:
     dense = [point("dense", 100, 0.80), point("dense", 200, 0.85), point("dense", 400, 0.95)]
-    found = Frontier((*dense, point("ours", 150, 0.82), point("ours", 250, 0.90)), 3, "labels")
-    assert [(win.from_ms, win.to_ms) for win in found.wins()] == [(150, 200), (250, 400)]
+    found = Frontier((*dense, point("ours", 150, 0.82), point("ours", 250, 0.90)), 3, "full")
+    assert [(win.start, win.end) for win in found.wins()] == [(150, 200), (250, 400)]
     assert found.wins()[1].gain == pytest.approx(0.05)
     assert found.verdict() == (
-        "Refinement is the most accurate way from 150 ms to 200 ms (by up to 2.00 points), "
-        "from 250 ms to 400 ms (by up to 5.00 points)."
+        "Refinement is the most accurate way, by right pixels, from 150 ms to 200 ms "
+        "(by up to 2.00 points), from 250 ms to 400 ms (by up to 5.00 points)."
     )
 
 
 def test_a_win_without_an_end() -> None:
     points = (point("dense", 100, 0.8), point("ours half", 150, 0.9), point("ours", 170, 0.91))
-    (win,) = Frontier(points, 3, "labels").wins()
-    assert (win.from_ms, win.to_ms) == (150, None)
-    assert "from 150 ms on (by up to 11.00 points)" in Frontier(points, 3, "labels").verdict()
+    (win,) = Frontier(points, 3, "full").wins()
+    assert (win.start, win.end) == (150, None)
+    assert "from 150 ms on (by up to 11.00 points)" in Frontier(points, 3, "full").verdict()
+
+
+def test_labels_are_judged_by_miou() -> None:
+    points = (point("dense", 100, 0.8), point("ours", 150, 0.9))
+    found = Frontier(points, 3, "labels")
+    assert found.score == "miou"
+    assert found.wins()[0].gain == pytest.approx(0.05)
+    assert ", by mIoU, from 150 ms on (by up to 5.00 points)" in found.verdict()
+
+
+def test_memory_is_another_budget() -> None:
+    points = (
+        point("dense", 100, 0.80, mib=100.0),
+        point("dense", 120, 0.95, mib=900.0),
+        point("ours", 150, 0.90, mib=300.0),
+        point("tiles", 90, 0.99),  # not measured
+    )
+    found = Frontier(points, 3, "full")
+    assert found.wins() == []
+    (win,) = found.wins("peak_mib")
+    assert (win.start, win.end, win.gain) == (300, 900, pytest.approx(0.1))
+    assert "from 300 MiB to 900 MiB" in found.verdict("peak_mib")
+    assert found.to_json()["memory_verdict"] == found.verdict("peak_mib")
+    assert "for any peak memory" in Frontier(points[:2], 3, "full").verdict("peak_mib")
 
 
 def test_a_win_smaller_than_images_differ_is_said_to_be() -> None:
     points = (point("dense", 100, 0.80), point("ours", 150, 0.81, spread=0.1))
-    found = Frontier(points, 3, "labels")
+    found = Frontier(points, 3, "full")
     assert [win.sure for win in found.wins()] == [False]
     assert "(by up to 1.00 points, less than images differ)" in found.verdict()
 
@@ -136,14 +167,58 @@ def test_a_stopped_run_goes_on(
     assert again.points == first.points
     frontier(model, street[:2], contender, tmp_path, against="labels", rounds=1, identity=["other"])
     assert len(calls) == 8
-    picture = first.save(tmp_path / "out")
+    picture = save(first, tmp_path / "out")
     assert picture.read_bytes().startswith(b"\x89PNG")
     document = json.loads((tmp_path / "out" / "frontier.json").read_text())
     assert document["verdict"] == first.verdict()
+    assert document["memory_verdict"] is None
     assert "| ours | own |" in (tmp_path / "out" / "frontier.md").read_text()
 
 
-def test_peaks_are_of_processes_of_their_own(model: sr.SparseRefiner, street: list[Sample]) -> None:
-    found = contenders(model, {"": model}, None)[:1]
-    peaks = measure_peaks({"": model}, None, street[:1], found)
+def test_settings_of_ours_are_budgets_and_thresholds(
+    model: sr.SparseRefiner, street: list[Sample]
+) -> None:
+    images = street[0].image[None]
+    own = model.eval().selector
+    found = {way.setting: way for way in contenders(model, {"": model}, None)}
+    with torch.no_grad():
+        labels = found["over 0.5 nats"].predict(images)
+        assert model.selector == own
+        model.selector = sr.EntropySelector(0.5)
+        assert torch.equal(labels, model(images).labels[0])
+        model.selector = sr.EntropySelector(0.0, 0.1)
+        assert torch.equal(found["10%"].predict(images), model(images).labels[0])
+
+
+def test_peaks_are_of_processes_of_their_own_and_kept(
+    model: sr.SparseRefiner, street: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = contenders(model, {"": model}, None)[:2]
+    peaks = measure_peaks({"": model}, None, street[:1], found[:1], tmp_path)
     assert 100 < peaks["dense", "low"] < 4000
+    assert missing_peaks(found[:1], peaks) == []
+    monkeypatch.setattr(peak_memory, "_in_own_process", lambda *_: None)
+    again = measure_peaks({"": model}, None, street[:1], found, tmp_path)
+    assert again == peaks
+    (sentence,) = missing_peaks(found, again)
+    assert sentence.startswith("No peak memory of dense 0.4: the process ended early")
+    others = measure_peaks({"": model}, None, street[:1], found, tmp_path, identity=["other"])
+    assert others == {}
+
+
+def test_draws_are_scores_of_resampled_images() -> None:
+    values = torch.tensor([0.0, 1.0, 1.0, 0.0, 1.0])
+    draws = mean_draws(values, 0)
+    assert draws.mean() == pytest.approx(0.6, abs=0.02)
+    assert draws.std() == pytest.approx((0.24 / 5) ** 0.5, rel=0.1)
+    counts = torch.randint(0, 9, (4, 3, 3))
+    counts[:, 2] = counts[:, :, 2] = 0  # a class that never occurs
+    times = drawn_images(4, 7)
+    assert (times.sum(1) == 4).all()
+    expected = []
+    for row in times.long():
+        matrix = ConfusionMatrix(3)
+        matrix.counts += (row[:, None, None] * counts).sum(0)
+        expected.append(matrix.miou())
+    torch.testing.assert_close(miou_draws(counts, 7).float(), torch.tensor(expected))
+    assert interval(torch.arange(101.0)) == (2.5, 97.5)

@@ -13,6 +13,7 @@ from sparserefine.cli.console import console, counted, report_failure
 from sparserefine.cli.refiners import RefinerOptions, load_refiner, show_license
 
 if TYPE_CHECKING:
+    from sparserefine.workflows.accuracy_curve import AccuracyCurve
     from sparserefine.workflows.calibrate import Calibration
 
 SHARES = (0.05, 0.1, 0.2, 0.3)
@@ -28,6 +29,7 @@ def calibrate(
     recall: float | None = None,
     density: float | None = None,
     latency_ms: float | None = None,
+    accuracy: Annotated[bool, Parameter(negative="")] = False,
     learn_from: Path | None = None,
     learn_split: str | None = None,
     out: Path = Path("out/calibrate"),
@@ -54,6 +56,9 @@ def calibrate(
         Or: refine at most this share of the pixels.
     latency_ms
         Or: take no longer than this per image, on average, on this machine.
+    accuracy
+        Refine every image too, at a few densities: the accuracy to expect of each, which `benchmark
+        --budget-ms` reads.
     learn_from
         Images to train a learned selector on, which is then compared too.
     learn_split
@@ -70,12 +75,13 @@ def calibrate(
     from sparserefine.workflows.calibrate import calibrate as run
     from sparserefine.workflows.train_error_head import STEPS
 
-    model = load_refiner(refiner or RefinerOptions(), refines=latency_ms is not None)
+    model = load_refiner(refiner or RefinerOptions(), refines=accuracy or latency_ms is not None)
     classes = model.dense.num_classes
     dataset = open_dataset(data, split, classes)
     learn = None if learn_from is None else open_dataset(learn_from, learn_split, classes)
     images = len(dataset) + (len(learn) if learn else 0)
-    with counted("calibrate", images + (STEPS if learn else 0)) as advance:
+    total = images + (STEPS if learn else 0) + (len(dataset) if accuracy else 0)
+    with counted("calibrate", total) as advance:
         result = run(
             model,
             dataset,
@@ -84,6 +90,7 @@ def calibrate(
             recall=recall,
             density=density,
             latency_ms=latency_ms,
+            accuracy=accuracy,
             learn_from=learn,
             seed=seed,
             advance=advance,
@@ -96,6 +103,8 @@ def calibrate(
     else:
         console.print(_choice_table(result))
         console.print(_selector_table(result))
+        if result.accuracy is not None:
+            console.print(_accuracy_table(result.accuracy))
         _print_notes(result, model.selector.max_density)
         console.print(str(out / PLOT), markup=False)
         console.print(str(out / FILE), markup=False)
@@ -120,6 +129,17 @@ def _selector_table(result: Calibration) -> Table:
     columns = [result.recall_at(share) for share in shares]
     for name in columns[0]:
         table.add_row(name.replace("_", " "), *(f"{column[name]:.1%}" for column in columns))
+    return table
+
+
+def _accuracy_table(curve: AccuracyCurve) -> Table:
+    """Scores at the densities that were refined."""
+    table = Table("refined", "right", "95 % over images", "mIoU", "95 % over images")
+    columns = (curve.density, curve.right, curve.right_interval, curve.miou, curve.miou_interval)
+    for density, right, right_ends, miou, miou_ends in zip(*columns, strict=True):
+        ends = ("{:.2%} to {:.2%}".format(*pair) for pair in (right_ends, miou_ends))
+        first, second = ends
+        table.add_row(f"{density:.0%}", f"{right:.2%}", first, f"{miou:.2%}", second)
     return table
 
 

@@ -23,6 +23,7 @@ def frontier(
     *,
     refiner: Annotated[RefinerOptions, Parameter(name="*")] | None = None,
     beside: str = "",
+    width: str = "",
     train: Path | None = None,
     steps: int = 400,
     split: str | None = None,
@@ -42,11 +43,13 @@ def frontier(
     refiner
         The model and its settings.
     beside
-        Comma-separated, other trained refiners of the same dense model: other widths.
+        Comma-separated, other trained refiners of the same dense model.
+    width
+        Comma-separated, other widths of the extractor, trained with --train: half, tiny ….
     train
-        Images to train a point perceptron on, which is then compared too (PointRend).
+        Images to train these on, and a point perceptron (PointRend), which is then compared too.
     steps
-        Of that training.
+        Of each training.
     split
         Part of the data, where the folder has train.txt, val.txt ….
     against
@@ -66,11 +69,12 @@ def frontier(
     from sparserefine.data import open_dataset
     from sparserefine.workflows.contenders import contenders
     from sparserefine.workflows.frontier import frontier as run
+    from sparserefine.workflows.frontier_report import save, verdicts
     from sparserefine.workflows.held_out import check_held_out, content_hashes
     from sparserefine.workflows.identity import identity
-    from sparserefine.workflows.peak_memory import measure_peaks
+    from sparserefine.workflows.peak_memory import measure_peaks, missing_peaks
     from sparserefine.workflows.truth import choose_truth
-    from sparserefine.workflows.variants import points_of, train_variant
+    from sparserefine.workflows.variants import points_of, train_variant, variants_of
 
     options = refiner or RefinerOptions()
     model = load_refiner(options)
@@ -83,27 +87,41 @@ def frontier(
         check_held_out(dataset, one.trained_on)
     notes = []
     points = None
+    widths = listed(width)
     if train is None:
+        if widths:
+            raise ValueError("--width compares what is yet to be trained. Give --train FOLDER.")
         notes.append("Points (PointRend) are missing: give --train FOLDER to train them.")
     else:
         others = open_dataset(train, None, model.dense.num_classes)
         check_held_out(dataset, content_hashes(others).keys())
-        points = train_variant(
-            model, points_of(model), others, out / "variants", steps=steps, seed=seed
-        )
+        # The model's own settings are trained alike, for a fair comparison.
+        own, *wider = variants_of(model, widths=widths)
+        wanted = {"points": points_of(model), **{variant.name: variant for variant in wider}}
+        if widths:
+            wanted["retrained"] = own
+        trained = {
+            name: train_variant(model, variant, others, out / "variants", steps=steps, seed=seed)
+            for name, variant in wanted.items()
+        }
+        points = trained.pop("points")
+        refiners |= trained
     ways = contenders(model, refiners, points)
     named = [identity(one) for one in (*refiners.values(), *([points] if points else []))]
     peaks = {}
     if memory:
         with counted("memory", len(ways)) as advance:
-            peaks = measure_peaks(refiners, points, dataset, ways, advance)
+            peaks = measure_peaks(
+                refiners, points, dataset, ways, out, identity=named, advance=advance
+            )
+        notes += missing_peaks(ways, peaks)
     with counted("frontier", len(dataset)) as advance:
         result = run(
             model, dataset, ways, out,
             against=truth, rounds=rounds, seed=seed, notes=notes, identity=named, peaks=peaks,
             advance=advance,
         )  # fmt: skip
-    picture = result.save(out)
+    picture = save(result, out)
     show_license(model)
     for name, reason in result.failed.items():
         report_failure(name, reason)
@@ -113,22 +131,23 @@ def frontier(
     console.print(_table(result))
     for note in result.notes:
         console.print(note)
+    for sentence in verdicts(result):
+        console.print(sentence)
     console.print(str(picture), markup=False)
-    console.print(result.verdict())
 
 
 def _table(result: Frontier) -> Table:
-    what = "labels" if result.against == "labels" else "full resolution"
-    table = Table("way", "setting", "ms", f"right, by {what}", "95 % over images", "mIoU", "MiB")
-    previous = ""
-    for point in result.points:
-        if previous and previous != point.family:
+    from sparserefine.workflows.frontier_report import HEADINGS, cells
+
+    # A terminal has no room for both intervals: that of the score that decides.
+    left_out = 5 if result.score == "miou" else 7
+    table = Table(*_without(HEADINGS, left_out))
+    for index, point in enumerate(result.points):
+        if index and result.points[index - 1].family != point.family:
             table.add_section()
-        previous = point.family
-        low, high = point.right_interval
-        peak = "" if point.peak_mib is None else f"{point.peak_mib:.0f}"
-        table.add_row(
-            point.family, point.setting, f"{point.ms:.0f}", f"{point.right:.2%}",
-            f"{low:.2%} to {high:.2%}", f"{point.miou:.2%}", peak,
-        )  # fmt: skip
+        table.add_row(*_without(cells(point), left_out))
     return table
+
+
+def _without(cells: tuple[str, ...], index: int) -> tuple[str, ...]:
+    return cells[:index] + cells[index + 1 :]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from rich.table import Table
@@ -13,6 +13,7 @@ from rich.table import Table
 from sparserefine.cli.console import console, counted, listed, messages
 
 if TYPE_CHECKING:
+    from sparserefine.workflows.latency_budget import BudgetAnswer
     from sparserefine.workflows.latency_matrix import LatencyMatrix
 
 # Of the table's columns, what a terminal has room for.
@@ -34,11 +35,13 @@ class MatrixOptions:
         size: HEIGHTxWIDTH of the images.
         pyramids: Comma-separated, of an untrained extractor: floor, dilate.
         widths: Preset of an untrained extractor: paper, half, paper-code, tiny.
-        density: Share of the pixels that an untrained refiner refines. Default: that of the paper.
+        density: Share of the pixels that is refined. Default: that of the paper, or what a trained
+            refiner selects of a photo.
         memory_limit: GiB that a case may allocate; one that needs more becomes a row "oom".
         threads: Of torch on a CPU. Default: torch's own.
         fit: Time refinement at three densities and fit milliseconds = a + b · density.
-        budget_ms: Answer what density, and with --calibration which threshold and recall, fits.
+        budget_ms: Answer what pixel budget fits, and with --calibration which threshold, what share
+            of the errors it finds, and what accuracy to expect (`calibrate --accuracy`).
     """
 
     models: str = ""
@@ -80,17 +83,14 @@ def run_matrix(
             f"{trained[0]!r} is a refiner and {models[0]!r} a dense model without one. Time them "
             "in two runs."
         )
-    if trained and fit:
-        raise ValueError(
-            "--fit and --budget-ms need densities that can be set, which those of a trained "
-            "refiner cannot: use `sparserefine calibrate --latency-ms`."
-        )
+    asked = _read(calibration, trained)
     groups = cases_of(
         models,
         _known(options.precision, ("fp32", "fp16", "bf16"), "precision"),
         [_number(text, "batch") for text in listed(options.batch)],
         _known(options.pyramids, ("floor", "dilate"), "pyramid") if not trained else [""],
         FIT_DENSITIES if fit else (),
+        trained=bool(trained),
         size=_size(options.size),
         widths=options.widths,
         density=options.density,
@@ -102,7 +102,11 @@ def run_matrix(
         matrix = measure_matrix(groups, rounds, trained=bool(trained), advance=advance)
     picture = save(matrix, out)
     if json_output:
-        print(json.dumps(matrix.to_json(), indent=2, allow_nan=False))
+        document = matrix.to_json()
+        if options.budget_ms is not None:
+            for fit in document["fits"]:
+                fit["budget"] = _answer(fit, options.budget_ms, asked).to_json()
+        print(json.dumps(document, indent=2, allow_nan=False))
         return
     shown = [HEADINGS.index(name) for name in SHOWN]
     table = Table(*SHOWN)
@@ -113,11 +117,13 @@ def run_matrix(
     for row in matrix.rows:
         if row.status != "ok":
             messages.print(f"{row.case.model} {row.case.method}: {row.reason}", markup=False)
-    _print_fits(matrix, options.budget_ms, calibration)
+    _print_fits(matrix, options.budget_ms, asked)
     console.print(str(picture), markup=False)
 
 
-def _print_fits(matrix: LatencyMatrix, budget_ms: float | None, calibration: Path | None) -> None:
+def _print_fits(
+    matrix: LatencyMatrix, budget_ms: float | None, calibration: dict[str, Any] | None
+) -> None:
     for fit in matrix.to_json()["fits"]:
         name = f"{fit['model']} {fit['pyramid']} {fit['precision']} batch {fit['batch']}"
         even = fit["break_even_density"]
@@ -127,28 +133,29 @@ def _print_fits(matrix: LatencyMatrix, budget_ms: float | None, calibration: Pat
             f"{shown}",
             markup=False,
         )
-        if budget_ms is None:
-            continue
-        density = (budget_ms - fit["fixed_ms"]) / max(fit["ms_per_density"], 1e-9)
-        if density <= 0:
-            console.print(f"  {budget_ms:g} ms do not pay for the dense model at low resolution")
-            continue
-        console.print(f"  {budget_ms:g} ms: --max-density {min(density, 1.0):.3f}")
-        if calibration is not None:
-            console.print("  " + _expected(calibration, density))
+        if budget_ms is not None:
+            for line in _answer(fit, budget_ms, calibration).sentences():
+                console.print(f"  {line}", markup=False)
 
 
-def _expected(calibration: Path, density: float) -> str:
-    """What a calibration says of a density."""
-    curve = json.loads(calibration.read_text())["curve"]
-    lists = (curve[name] for name in ("threshold", "recall", "density"))
-    for threshold, recall, selected in zip(*lists, strict=True):  # thresholds rise
-        if selected <= density:
-            return (
-                f"--threshold {threshold:.4g}: {recall:.1%} of the low-resolution errors are "
-                f"refined, in {selected:.1%} of the pixels"
-            )
-    return "the calibration has no threshold that selects so little"
+def _answer(
+    fit: dict[str, Any], budget_ms: float, calibration: dict[str, Any] | None
+) -> BudgetAnswer:
+    from sparserefine.workflows.latency_budget import answer_budget
+
+    return answer_budget(budget_ms, fit["fixed_ms"], fit["ms_per_density"], calibration)
+
+
+def _read(path: Path | None, trained: list[str]) -> dict[str, Any] | None:
+    """A calibration, which must be one of the refiners that are timed."""
+    from sparserefine.refine.calibration import calibrated_threshold, read_calibration
+    from sparserefine.refine.refiner import SparseRefiner
+
+    if path is None:
+        return None
+    for name in trained:
+        calibrated_threshold(path, SparseRefiner.from_pretrained(name))
+    return read_calibration(path)
 
 
 def _known(text: str, known: tuple[str, ...], name: str) -> list[str]:

@@ -45,19 +45,8 @@ def calibrated_threshold(path: str | Path, refiner: SparseRefiner) -> float:
         ValueError: The file is no calibration, or one of another dense model or size.
         OSError: The file cannot be read.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"no calibration at {path}. Make one: sparserefine calibrate DATA --model MODEL."
-        )
-    try:
-        document = json.loads(path.read_text())
-        threshold, model = float(document["threshold"]), dict(document["model"])
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path} is no calibration ({type(error).__name__}: {error}). Expected the "
-            f"calibration.json that sparserefine calibrate wrote."
-        ) from None
+    document = read_calibration(path)
+    model = document["model"]
     facts = prediction_facts(refiner)
     differing = [name for name, fact in facts.items() if model.get(name) != fact]
     if differing:
@@ -66,4 +55,30 @@ def calibrated_threshold(path: str | Path, refiner: SparseRefiner) -> float:
             f"{path} is of another model: {name} {model.get(name)!r}, but this one has "
             f"{facts[name]!r}. Calibrate again with this model."
         )
-    return threshold
+    return document["threshold"]
+
+
+def read_calibration(path: str | Path) -> dict[str, Any]:
+    """calibration.json, checked to be one.
+
+    Raises:
+        ValueError: The file is no calibration.
+        OSError: The file cannot be read.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no calibration at {path}. Make one: sparserefine calibrate DATA --model MODEL."
+        )
+    try:
+        document = dict(json.loads(path.read_text()))
+        document["threshold"] = float(document["threshold"])
+        document["model"] = dict(document["model"])
+        document["curve"] = dict(document["curve"])
+        document["against"] = str(document["against"])
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} is no calibration ({type(error).__name__}: {error}). Expected the "
+            f"calibration.json that sparserefine calibrate wrote."
+        ) from None
+    return document

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from sparserefine.refine.extractor import SparseUNet
 from sparserefine.sparse import SparseTensor
 
+CHUNK_ROWS = 1 << 12
+
 
 class PointMLP(SparseUNet):
     """Takes the place of the extractor; the input goes into every layer again, as in PointRend.
@@ -38,7 +40,11 @@ class PointMLP(SparseUNet):
 
     def forward(self, x: SparseTensor) -> Float[Tensor, "N K"]:
         """Predict logits at the active pixels of `x`."""
-        hidden = x.feats[:, :0]
+        # Few at a time, so that what a layer writes is still in the cache when the next reads it.
+        return torch.cat([self._predict(feats) for feats in x.feats.split(CHUNK_ROWS)])
+
+    def _predict(self, feats: Float[Tensor, "N C"]) -> Float[Tensor, "N K"]:
+        hidden = feats[:, :0]
         for layer in self.layers:
-            hidden = torch.relu(layer(torch.cat([hidden, x.feats], 1)))
-        return self.head(torch.cat([hidden, x.feats], 1))
+            hidden = torch.relu(layer(torch.cat([hidden, feats], 1)))
+        return self.head(torch.cat([hidden, feats], 1))

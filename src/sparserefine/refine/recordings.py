@@ -39,13 +39,14 @@ class Recordings:
         """Logits at the active pixels.
 
         Args:
-            extractor: The network; a change of its weights is noticed. One that is no
-                `SparseUNet` just runs.
+            extractor: The network; a change of its weights is noticed. Another kind
+                than `SparseUNet` just runs.
             seen: What it sees, in row-major order.
             mask: The same pixels.
         """
         dtype = _dtype(seen.feats)
-        if isinstance(extractor, SparseUNet) and _can_record(extractor, seen.feats, dtype):
+        # Subclasses may compute something else.
+        if type(extractor) is SparseUNet and _can_record(extractor, seen.feats, dtype):
             with self._lock:
                 recorded = self._recorded(extractor, mask, dtype)
                 if recorded is not None:

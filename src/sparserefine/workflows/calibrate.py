@@ -23,6 +23,7 @@ from sparserefine.refine.calibration import prediction_facts
 from sparserefine.refine.error_head import ErrorHead
 from sparserefine.refine.refiner import SparseRefiner
 from sparserefine.refine.scores import SCORES, score_maps, thresholds
+from sparserefine.workflows.accuracy_curve import AccuracyCurve, measure_accuracy
 from sparserefine.workflows.error_curve import CurvePoint, ErrorCurve, ErrorHistogram
 from sparserefine.workflows.held_out import check_held_out, content_hashes
 from sparserefine.workflows.image_records import Record, record_images
@@ -49,6 +50,7 @@ class Calibration:
         against: "labels", or "full": the dense model at full resolution.
         images: How many were read.
         latency: Milliseconds over density, where a latency was asked for.
+        accuracy: Scores over density, where they were asked for.
         failed: Why an image could not be read, by its name; of `learn_from` too.
         model: What the threshold is good for.
     """
@@ -62,6 +64,7 @@ class Calibration:
     against: Against
     images: int
     latency: LatencyFit | None = None
+    accuracy: AccuracyCurve | None = None
     failed: dict[str, str] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
 
@@ -90,6 +93,7 @@ class Calibration:
             "curve": self.curve.to_json(),
             "selectors": {name: curve.to_json() for name, curve in self.curves.items()},
             "latency": asdict(self.latency) if self.latency else None,
+            "accuracy": self.accuracy.to_json() if self.accuracy else None,
             "failed": self.failed,
             "model": self.model,
             "environment": Environment.current().to_json(),
@@ -105,6 +109,7 @@ def calibrate(
     recall: float | None = None,
     density: float | None = None,
     latency_ms: float | None = None,
+    accuracy: bool = False,
     learn_from: SampleSource | None = None,
     learn_steps: int = STEPS,
     seed: int = 0,
@@ -125,10 +130,12 @@ def calibrate(
         density: Or: select at most this share of the pixels.
         latency_ms: Or: take no longer than this per image, on this machine, on average over the
             images of the commonest size.
+        accuracy: Refine every image too, at a few densities, for the accuracy to expect of each.
         learn_from: Training images for a learned score to compare with; see `train_error_head`.
         learn_steps: How long it is trained.
         seed: Of the bootstrap, and of what is random of the scores.
-        advance: Called after each image, of both kinds, and after each step of `learn_steps`.
+        advance: Called after each image, of both kinds, a second time where it is refined too, and
+            after each step of `learn_steps`.
 
     Raises:
         ValueError: More than one goal, or one that cannot be reached; the dataset is empty, was
@@ -195,6 +202,9 @@ def calibrate(
         against=against,
         images=len(images),
         latency=latency,
+        accuracy=measure_accuracy(model, dataset, out / CACHE, against, seed=seed, advance=advance)
+        if accuracy
+        else None,
         failed={**unread, **images.failed},
         model=prediction_facts(model),
     )

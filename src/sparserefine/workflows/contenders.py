@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise, product
 
 import torch
@@ -13,9 +13,12 @@ from torch import Tensor
 
 from sparserefine.refine.refiner import SparseRefiner
 from sparserefine.refine.resampling import classes_of, upsampled_labels
+from sparserefine.refine.selector import EntropySelector
 
 SCALES = (0.4, 0.6, 0.7, 0.75, 0.8, 0.9, 1.0)
 BUDGETS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
+# Nats; without a pixel budget, so that each image gets what it needs.
+THRESHOLDS = (1.0, 0.5, 0.2, 0.05)
 # Tiles of the image that the dense model sees again, as a share of all, with context around them.
 TILE_SHARES = (0.1, 0.25, 0.5)
 # Small images have smaller ones: a share needs several tiles to choose from.
@@ -60,13 +63,16 @@ def contenders(
     if points is not None:
         named["points"] = points
     for family, refiner in named.items():
+        selectors = {f"{budget:.0%}": EntropySelector(0.0, budget) for budget in BUDGETS}
+        if refiner is not points:
+            selectors |= {f"over {nats:g} nats": EntropySelector(nats) for nats in THRESHOLDS}
         found += [
             Contender(
                 family,
-                f"{budget:.0%}",
-                lambda images, refiner=refiner, budget=budget: _refined(refiner, images, budget),
+                setting,
+                lambda images, refiner=refiner, way=way: _refined(refiner, images, way),
             )
-            for budget in BUDGETS
+            for setting, way in selectors.items()
         ]
         found.append(
             Contender(family, "own", lambda images, refiner=refiner: refiner(images).labels[0])
@@ -87,14 +93,14 @@ def _dense(model: SparseRefiner, images: Tensor, scale: float) -> Tensor:
     return upsampled_labels(model.dense_logits(images, size), (height, width))[0]
 
 
-def _refined(refiner: SparseRefiner, images: Tensor, budget: float) -> Tensor:
-    """The most uncertain pixels, as many as a budget allows."""
-    selector = refiner.selector
-    refiner.selector = replace(selector, threshold=0.0, max_density=budget)
+def _refined(refiner: SparseRefiner, images: Tensor, selector: EntropySelector) -> Tensor:
+    """Refined where another selector than its own says."""
+    own = refiner.selector
+    refiner.selector = selector
     try:
         return refiner(images).labels[0]
     finally:
-        refiner.selector = selector
+        refiner.selector = own
 
 
 def _tiles(model: SparseRefiner, images: Tensor, share: float) -> Tensor:

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from sparserefine.atomic import atomic_write, atomic_write_all, make_folder
+from sparserefine.atomic import atomic_write, make_folder
 from sparserefine.data import Sample, content_hash
 from sparserefine.data.source import SampleSource
 from sparserefine.environment import Environment
-from sparserefine.images import ImageError, write_image
-from sparserefine.plots import frontier_curves
+from sparserefine.images import ImageError
 from sparserefine.refine.refiner import SparseRefiner
+from sparserefine.workflows.bootstrap import interval, mean_draws, miou_draws
 from sparserefine.workflows.confusion import ConfusionMatrix
 from sparserefine.workflows.contenders import Contender
 from sparserefine.workflows.percentiles import median
-from sparserefine.workflows.truth import check_labels
+from sparserefine.workflows.truth import Against, check_labels
 
-FILE, PLOT, PAGE, RECORDS = "frontier.json", "frontier.png", "frontier.md", "images"
+RECORDS = "images"
+Cost = Literal["ms", "peak_mib"]
+Score = Literal["miou", "right"]
 
 
 @dataclass(frozen=True)
@@ -37,9 +41,11 @@ class FrontierPoint:
         ms: Mean over images of the median milliseconds.
         right: Mean over images of the share of right pixels.
         right_interval: 95 % bootstrap interval over images.
-        right_of_images: Share of right pixels of each image.
         miou: Over all images.
+        miou_interval: 95 % bootstrap interval over images.
         peak_mib: Most memory that a process of its own held; None where not measured.
+        draws: The score that decides, in each resample of the images, which are the same for all
+            points: differences of two points are paired.
     """
 
     family: str
@@ -47,9 +53,21 @@ class FrontierPoint:
     ms: float
     right: float
     right_interval: tuple[float, float]
-    right_of_images: tuple[float, ...]
     miou: float
+    miou_interval: tuple[float, float]
     peak_mib: float | None = None
+    draws: Float[Tensor, " R"] = field(
+        default_factory=lambda: torch.zeros(1), repr=False, compare=False
+    )
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it refines with a sparse U-Net."""
+        return self.family.startswith("ours")
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the draws."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "draws"}
 
 
 @dataclass(frozen=True)
@@ -57,14 +75,14 @@ class Win:
     """A range of budgets in which refinement is the most accurate way.
 
     Attributes:
-        from_ms: From where.
-        to_ms: To where; None for any larger budget.
-        gain: By how much at most, in share of right pixels.
+        start: From where, milliseconds or MiB.
+        end: To where; None for any larger budget.
+        gain: By how much at most, in shares of the score.
         sure: Whether the 95 % interval of the gain over images lies above 0 somewhere in it.
     """
 
-    from_ms: float
-    to_ms: float | None
+    start: float
+    end: float | None
     gain: float
     sure: bool
 
@@ -77,68 +95,80 @@ class Frontier:
         points: In the order of the contenders.
         images: Number of images.
         against: "labels" or "full".
-        seed: Of the bootstrap.
         notes: What is missing, and why.
         failed: Why an image could not be read, by its name.
     """
 
     points: tuple[FrontierPoint, ...]
     images: int
-    against: str
-    seed: int = 0
+    against: Against
     notes: tuple[str, ...] = ()
     failed: dict[str, str] = field(default_factory=dict)
 
-    def wins(self) -> list[Win]:
-        """Where ours is the most accurate of all that a budget pays for."""
-        budgets = sorted({point.ms for point in self.points})
+    @property
+    def score(self) -> Score:
+        """What decides: mIoU by labels; by the dense model's own answer, the right pixels."""
+        return score_by(self.against)
+
+    def wins(self, cost: Cost = "ms") -> list[Win]:
+        """Where ours is the most accurate of all that a budget pays for.
+
+        Args:
+            cost: What is paid: milliseconds or peak memory.
+        """
+        priced = [(price, p) for p in self.points if (price := getattr(p, cost)) is not None]
+        budgets = sorted({price for price, _ in priced})
         wins: list[Win] = []
-        for index, budget in enumerate(budgets):
-            ours = self._best(budget, True)
-            others = self._best(budget, False)
-            end = budgets[index + 1] if index + 1 < len(budgets) else None
-            if ours is None or others is None or ours.right <= others.right:
+        for budget, end in pairwise([*budgets, None]):
+            assert budget is not None
+            paid = [point for price, point in priced if price <= budget]
+            ours = self._best([point for point in paid if point.is_ours])
+            others = self._best([point for point in paid if not point.is_ours])
+            if ours is None or others is None:
                 continue
-            gain, sure = ours.right - others.right, self._surely_better(ours, others)
-            if wins and wins[-1].to_ms == budget:
-                last = wins[-1]
-                wins[-1] = Win(last.from_ms, end, max(gain, last.gain), sure or last.sure)
+            gain = getattr(ours, self.score) - getattr(others, self.score)
+            if gain <= 0:
+                continue
+            sure = interval(ours.draws - others.draws)[0] > 0
+            if wins and wins[-1].end == budget:
+                last = wins.pop()
+                wins.append(Win(last.start, end, max(gain, last.gain), sure or last.sure))
             else:
                 wins.append(Win(budget, end, gain, sure))
         return wins
 
-    def _best(self, budget: float, ours: bool) -> FrontierPoint | None:
-        paid = [p for p in self.points if p.ms <= budget and p.family.startswith("ours") == ours]
-        return max(paid, key=lambda point: point.right, default=None)
+    def _best(self, points: Sequence[FrontierPoint]) -> FrontierPoint | None:
+        return max(points, key=lambda point: getattr(point, self.score), default=None)
 
-    def _surely_better(self, ours: FrontierPoint, other: FrontierPoint) -> bool:
-        """By a paired bootstrap over images."""
-        gains = torch.tensor(ours.right_of_images) - torch.tensor(other.right_of_images)
-        return _interval(gains.double(), self.seed)[0] > 0
-
-    def verdict(self) -> str:
-        """One sentence, or two."""
-        wins = self.wins()
+    def verdict(self, cost: Cost = "ms") -> str:
+        """One sentence."""
+        wins = self.wins(cost)
+        budget, unit = ("number of milliseconds", "ms") if cost == "ms" else ("peak memory", "MiB")
         if not wins:
             return (
-                "Refinement wins at no budget: for any number of milliseconds the dense model at "
-                "some input size, or on its most uncertain tiles, is at least as accurate."
+                f"Refinement wins at no budget: for any {budget} the dense model at some input "
+                "size, or on its most uncertain tiles, is at least as accurate."
             )
         ranges = ", ".join(
-            f"from {win.from_ms:.0f} ms"
-            + (f" to {win.to_ms:.0f} ms" if win.to_ms is not None else " on")
+            f"from {win.start:.0f} {unit}"
+            + (f" to {win.end:.0f} {unit}" if win.end is not None else " on")
             + f" (by up to {100 * win.gain:.2f} points"
             + (")" if win.sure else ", less than images differ)")
             for win in wins
         )
-        return f"Refinement is the most accurate way {ranges}."
+        what = "mIoU" if self.score == "miou" else "right pixels"
+        return f"Refinement is the most accurate way, by {what}, {ranges}."
 
     def to_json(self) -> dict[str, Any]:
         """The document that `sparserefine frontier --json` prints."""
+        measured = any(point.peak_mib is not None for point in self.points)
         return {
-            "points": [asdict(point) for point in self.points],
+            "points": [point.to_json() for point in self.points],
+            "score": self.score,
             "wins": [asdict(win) for win in self.wins()],
             "verdict": self.verdict(),
+            "memory_wins": [asdict(win) for win in self.wins("peak_mib")],
+            "memory_verdict": self.verdict("peak_mib") if measured else None,
             "images": self.images,
             "against": self.against,
             "notes": list(self.notes),
@@ -146,47 +176,10 @@ class Frontier:
             "environment": Environment.current().to_json(),
         }
 
-    def markdown(self) -> str:
-        """All points as a table, and the verdict."""
-        what = "labels" if self.against == "labels" else "the dense model at full resolution"
-        lines = [
-            f"| way | setting | ms | right, by {what} | 95 % over images | mIoU | peak, MiB |",
-            "|---|---|---|---|---|---|---|",
-        ]
-        for point in self.points:
-            low, high = point.right_interval
-            peak = "" if point.peak_mib is None else f"{point.peak_mib:.0f}"
-            lines.append(
-                f"| {point.family} | {point.setting} | {point.ms:.0f} | {point.right:.2%} | "
-                f"{low:.2%} to {high:.2%} | {point.miou:.2%} | {peak} |"
-            )
-        environment = Environment.current()
-        lines += [
-            "",
-            f"{self.images} images; {environment.device}, {environment.threads} threads, commit "
-            f"{environment.commit}. {self.verdict()}",
-            *self.notes,
-        ]
-        return "\n".join(lines) + "\n"
 
-    def save(self, folder: str | Path) -> Path:
-        """Write frontier.json, .md and .png.
-
-        Returns:
-            The picture.
-        """
-
-        def write(partial: Path) -> None:
-            document = json.dumps(self.to_json(), indent=1, allow_nan=False)
-            (partial / FILE).write_text(document + "\n")
-            (partial / PAGE).write_text(self.markdown())
-            curves: dict[str, list[tuple[float, float, float, float]]] = {}
-            for point in self.points:
-                entry = (point.ms, point.right, *point.right_interval)
-                curves.setdefault(point.family, []).append(entry)
-            write_image(frontier_curves(curves), partial / PLOT)
-
-        return atomic_write_all(folder, write) / PLOT
+def score_by(against: Against) -> Score:
+    """What decides which way is more accurate."""
+    return "miou" if against == "labels" else "right"
 
 
 @torch.no_grad()
@@ -196,12 +189,12 @@ def frontier(
     ways: Sequence[Contender],
     out: str | Path,
     *,
-    against: str,
+    against: Against,
     rounds: int = 3,
     seed: int = 0,
     notes: Sequence[str] = (),
     identity: Sequence[str] = (),
-    peaks: dict[tuple[str, str], float] | None = None,
+    peaks: Mapping[tuple[str, str], float] | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> Frontier:
     """Run every contender on every image, in turns.
@@ -246,14 +239,18 @@ def frontier(
     if not records:
         raise ValueError(f"no image could be read. {next(iter(failed.values()), '')}")
     points = [
-        _point(way, position, records, model.dense.num_classes, seed, peaks or {})
+        _point(way, position, records, score_by(against), seed, peaks or {})
         for position, way in enumerate(ways)
     ]
-    return Frontier(tuple(points), len(records), against, seed, tuple(notes), failed)
+    return Frontier(tuple(points), len(records), against, tuple(notes), failed)
 
 
 def _run_image(
-    model: SparseRefiner, sample: Sample, ways: Sequence[Contender], against: str, rounds: int
+    model: SparseRefiner,
+    sample: Sample,
+    ways: Sequence[Contender],
+    against: Against,
+    rounds: int,
 ) -> dict[str, Any]:
     images = sample.image[None].to(model.device)
     classes = model.dense.num_classes
@@ -284,30 +281,23 @@ def _point(
     way: Contender,
     position: int,
     records: Sequence[dict[str, Any]],
-    classes: int,
+    score: Score,
     seed: int,
-    peaks: dict[tuple[str, str], float],
+    peaks: Mapping[tuple[str, str], float],
 ) -> FrontierPoint:
     right = torch.tensor([record["right"][position] for record in records], dtype=torch.float64)
-    matrix = ConfusionMatrix(classes)
-    for record in records:
-        matrix.counts += torch.tensor(record["counts"][position])
+    counts = torch.tensor([record["counts"][position] for record in records])
+    matrix = ConfusionMatrix(counts.shape[1])
+    matrix.counts += counts.sum(0)
+    draws = {"right": mean_draws(right, seed), "miou": miou_draws(counts, seed)}
     return FrontierPoint(
         way.family,
         way.setting,
         sum(record["ms"][position] for record in records) / len(records),
         float(right.mean()),
-        _interval(right, seed),
-        tuple(right.tolist()),
+        interval(draws["right"]),
         matrix.miou(),
+        interval(draws["miou"]),
         peaks.get((way.family, way.setting)),
+        draws[score],
     )
-
-
-def _interval(values: Tensor, seed: int) -> tuple[float, float]:
-    """95 % bootstrap interval of a mean over images."""
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randint(len(values), (1000, len(values)), generator=generator)
-    bounds = torch.tensor([0.025, 0.975], dtype=torch.float64)
-    low, high = values[drawn].mean(1).quantile(bounds).tolist()
-    return low, high

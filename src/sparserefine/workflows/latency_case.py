@@ -27,7 +27,8 @@ class LatencyCase:
         size: (height, width) of the images.
         pyramid: Of the extractor; empty where none runs.
         widths: Preset of the extractor, where no refiner is trained.
-        density: Of the boundary mask, where no refiner is trained; that of the paper.
+        density: Share of the pixels that is refined: of the boundary mask where no refiner is
+            trained; of a trained one's most uncertain, or 0 for what its own selector chooses.
         image: A photo, for a trained refiner; a shipped one if empty.
         device: "cpu" or "cuda".
         threads: Of torch on a CPU.

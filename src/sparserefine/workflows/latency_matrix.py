@@ -260,7 +260,7 @@ class _Worker:
 
 def _density_from(case: LatencyCase, trained: bool) -> str:
     if trained:
-        return "photo"
+        return "given" if case.density else "photo"
     if case.density != paper_figures.density(case.model):
         return "given"
     return "paper" if case.model in paper_figures.NAMES else "assumed"
@@ -280,7 +280,7 @@ def measure_matrix(
     Args:
         groups: Cases that take turns.
         rounds: Timed runs of each, after one to warm up.
-        trained: The cases are of trained refiners, whose density is that of a photo.
+        trained: The cases are of trained refiners, whose own density is that of a photo.
         time_limit_s: For one answer of a case.
         advance: Called after each round.
         done: Called with each row when its group is done.
@@ -339,6 +339,7 @@ def cases_of(
     batches: Sequence[int] = (1,),
     pyramids: Sequence[str] = ("floor",),
     extra_densities: Sequence[float] = (),
+    trained: bool = False,
     **conditions: Any,
 ) -> list[list[LatencyCase]]:
     """One group per model, precision and batch size.
@@ -349,11 +350,13 @@ def cases_of(
         batches: Images at a time.
         pyramids: Of the extractor; those of a trained refiner are its own.
         extra_densities: At which refinement is timed too, to fit a line.
+        trained: The models are refiners, which choose their density if none is given.
         conditions: Other attributes of `LatencyCase`.
     """
     groups = []
     for model in models:
-        density = conditions.get("density") or paper_figures.density(model)
+        published = 0.0 if trained else paper_figures.density(model)
+        density = conditions.get("density") or published
         for precision in precisions:
             for batch in batches:
                 shared = {

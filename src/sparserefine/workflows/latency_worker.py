@@ -26,6 +26,7 @@ from sparserefine.refine.multiplications import (
     extractor_multiplications,
 )
 from sparserefine.refine.refiner import SparseRefiner
+from sparserefine.refine.selector import EntropySelector
 from sparserefine.refine.timing import StageTimer
 from sparserefine.workflows.boundary_mask import MaskSelector, boundary_mask
 from sparserefine.workflows.demo import shipped_photo
@@ -55,6 +56,8 @@ def build(case: LatencyCase) -> Built:
     trained = case.model not in dense_models.names()
     if trained:
         refiner = SparseRefiner.from_pretrained(case.model)
+        if case.density:
+            refiner.selector = EntropySelector(0.0, case.density)
     else:
         refiner = _untrained(case)
     size = case.size

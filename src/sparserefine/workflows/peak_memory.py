@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from sparserefine.atomic import atomic_write, make_folder
+from sparserefine.data import content_hash
 from sparserefine.data.source import SampleSource
+from sparserefine.environment import Environment
 from sparserefine.images import ImageError
 from sparserefine.refine.refiner import SparseRefiner
 from sparserefine.workflows.contenders import Contender, contenders
 from sparserefine.workflows.latency_worker import peak_mib
+
+FILE = "peaks.json"
 
 
 def measure_peaks(
@@ -22,6 +29,9 @@ def measure_peaks(
     points: SparseRefiner | None,
     dataset: SampleSource,
     ways: Sequence[Contender],
+    out: str | Path,
+    *,
+    identity: Sequence[str] = (),
     advance: Callable[[], None] = lambda: None,
 ) -> dict[tuple[str, str], float]:
     """Most memory that a fresh process holds while it runs a way once, in MiB.
@@ -31,25 +41,65 @@ def measure_peaks(
         points: Likewise.
         dataset: Its largest image among the first few is predicted.
         ways: Which to measure.
+        out: Where each result is kept, so that a stopped run goes on.
+        identity: Names the weights and settings of the refiners.
         advance: Called after each.
 
     Returns:
-        By family and setting. A way whose process ends early, for lack of memory, is left out.
+        By family and setting. A way whose process ended early, for lack of memory, is left out.
     """
     image = _large_image(dataset)
-    spawning = multiprocessing.get_context("spawn")
+    model = next(iter(refiners.values()))
+    facts = [content_hash(image), str(model.device), torch.get_num_threads(), *identity]
+    facts.append(Environment.current().commit)
+    path = make_folder(out) / FILE
+    document = json.loads(path.read_text()) if path.is_file() else {}
+    kept: dict[str, float] = document["peaks"] if document.get("facts") == facts else {}
     peaks: dict[tuple[str, str], float] = {}
     for position, way in enumerate(ways):
-        receiver, sender = spawning.Pipe(duplex=False)
-        arguments = (sender, dict(refiners), points, image, position, torch.get_num_threads())
-        process = spawning.Process(target=_measure, args=arguments, daemon=True)
-        process.start()
-        sender.close()
-        with suppress(EOFError):
-            peaks[way.family, way.setting] = receiver.recv()
-        process.join()
+        name = f"{way.family} {way.setting}"
+        if name not in kept:
+            peak = _in_own_process(refiners, points, image, position)
+            if peak is not None:
+                kept[name] = peak
+                text = json.dumps({"facts": facts, "peaks": kept})
+                atomic_write(path, lambda partial, text=text: partial.write_text(text))
+        if name in kept:
+            peaks[way.family, way.setting] = kept[name]
         advance()
     return peaks
+
+
+def missing_peaks(ways: Sequence[Contender], peaks: Mapping[tuple[str, str], float]) -> list[str]:
+    """A sentence about the ways that have none, if there are any."""
+    missing = [
+        f"{way.family} {way.setting}" for way in ways if (way.family, way.setting) not in peaks
+    ]
+    if not missing:
+        return []
+    return [
+        f"No peak memory of {', '.join(missing)}: the process ended early, most likely for lack of "
+        "memory."
+    ]
+
+
+def _in_own_process(
+    refiners: Mapping[str, SparseRefiner],
+    points: SparseRefiner | None,
+    image: Tensor,
+    position: int,
+) -> float | None:
+    spawning = multiprocessing.get_context("spawn")
+    receiver, sender = spawning.Pipe(duplex=False)
+    arguments = (sender, dict(refiners), points, image, position, torch.get_num_threads())
+    process = spawning.Process(target=_measure, args=arguments, daemon=True)
+    process.start()
+    sender.close()
+    peak = None
+    with suppress(EOFError):
+        peak = receiver.recv()
+    process.join()
+    return peak
 
 
 def _measure(

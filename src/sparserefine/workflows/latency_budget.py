@@ -1,0 +1,101 @@
+"""What a number of milliseconds pays for: a pixel budget, a threshold, an accuracy to expect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sparserefine.workflows.accuracy_curve import AccuracyCurve
+
+
+@dataclass(frozen=True)
+class BudgetAnswer:
+    """For one model under one set of conditions.
+
+    Attributes:
+        budget_ms: Milliseconds, of a batch.
+        max_density: Share of the pixels that can be refined; 0 if not even low resolution is paid.
+        threshold: The lowest that selects no more on average; None without a calibration.
+        recall: Share of the low-resolution errors that it finds.
+        density: Share of the pixels that it selects.
+        against: What errors and accuracy are measured by: "labels" or "full".
+        low: "right" and "miou" of low resolution; None without `calibrate --accuracy`.
+        refined: The same to expect with `max_density`.
+    """
+
+    budget_ms: float
+    max_density: float
+    threshold: float | None = None
+    recall: float | None = None
+    density: float | None = None
+    against: str | None = None
+    low: dict[str, float] | None = None
+    refined: dict[str, float] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """All attributes by name."""
+        return asdict(self)
+
+    def sentences(self) -> list[str]:
+        """For people."""
+        if not self.max_density:
+            return [f"{self.budget_ms:g} ms do not pay for the dense model at low resolution"]
+        lines = [f"{self.budget_ms:g} ms: --max-density {self.max_density:.3f}"]
+        if self.against is None:
+            return lines
+        if self.threshold is None:
+            lines.append("the calibration has no threshold that selects so little")
+        else:
+            lines.append(
+                f"--threshold {self.threshold:.4g}: {self.recall:.1%} of the low-resolution errors "
+                f"are refined, in {self.density:.1%} of the pixels"
+            )
+        if self.low is None or self.refined is None:
+            return [*lines, "expected accuracy: calibrate with --accuracy to know it"]
+        what = "labels" if self.against == "labels" else "full resolution"
+        return [
+            *lines,
+            f"expected, by {what}: {self.refined['right']:.2%} of the pixels right and mIoU "
+            f"{self.refined['miou']:.2%} ({self.low['right']:.2%} and {self.low['miou']:.2%} at "
+            "low resolution)",
+        ]
+
+
+def answer_budget(
+    budget_ms: float,
+    fixed_ms: float,
+    ms_per_density: float,
+    calibration: Mapping[str, Any] | None = None,
+) -> BudgetAnswer:
+    """Invert milliseconds = fixed_ms + ms_per_density · density, and ask a calibration.
+
+    Args:
+        budget_ms: What may be spent.
+        fixed_ms: Of a fit.
+        ms_per_density: Of the same.
+        calibration: calibration.json, read.
+    """
+    density = (budget_ms - fixed_ms) / max(ms_per_density, 1e-9)
+    density = min(max(density, 0.0), 1.0)
+    if density == 0 or calibration is None:
+        return BudgetAnswer(budget_ms, density)
+    curve = calibration["curve"]
+    lists = (curve[name] for name in ("threshold", "recall", "density"))
+    # Thresholds rise, densities fall.
+    within = [entry for entry in zip(*lists, strict=True) if entry[2] <= density]
+    threshold, recall, selected = within[0] if within else (None, None, None)
+    low = refined = None
+    if calibration.get("accuracy") is not None:
+        accuracy = AccuracyCurve.from_json(calibration["accuracy"])
+        low, refined = accuracy.at(0.0), accuracy.at(density)
+    return BudgetAnswer(
+        budget_ms,
+        density,
+        threshold,
+        recall,
+        selected,
+        calibration["against"],
+        low,
+        refined,
+    )
