@@ -73,6 +73,15 @@ def test_gpu_pipeline(tmp_path: Path) -> None:
     assert last["summary"]["left_out"] == 0
 
 
+def test_gpu_tune(tmp_path: Path) -> None:
+    run("tune", tmp_path, "TUNE")
+    _, *rows, _ = documents(tmp_path / "gpu_tuning.jsonl")
+    assert not [row for row in rows if "failed" in row]
+    assert {row["channels"] for row in rows} == {16, 32}
+    for channels in (16, 32):  # the table's own shape is always among those tried
+        assert sum(row["in_table"] for row in rows if row["channels"] == channels) == 1
+
+
 def test_gpu_train(tmp_path: Path) -> None:
     pytest.importorskip("kornia")
     lines = run("train", tmp_path, "TRAIN")
