@@ -1,4 +1,5 @@
-"""The figures of docs/sparse.md, from results/sparse_conv.json.
+"""The figures of docs/sparse.md, from results/sparse_conv.json; the ratios of other machines come
+from results/sparse_conv_*.json.
 
 python benchmarks/sparse_page.py
 """
@@ -24,8 +25,16 @@ def with_figures(text: str) -> str:
     """The page with its figures made anew."""
     result = json.loads(RESULT.read_text())
     before, rest = text.split(START)
-    sections = (_machine(result), _ratios(result), _stages(result), _extractors(result))
-    figures = "\n".join((*sections, _training(result)))
+    sections = (
+        _machine(result),
+        "All submanifold convolutions of the paper's extractor (floor pyramid), times faster:\n",
+        _ratios(result),
+        *map(_elsewhere, sorted(RESULT.parent.glob(f"{RESULT.stem}_*.json"))),
+        _stages(result),
+        _extractors(result),
+        _training(result),
+    )
+    figures = "\n".join(sections)
     return before + START + "\n" + figures + "\n" + END + rest.split(END)[1]
 
 
@@ -39,10 +48,17 @@ def _machine(result: dict[str, Any]) -> str:
     )
 
 
+def _elsewhere(path: Path) -> str:
+    result = json.loads(path.read_text())
+    environment = result["environment"]
+    return (
+        f"The same on {environment['device']}, torch {environment['torch']}, commit "
+        f"{environment['commit']}:\n\n{_ratios(result)}"
+    )
+
+
 def _ratios(result: dict[str, Any]) -> str:
-    lines = [
-        "All submanifold convolutions of the paper's extractor (floor pyramid), times faster:\n"
-    ]
+    lines = []
     for threads, ratios in result["ratios"].items():
         lines += [
             f"| {threads} thread{'s' * (threads != '1')} | " + " | ".join(_percent(ratios)) + " |",

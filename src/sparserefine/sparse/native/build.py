@@ -10,7 +10,6 @@ one process would fight for the cores.
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -65,7 +64,7 @@ def build(target: Path = LIBRARY, extra_flags: tuple[str, ...] = ()) -> Path:
         BuildError: There is no compiler, or it fails.
     """
     compiler = find_compiler()
-    x86 = platform.machine() in ("x86_64", "AMD64")
+    x86 = _run(compiler, "-dumpmachine").startswith("x86_64")  # of the target, not of this machine
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         objects = {f"kernels_{isa}.o": flags for isa, flags in X86_FLAGS.items()} if x86 else {}
         objects["kernels_portable.o"] = ()
@@ -86,11 +85,12 @@ def build(target: Path = LIBRARY, extra_flags: tuple[str, ...] = ()) -> Path:
     return target
 
 
-def _run(*command: str) -> None:
+def _run(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr)
         raise BuildError(f"{command[0]} failed: {first.strip()}")
+    return done.stdout
 
 
 if __name__ == "__main__":

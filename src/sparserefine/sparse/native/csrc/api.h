@@ -76,8 +76,9 @@ int32_t sr_direct(int32_t isa, const sr_convolution *conv, const sr_windows *win
 int32_t sr_winograd(int32_t isa, const sr_convolution *conv, const sr_blocks *blocks,
                     int32_t threads);
 
-// Gradient of the weights, [taps, inputs, outputs], added to `gradient`. `conv` gives the input and
-// its grid; `grad` are the output's gradients.
+// Gradient of the weights, [taps, inputs, outputs], added to `gradient`. `conv` gives the input,
+// already normalized (its scale and shift are ignored), and its grid; `grad` are the output's
+// gradients.
 int32_t sr_direct_weight_gradient(int32_t isa, const sr_convolution *conv,
                                   const sr_windows *windows, const float *grad,
                                   int64_t grad_stride, float *gradient, int32_t threads);
