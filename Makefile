@@ -43,7 +43,7 @@ fuzz: .venv/dev.stamp
 
 # On a CUDA machine, with its own Python and torch: nothing of ours needs to be installed there.
 GPU_PYTHON ?= python3
-GPU := PYTHONPATH=src$(if $(PYTHONPATH),:$(PYTHONPATH)) PYTHONUNBUFFERED=1 $(GPU_PYTHON) benchmarks/gpu
+GPU := PYTHONPATH=src:benchmarks$(if $(PYTHONPATH),:$(PYTHONPATH)) PYTHONUNBUFFERED=1 $(GPU_PYTHON) benchmarks/gpu
 
 gpu-test:
 	$(GPU)/kernels.py --out $(OUT) $(TEST)

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-BLOCKS = 2
-
 
 class _DenseBlock(nn.Module):
     def __init__(self, c_in: int, c_out: int) -> None:
@@ -27,10 +25,10 @@ class _DenseBlock(nn.Module):
 
 
 class _DenseStage(nn.Module):
-    def __init__(self, widths: Sequence[int]) -> None:
+    def __init__(self, widths: Sequence[int], blocks: int) -> None:
         super().__init__()
         width = widths[0]
-        self.encoder = nn.Sequential(*(_DenseBlock(width, width) for _ in range(BLOCKS)))
+        self.encoder = nn.Sequential(*(_DenseBlock(width, width) for _ in range(blocks)))
         self.below = None
         if len(widths) > 1:
             deeper = widths[1]
@@ -38,12 +36,12 @@ class _DenseStage(nn.Module):
             up = nn.ConvTranspose2d(deeper, width, 3, 2, 1, output_padding=1, bias=False)
             self.below = nn.Sequential(
                 *(nn.BatchNorm2d(width), nn.ReLU(), down),
-                _DenseStage(widths[1:]),
+                _DenseStage(widths[1:], blocks),
                 *(nn.BatchNorm2d(deeper), nn.ReLU(), up),
             )
             self.decoder = nn.Sequential(
                 _DenseBlock(2 * width, width),
-                *(_DenseBlock(width, width) for _ in range(1, BLOCKS)),
+                *(_DenseBlock(width, width) for _ in range(1, blocks)),
             )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -51,23 +49,40 @@ class _DenseStage(nn.Module):
         return x if self.below is None else self.decoder(torch.cat([x, self.below(x)], 1))
 
 
-def dense_unet(widths: Sequence[int], num_classes: int) -> nn.Module:
-    """The network on every pixel: images [B, 3, H, W] to logits [B, K, H, W]."""
+def dense_unet(widths: Sequence[int], num_classes: int, blocks: int = 2) -> nn.Module:
+    """The network on every pixel: images [B, 3, H, W] to logits [B, K, H, W].
+
+    The coarsest stage must divide the sides of the images.
+    """
     return nn.Sequential(
         nn.Conv2d(3, widths[0], 3, padding=1, bias=False),
-        _DenseStage(widths),
+        _DenseStage(widths, blocks),
         *(nn.BatchNorm2d(widths[0]), nn.ReLU(), nn.Conv2d(widths[0], num_classes, 1)),
     )
 
 
-def spconv_unet(widths: Sequence[int], num_classes: int, pyramid: str) -> nn.Module:
+def spconv_unet(
+    widths: Sequence[int],
+    num_classes: int,
+    pyramid: str,
+    blocks: int = 2,
+    algorithm: str | None = None,
+) -> nn.Module:
     """The network on spconv: (images, mask) to logits [N, K].
 
     spconv dilates the active pixels with a 3×3 window, as "dilate" does. It cannot keep the
     parents alone with such a window, so "floor" has 2×2 windows: fewer multiplications than ours.
+
+    Args:
+        algorithm: One of spconv's ConvAlgo; by default spconv chooses.
+
+    Raises:
+        ImportError: spconv is not installed.
     """
     import spconv.pytorch as spconv
+    from spconv.core import ConvAlgo
 
+    options = {"bias": False, "algo": getattr(ConvAlgo, algorithm) if algorithm else None}
     kernel, padding = (3, 1) if pyramid == "dilate" else (2, 0)
 
     def norm(channels: int) -> nn.Module:
@@ -78,9 +93,9 @@ def spconv_unet(widths: Sequence[int], num_classes: int, pyramid: str) -> nn.Mod
             super().__init__()
             self.body = spconv.SparseSequential(
                 norm(c_in),
-                spconv.SubMConv2d(c_in, c_out, 3, bias=False, indice_key=key),
+                spconv.SubMConv2d(c_in, c_out, 3, indice_key=key, **options),
                 norm(c_out),
-                spconv.SubMConv2d(c_out, c_out, 3, bias=False, indice_key=key),
+                spconv.SubMConv2d(c_out, c_out, 3, indice_key=key, **options),
             )
             same = c_in == c_out
             self.shortcut = nn.Identity() if same else nn.Linear(c_in, c_out, bias=False)
@@ -93,23 +108,23 @@ def spconv_unet(widths: Sequence[int], num_classes: int, pyramid: str) -> nn.Mod
         def __init__(self, depth: int) -> None:
             super().__init__()
             width, key = widths[depth], f"submanifold{depth}"
-            self.encoder = nn.ModuleList(Block(width, width, key) for _ in range(BLOCKS))
+            self.encoder = nn.ModuleList(Block(width, width, key) for _ in range(blocks))
             self.below = None
             if depth + 1 < len(widths):
                 deeper, step = widths[depth + 1], f"step{depth}"
                 self.down = spconv.SparseSequential(
                     norm(width),
                     spconv.SparseConv2d(
-                        width, deeper, kernel, 2, padding, bias=False, indice_key=step
+                        width, deeper, kernel, 2, padding, indice_key=step, **options
                     ),
                 )
                 self.below = Stage(depth + 1)
                 self.up = spconv.SparseSequential(
                     norm(deeper),
-                    spconv.SparseInverseConv2d(deeper, width, kernel, bias=False, indice_key=step),
+                    spconv.SparseInverseConv2d(deeper, width, kernel, indice_key=step, **options),
                 )
                 self.decoder = nn.ModuleList(
-                    Block(2 * width if i == 0 else width, width, key) for i in range(BLOCKS)
+                    Block(2 * width if i == 0 else width, width, key) for i in range(blocks)
                 )
 
         def forward(self, x):
@@ -126,7 +141,7 @@ def spconv_unet(widths: Sequence[int], num_classes: int, pyramid: str) -> nn.Mod
     class Network(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.stem = spconv.SubMConv2d(3, widths[0], 3, bias=False, indice_key="submanifold0")
+            self.stem = spconv.SubMConv2d(3, widths[0], 3, indice_key="submanifold0", **options)
             self.unet = Stage(0)
             self.head = nn.Sequential(
                 nn.BatchNorm1d(widths[0]), nn.ReLU(), nn.Linear(widths[0], num_classes)

@@ -16,11 +16,11 @@ import torch
 from floor import Stage, convolution_ms, extractor_ms, stages_of
 from interpreter import DEVICE, DRY_RUN
 from masks import band_mask
-from peers import DenseUNet, spconv_unet
 from rows import Rows
 from timing import graphed, interleaved_ms, percentile
 from torch import Tensor
 
+from sparse_unets import dense_unet, spconv_unet
 from sparserefine.refine.extractor import SparseUNet
 from sparserefine.refine.recorded_extractor import RecordedExtractor
 from sparserefine.sparse import ActivePixels, SparseTensor
@@ -146,7 +146,7 @@ def _eager(
 
 
 def _dense(images: Tensor, dtype: torch.dtype, compiled: bool) -> Callable[[], Tensor]:
-    net = DenseUNet(19, WIDTHS, BLOCKS).eval().to(DEVICE, dtype)
+    net = dense_unet(WIDTHS, 19, BLOCKS).eval().to(DEVICE, dtype)
     net = net.to(memory_format=torch.channels_last)
     images = images.to(dtype).contiguous(memory_format=torch.channels_last)
     if not compiled:
@@ -158,15 +158,9 @@ def _dense(images: Tensor, dtype: torch.dtype, compiled: bool) -> Callable[[], T
 
 
 def _spconv(images: Tensor, mask: Tensor, pyramid: str, algorithm: str) -> Callable[[], Tensor]:
-    net, as_input = spconv_unet(19, WIDTHS, BLOCKS, pyramid, algorithm)
-    net = net.eval().to(DEVICE).half()
+    net = spconv_unet(WIDTHS, 19, pyramid, BLOCKS, algorithm).eval().to(DEVICE).half()
     images = images.half()
-
-    def run() -> Tensor:
-        x = SparseTensor.from_dense(images, mask)
-        return net(as_input(x.feats, x.coords, SIZE))
-
-    return run
+    return lambda: net(images, mask)
 
 
 def _single_convolutions(

@@ -1,4 +1,7 @@
-"""Masks such as a selector makes: bands of varying width around boundaries of random labels."""
+"""Masks such as a selector makes: bands of varying width around boundaries of random labels.
+
+Made with torch alone: `boundary_masks` needs scipy, which a CUDA machine may lack.
+"""
 
 from __future__ import annotations
 
