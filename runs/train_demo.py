@@ -40,7 +40,10 @@ HELD_OUT = (
     "lund_18",
     "lund_26",
 )
-INPUTS: tuple[Input, ...] = ("rgb", "probabilities", "stem")
+INPUTS: tuple[Input, ...] = ("rgb", "probabilities")
+# More is slower than the first features at full resolution, which it replaces (dev/LOG.md,
+# 2026-11-27).
+SECOND_LOOK = 0.3
 SELECTOR = sr.EntropySelector(threshold=0.5, max_density=0.3)
 CONFIG = sr.TrainConfig(
     targets="dense",
@@ -113,7 +116,13 @@ def make_model(weights: Path | None) -> sr.SparseRefiner:
         blocks=1,
         pyramid="floor",
     )
-    return sr.SparseRefiner(dense, selector=SELECTOR, extractor=extractor, inputs=INPUTS)
+    return sr.SparseRefiner(
+        dense,
+        selector=SELECTOR,
+        extractor=extractor,
+        inputs=INPUTS,
+        second_look=SECOND_LOOK,
+    )
 
 
 def model_card(scores: dict[str, Any]) -> str:
@@ -131,6 +140,7 @@ def model_card(scores: dict[str, Any]) -> str:
 ESPNetv2-2.0 (0.79 M parameters, frozen) at half resolution, and a refiner for it.
 
 - **Task**: 19 classes of Cityscapes, street scenes.
+- **Second look**: the dense model sees {SECOND_LOOK:.0%} of the image again, at full resolution.
 - **Training data**: {scores["training"]["photos"]} unlabeled photos of Lund and Berlin
   (mapillary/OpenSfM, BSD-2-Clause). Photos of a Californian highway (Udacity CarND, MIT) were left
   out, as there the teacher contradicts itself; two of them are among the held-out ones.
@@ -154,10 +164,9 @@ from {low:.2%} to {refined:.2%} (by {1 - refined / low:.0%}) at a mean density o
 {gains}
 
 **Limits**: two places, daylight, one kind of camera; the held-out photos of Lund and Berlin are
-other views of the same places. This run was chosen from four on these very photos, which flatters
-its figures. What happens when a whole place is left out of training is in the README of the
-project, with how the settings were chosen in dev/LOG.md. On other scenes it may gain nothing;
-measure with `sparserefine evaluate FOLDER`.
+other views of the same places. What happens when a whole place is left out of training is in the
+README of the project, with how the settings were chosen in dev/LOG.md. On other scenes it may gain
+nothing; measure with `sparserefine evaluate FOLDER`.
 """
 
 

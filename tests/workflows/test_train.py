@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from workflows_model import make_model
+from workflows_model import make_model, make_patch_model
 
 import sparserefine as sr
 from sparserefine.data import Sample
@@ -121,6 +121,28 @@ def test_crops_read_logits_and_targets_at_the_same_pixels(
     crops = draw_crops(model, cache, CONFIG, torch.Generator().manual_seed(3))
     agree = (crops.dense.argmax(1) == crops.targets.long()).float().mean()
     assert agree > 0.99  # logits are kept as float16
+
+
+def test_crops_have_the_second_look_that_prediction_takes(
+    street: list[Sample], tmp_path: Path
+) -> None:
+    model = make_patch_model().eval()
+    config = replace(
+        CONFIG, targets="dense", crop_size=(96, 160), batch_size=1, flip=False, jitter=0.0
+    )
+    plain = DenseCache(tmp_path, model, street, config).fingerprint
+    model.second_look = 0.3
+    cache = DenseCache(tmp_path, model, street, config)
+    assert cache.fingerprint != plain
+    cache.fill(lambda: None)
+    crops = draw_crops(model, cache, config, torch.Generator().manual_seed(3))
+    (image,) = (s.image[None] for s in street if (s.image.float() / 255 == crops.images[0]).all())
+    low = model.dense_pass(image)
+    expected = model.dense_rows(image, crops.mask, low.logits)
+    torch.testing.assert_close(crops.dense, expected, atol=0.002, rtol=1e-3)  # kept as float16
+    model.second_look = 0.0
+    upsampled = model.dense_rows(image, crops.mask, low.logits)
+    assert float((expected - upsampled).abs().max()) > 0.1
 
 
 def test_an_empty_selection_has_a_loss_of_zero() -> None:

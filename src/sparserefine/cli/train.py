@@ -27,6 +27,7 @@ def train(
     extractor: str = "tiny",
     pyramid: Literal["dilate", "floor"] = "dilate",
     inputs: tuple[Literal["rgb", "probabilities", "entropy"], ...] = ("rgb",),
+    second_look: float = 0.0,
     threshold: float | None = None,
     max_density: float = 1.0,
     allow_pickle: bool = False,
@@ -53,6 +54,9 @@ def train(
         How coarser pixels become active; floor needs about half the multiplications.
     inputs
         What the sparse network sees of a pixel.
+    second_look
+        Share of the image, 0 to 1, that the dense model sees again at full resolution: the window
+        with most selected pixels. 0: none.
     threshold
         Entropy in nats above which a pixel is refined. Default: that of the dense model.
     max_density
@@ -82,6 +86,7 @@ def train(
             pyramid=pyramid,
         ),
         inputs=inputs,
+        second_look=second_look,
     )
     dataset = open_dataset(folder, split, frozen.num_classes)
     result = sr.train(move(refiner, device), dataset, settings, out)

@@ -87,6 +87,7 @@ def describe(refiner: SparseRefiner) -> dict[str, Any]:
             "max_density": refiner.selector.max_density,
         },
         "inputs": list(refiner.inputs),
+        "second_look": refiner.second_look,
         "upsampling": refiner.upsampling,
         "extractor": {
             "in_channels": extractor.in_channels,
@@ -127,8 +128,8 @@ def _build(
         dense_size=tuple(size) if isinstance(size, list) else size,
         upsampling=config["upsampling"],
         inputs=config["inputs"],
+        second_look=config.get("second_look", 0.0),  # as the next, not in older folders
     )
-    # Folders written before this was recorded lack it.
     refiner.trained_on = frozenset(config.get("trained_on", ()))
     return refiner
 

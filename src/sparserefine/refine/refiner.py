@@ -31,6 +31,7 @@ from sparserefine.refine.resampling import (
     sample,
     upsampled_labels,
 )
+from sparserefine.refine.second_look import SecondLook, richest_window
 from sparserefine.refine.selector import EntropySelector
 from sparserefine.refine.stem import StemProjection
 from sparserefine.refine.timing import StageTimer
@@ -59,6 +60,9 @@ class SparseRefiner(nn.Module):
         inputs: What the extractor sees of a selected pixel: "rgb" at full resolution,
             "probabilities" and "entropy" of the upsampled dense prediction, and "stem", the
             dense model's own first features at full resolution, where it has a stem.
+        second_look: Share of the image, 0 to 1, that the dense model sees again, at full
+            resolution: the window with most selected pixels, whose new logits take the place of
+            the upsampled ones. Worth it where the dense model is cheap beside the extractor.
         mode: "paper" changes the defaults to what the authors' code does: nearest upsampling,
             no padding in strided convolutions, no residual around the fuser.
 
@@ -79,11 +83,14 @@ class SparseRefiner(nn.Module):
         dense_size: float | tuple[int, int] | None = None,
         upsampling: Upsampling | None = None,
         inputs: Sequence[Input] = ("rgb",),
+        second_look: float = 0.0,
         mode: Mode = "default",
     ) -> None:
         super().__init__()
         if mode not in ("default", "paper"):
             raise ValueError(f'mode {mode!r} is unknown. Use "default" or "paper".')
+        if not 0 <= second_look <= 1:
+            raise ValueError(f"second_look={second_look}: expected a share of the image, 0 to 1.")
         classes = dense.num_classes
         paper = mode == "paper"
         self.dense = dense.requires_grad_(False).eval()
@@ -98,6 +105,7 @@ class SparseRefiner(nn.Module):
         self.dense_size = DenseSize(
             dense.preset.dense_size if dense_size is None else dense_size, dense.size_divisor
         )
+        self.second_look = second_look
         self.trained_on: frozenset[str] = frozenset()
         self._recordings = Recordings()
         check_upsampling(self.upsampling)
@@ -218,6 +226,50 @@ class SparseRefiner(nn.Module):
         with _stage(timer, "select"):
             return DensePass(logits, entropy(logits))
 
+    def look_again(
+        self, images: Num[Tensor, "1 3 H W"], mask: Bool[Tensor, "H W"]
+    ) -> SecondLook | None:
+        """Run the dense model at full resolution on the window with most selected pixels.
+
+        None where nothing is selected, or `second_look` is 0.
+        """
+        window = richest_window(mask, self.second_look) if self.second_look else None
+        if window is None:
+            return None
+        top, left, bottom, right = window
+        part = images[:, :, top:bottom, left:right]
+        return SecondLook(window, self.dense_logits(part, (bottom - top, right - left))[0])
+
+    def dense_rows(
+        self,
+        images: Num[Tensor, "B 3 H W"],
+        mask: Bool[Tensor, "B H W"],
+        low: Float[Tensor, "B K h w"],
+        timer: StageTimer | None = None,
+    ) -> Float[Tensor, "N K"]:
+        """Dense logits at the selected pixels: upsampled, or of the second look where there is one.
+
+        Args:
+            images: RGB at full resolution, uint8 or float in 0..1.
+            mask: The N selected pixels.
+            low: Logits at low resolution.
+            timer: Collects the stages "select" and "look".
+        """
+        size = (mask.shape[1], mask.shape[2])
+        with _stage(timer, "select"):
+            coords = mask.nonzero().int()
+            rows = sample(low, coords, size, self.upsampling)
+        if self.second_look:
+            with _stage(timer, "look"):
+                first = 0
+                for index, count in enumerate(mask.sum((1, 2)).tolist()):
+                    own = slice(first, first + count)
+                    look = self.look_again(images[index : index + 1], mask[index])
+                    if look is not None:
+                        look.write(rows[own], coords[own])
+                    first += count
+        return rows
+
     def refine_pixels(
         self,
         images: Num[Tensor, "B 3 H W"],
@@ -269,8 +321,7 @@ class SparseRefiner(nn.Module):
         low = self.dense_pass(images, timer)
         with _stage(timer, "select"):
             mask = self.selector(low.entropy, size)
-            coords = mask.nonzero().int()
-            dense = sample(low.logits, coords, size, self.upsampling)
+        dense = self.dense_rows(images, mask, low.logits, timer)
         pixels = self.refine_pixels(images, mask, dense, timer)
         with _stage(timer, "ensemble"):
             labels = upsampled_labels(low.logits, size, self.upsampling, skip=mask)
@@ -325,6 +376,7 @@ class SparseRefiner(nn.Module):
             "widths": list(self.extractor.widths),
             "inputs": list(self.inputs),
             "dense_size": self.dense_size.value,
+            "second_look": self.second_look,
         }
 
 

@@ -57,7 +57,10 @@ def draw_crops(
         coords = F.pad(crop_coords(crop, size)[mask], (1, 0)).int()  # of image 0
         images.append(apply_crop_image(cached.image, crop))
         masks.append(mask)
-        dense.append(sample(cached.logits[None].float(), coords, size, model.upsampling))
+        rows = sample(cached.logits[None].float(), coords, size, model.upsampling)
+        if cached.second_look is not None:
+            cached.second_look.write(rows, coords)
+        dense.append(rows)
         targets.append(apply_crop_labels(cached.targets, crop)[mask])
         if cached.teacher is not None:
             teacher.append(sample(cached.teacher[None].float(), coords, size, "bilinear"))

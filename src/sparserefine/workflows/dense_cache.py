@@ -6,12 +6,12 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Integer, UInt8
+from jaxtyping import Float, Int, Integer, UInt8
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
@@ -33,6 +33,7 @@ from sparserefine.images import ImageError
 from sparserefine.refine.features import as_unit_floats
 from sparserefine.refine.refiner import SparseRefiner
 from sparserefine.refine.resampling import upsampled_labels
+from sparserefine.refine.second_look import SecondLook, Window
 from sparserefine.workflows.jitter import jitter_colors
 from sparserefine.workflows.train_config import TrainConfig
 
@@ -46,6 +47,9 @@ class CachedView:
         targets: What the selected pixels are to become; 255 is ignored.
         logits: Of the dense model at low resolution, float16.
         entropy: Of these, in nats.
+        window: Which part the dense model saw again, where the refiner lets it: top, left, bottom,
+            right.
+        window_logits: Of the dense model there at full resolution, float16.
         teacher: Class probabilities of the dense model at full resolution, reduced to half the
             size, float16; where that model is the target.
     """
@@ -54,7 +58,16 @@ class CachedView:
     targets: Integer[Tensor, "H W"]
     logits: Float[Tensor, "K h w"]
     entropy: Float[Tensor, "h w"]
+    window: Int[Tensor, " 4"] | None = None
+    window_logits: Float[Tensor, "K h3 w3"] | None = None
     teacher: Float[Tensor, "K h2 w2"] | None = None
+
+    @property
+    def second_look(self) -> SecondLook | None:
+        """What the dense model said of the window, if it saw one."""
+        if self.window is None or self.window_logits is None:
+            return None
+        return SecondLook(Window(*self.window.tolist()), self.window_logits)
 
 
 class DenseCache:
@@ -181,6 +194,10 @@ class DenseCache:
         images = image[None].to(self.refiner.device)
         low = self.refiner.dense_pass(images)
         tensors = {"image": image, "logits": low.logits[0].half(), "entropy": low.entropy[0]}
+        mask = self.refiner.selector(low.entropy, (window.height, window.width))[0]
+        look = self.refiner.look_again(images, mask)
+        if look is not None:
+            tensors |= {"window": torch.tensor(look.window), "window_logits": look.logits.half()}
         if self.config.targets == "labels":
             assert sample.labels is not None
             return {**tensors, "targets": apply_crop_labels(sample.labels, window)}
@@ -210,6 +227,8 @@ def _fingerprint(refiner: SparseRefiner, dataset: SampleSource, config: TrainCon
     digest = hashlib.sha256()
     views = (config.targets, config.scales, config.view_size, config.view_colors, config.flip)
     facts = [refiner.dense_size.value, views, config.seed, sample_names(dataset)]
+    if refiner.second_look:  # the window depends on what is selected
+        facts += [refiner.second_look, asdict(refiner.selector)]
     digest.update(json.dumps(facts).encode())
     for name, value in refiner.dense.state_dict().items():
         digest.update(name.encode())

@@ -146,7 +146,7 @@ def _refine(
         maps = score_maps(logits, seed)[selector]
         ranked = torch.nn.functional.interpolate(maps[None], size, mode="nearest-exact").flatten()
     mask.view(-1)[ranked.topk(budget).indices] = True
-    dense = sample(logits, mask[None].nonzero().int(), size, model.upsampling)
+    dense = model.dense_rows(images, mask[None], logits)
     pixels = model.refine_pixels(images, mask[None], dense)
     labels = upsampled_labels(logits, size, model.upsampling)
     labels[mask[None]] = classes_of(pixels.fused).to(labels.dtype)

@@ -26,6 +26,7 @@ from sparserefine.refine.multiplications import (
     extractor_multiplications,
 )
 from sparserefine.refine.refiner import SparseRefiner
+from sparserefine.refine.second_look import richest_window
 from sparserefine.refine.selector import EntropySelector
 from sparserefine.refine.timing import StageTimer
 from sparserefine.workflows.boundary_mask import MaskSelector, boundary_mask
@@ -87,7 +88,18 @@ def build(case: LatencyCase) -> Built:
         entropy = refiner.dense_pass(images).entropy
         mask = refiner.selector(entropy, size)
     gmacs += extractor_multiplications(refiner.extractor, mask)
+    gmacs += _second_look_multiplications(refiner, mask)
     return Built(run, float(mask.float().mean()), gmacs / 1e9)
+
+
+def _second_look_multiplications(refiner: SparseRefiner, mask: Tensor) -> int:
+    total = 0
+    for one in mask if refiner.second_look else ():
+        window = richest_window(one, refiner.second_look)
+        if window is not None:
+            side = window.bottom - window.top, window.right - window.left
+            total += dense_multiplications(refiner.dense, refiner.dense_size.padded(side))
+    return total
 
 
 def _untrained(case: LatencyCase) -> SparseRefiner:

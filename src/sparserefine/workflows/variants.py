@@ -70,6 +70,7 @@ class Variant:
             dense_size=model.dense_size.value,
             upsampling=model.upsampling,
             inputs=self.inputs,
+            second_look=model.second_look,
         ).to(model.device)
 
 
