@@ -61,8 +61,8 @@ class SparseRefiner(nn.Module):
             "probabilities" and "entropy" of the upsampled dense prediction, and "stem", the
             dense model's own first features at full resolution, where it has a stem.
         second_look: Share of the image, 0 to 1, that the dense model sees again, at full
-            resolution: the window with most selected pixels, whose new logits take the place of
-            the upsampled ones. Worth it where the dense model is cheap beside the extractor.
+            resolution: the window with most selected pixels, where of both predictions the surer
+            counts. Worth it where the dense model is cheap beside the extractor.
         mode: "paper" changes the defaults to what the authors' code does: nearest upsampling,
             no padding in strided convolutions, no residual around the fuser.
 
@@ -247,7 +247,7 @@ class SparseRefiner(nn.Module):
         low: Float[Tensor, "B K h w"],
         timer: StageTimer | None = None,
     ) -> Float[Tensor, "N K"]:
-        """Dense logits at the selected pixels: upsampled, or of the second look where there is one.
+        """Dense logits at the selected pixels: upsampled, or of the second look where it is surer.
 
         Args:
             images: RGB at full resolution, uint8 or float in 0..1.

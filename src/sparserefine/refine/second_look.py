@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from sparserefine.refine.uncertainty import entropy
+
 # Windows begin and end at multiples of it, in pixels.
 CELL = 32
 
@@ -35,16 +37,20 @@ class SecondLook:
     logits: Float[Tensor, "K h w"]
 
     def write(self, rows: Float[Tensor, "N K"], coords: Int[Tensor, "N 3"]) -> None:
-        """Put the logits in the rows of the pixels that lie in the window.
+        """Put the logits in the rows of the pixels in the window of which they are surer.
+
+        A window shows more detail and less of what surrounds it, so it is not always right.
 
         Args:
-            rows: Changed in place.
+            rows: Logits of the first look, changed in place.
             coords: (batch, y, x) of the rows' pixels, all of one image.
         """
         top, left, bottom, right = self.window
         _, y, x = coords.long().unbind(1)
-        seen = (y >= top) & (y < bottom) & (x >= left) & (x < right)
-        rows[seen] = self.logits[:, y[seen] - top, x[seen] - left].T.to(rows.dtype)
+        seen = ((y >= top) & (y < bottom) & (x >= left) & (x < right)).nonzero().squeeze(1)
+        again = self.logits[:, y[seen] - top, x[seen] - left].T.to(rows.dtype)
+        surer = entropy(again) < entropy(rows[seen])
+        rows[seen[surer]] = again[surer]
 
 
 def richest_window(mask: Bool[Tensor, "H W"], share: float) -> Window | None:
