@@ -41,9 +41,8 @@ HELD_OUT = (
     "lund_26",
 )
 INPUTS: tuple[Input, ...] = ("rgb", "probabilities")
-# More is slower than the first features at full resolution, which it replaces (dev/LOG.md,
-# 2026-11-27).
-SECOND_LOOK = 0.3
+# The larger, the better and the slower; dev/LOG.md, 2026-11-27.
+SECOND_LOOK = 0.35
 SELECTOR = sr.EntropySelector(threshold=0.5, max_density=0.3)
 CONFIG = sr.TrainConfig(
     targets="dense",
