@@ -39,7 +39,7 @@ struct Pixels {
   Ints grid, base;
 
   Pixels(int batch, int height, int width, double density)
-      : batch(batch), grid_height((height + 3) / 4 * 4 + 2), grid_width((width + 3) / 4 * 4 + 2) {
+      : batch(batch), grid_height((height + 3) / 4 * 4 + 2), grid_width((width + 3) / 4 * 4 + 5) {
     grid.assign(int64_t(batch) * grid_height * grid_width, -1);
     for (int image = 0; image < batch; ++image)
       for (int y = 0; y < height; ++y)

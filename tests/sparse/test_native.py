@@ -25,7 +25,7 @@ from sparserefine.sparse import (
     use_backend,
 )
 from sparserefine.sparse.backends import can_run_native
-from sparserefine.sparse.native import build, library, plan
+from sparserefine.sparse.native import build, library, maps, plan
 from sparserefine.sparse.native.weights import packed
 
 LOADED = library.load()
@@ -77,6 +77,35 @@ def test_values(isa: str, mask: Tensor, method: plan.Method, c_in: int, c_out: i
     y = native.convolve_submanifold(feats, weight, pixels, method=method)
     y64, magnitude = reference_of(feats, weight, pixels.submanifold_map)
     assert_close(y, y64, magnitude, 9 * c_in, method)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("c_out", [40, 48])
+def test_an_output_larger_than_the_cache(isa: str, method: plan.Method, c_out: int) -> None:
+    """Written past the cache where the processor can and rows of 48 channels are aligned."""
+    pixels = ActivePixels.from_mask(torch.rand(1, 128, 131) < 0.6)
+    feats, weight = torch.randn(len(pixels), 3), torch.randn(9, 3, c_out)
+    assert len(pixels) * c_out > 1 << 18
+    y = native.convolve_submanifold(feats, weight, pixels, method=method)
+    y64, magnitude = reference_of(feats, weight, pixels.submanifold_map)
+    assert_close(y, y64, magnitude, 27, method)
+
+
+@ANY_MASK
+@pytest.mark.parametrize("size", [2, 4])
+def test_blocks_hold_every_pixel_once(mask: Tensor, size: int) -> None:
+    pixels = ActivePixels.from_mask(mask)
+    blocks = maps.blocks_2x2(pixels) if size == 2 else maps.blocks_4x4(pixels)
+    width = blocks.grid.shape[2]
+    inside = torch.arange(1, size + 1)
+    cells = blocks.origins[:, None, None] + width * inside[:, None] + inside
+    held = blocks.grid.flatten()[cells.long().flatten()]
+    assert held[held >= 0].sort().values.tolist() == list(range(len(pixels)))
+    # A block's window neither leaves its row nor the grid, and there are no more than aligned ones.
+    assert bool((blocks.origins % width + size + 2 <= width).all())
+    assert bool((blocks.origins + (size + 1) * width + size + 2 <= blocks.grid.numel()).all())
+    aligned = torch.nn.functional.max_pool2d(mask[:, None].float(), size, ceil_mode=True)
+    assert len(blocks.origins) <= int(aligned.sum())
 
 
 @ANY_MASK

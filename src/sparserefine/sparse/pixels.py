@@ -25,7 +25,8 @@ Kept = TypeVar("Kept")
 
 # Flat positions in the padded index grid are int32, which halves the memory traffic of the maps.
 MAX_GRID_CELLS = 2**31 - 1
-# The grid is padded to whole blocks of Winograd's method, so that no block reaches past it.
+# The grid is padded for the blocks of Winograd's method, so that none reaches past it: rows to
+# whole blocks, columns so that a block may begin at the last one.
 BLOCK_SIDE = 4
 
 
@@ -111,7 +112,7 @@ class ActivePixels(_Keeper):
     @property
     def _grid_shape(self) -> tuple[int, int]:
         height, width = (-(-side // BLOCK_SIDE) * BLOCK_SIDE + 2 for side in self.spatial_shape)
-        return height, width
+        return height, width + BLOCK_SIDE - 1
 
     @cached_property
     def padded_index_grid(self) -> Int[Tensor, "B H_padded W_padded"]:
@@ -119,7 +120,8 @@ class ActivePixels(_Keeper):
 
         In 2-D the active pixels live on an image, so a dense grid answers every neighbor query
         without a hash table, and the border without a bounds check. The border is one cell at the
-        top and left; at the bottom and right one cell more than completes the last 4×4 block.
+        top and left; at the bottom one cell more than completes the last 4×4 block, at the right
+        four.
         """
         if self.coords.device.type == "cpu":  # elsewhere, asking would stop the queue
             self._check_bounds()

@@ -49,7 +49,7 @@ class OutputRows:
 
 @dataclass(frozen=True, eq=False)
 class ActiveBlocks:
-    """The blocks of size×size pixels that hold an active pixel.
+    """Blocks of size×size pixels that hold every active pixel once.
 
     Attributes:
         grid: Index grid of the pixels.

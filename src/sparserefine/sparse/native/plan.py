@@ -26,8 +26,8 @@ def choose_method(pixels: ActivePixels, c_in: int, c_out: int, *, gradient: bool
         "direct": 9 * (len(pixels) * (c_in * c_out + 16 * c_in) + summing)
     }
     blocks: tuple[tuple[Method, int, float], ...] = (
-        ("winograd2", len(pixels.keep(maps.blocks_2x2).origins), 12),
-        ("winograd4", len(pixels.keep(maps.blocks_4x4).origins), 16),
+        ("winograd2", len(pixels.keep(maps.blocks_2x2).origins), 9),
+        ("winograd4", len(pixels.keep(maps.blocks_4x4).origins), 10),
     )
     for method, count, transform in blocks:
         points = 16 if method == "winograd2" else 36

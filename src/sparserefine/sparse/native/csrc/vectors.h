@@ -6,6 +6,7 @@
 #include <cstring>
 
 #if defined(__AVX512F__)
+#include <immintrin.h>
 #define SR_ISA avx512
 constexpr int kWidth = 16;
 constexpr int kTileRows = 12;  // 24 of 32 registers hold sums
@@ -36,6 +37,19 @@ typedef int32_t Mask __attribute__((vector_size(kWidth * 4)));
 
 inline Vec load(const float *p) { return *reinterpret_cast<const VecUnaligned *>(p); }
 inline void store(float *p, Vec v) { *reinterpret_cast<VecUnaligned *>(p) = v; }
+
+// Stores past the cache, to an aligned address: what is too large to be found there later need not
+// be read before it is written. It pays only where a vector is a whole line of the cache. Threads
+// call `finish_streams` after.
+#if defined(__AVX512F__)
+constexpr bool kCanStream = true;
+inline void stream(float *p, Vec v) { _mm512_stream_ps(p, (__m512)v); }
+inline void finish_streams() { _mm_sfence(); }
+#else
+constexpr bool kCanStream = false;
+inline void stream(float *p, Vec v) { store(p, v); }
+inline void finish_streams() {}
+#endif
 
 inline Vec load_first(const float *p, int count) {
   if (count >= kWidth) return load(p);

@@ -19,9 +19,10 @@ inline int64_t plane_floats(int blocks, int width) { return int64_t(blocks) * wi
 // How many blocks are transformed before they are multiplied. What they need should stay in the
 // second-level cache, but the weights are read once for each chunk, so many channels want more.
 inline int chunk_blocks(int64_t blocks, int points, int inputs, int outputs, int threads) {
-  const int64_t budget = 1 << 18;  // floats
+  const int64_t budget = 1 << 16;  // floats
   int64_t chunk = budget / (int64_t(points) * (inputs + outputs));
-  chunk = std::max<int64_t>(chunk, std::max(4 * kTileRows, std::min(std::max(inputs, outputs) / 2, 256)));
+  const int reuse = std::min(std::max(inputs, outputs) / 2, 256);
+  chunk = std::max<int64_t>(chunk, std::max(4 * kTileRows, reuse));
   // As many chunks for each thread as for the others, where there are few.
   int64_t chunks = std::max<int64_t>((blocks + chunk - 1) / chunk, 1);
   if (chunks < 8 * threads) chunks = (chunks + threads - 1) / threads * threads;
@@ -54,6 +55,21 @@ inline void transform_window(const sr_convolution &conv, const float *const *row
   }
 }
 
+// Brings a window into the cache: its pixels lie in six rows of the image, far from each other.
+// Always inlined, as GCC takes a function that does nothing else for one without effect.
+template <int size>
+__attribute__((always_inline)) inline void prefetch_window(const int32_t *corner,
+                                                           int64_t grid_width, const float *feats,
+                                                           int64_t stride, int channels) {
+  constexpr int side = size + 2;
+  for (int i = 0; i < side; ++i)
+    for (int j = 0; j < side; ++j) {
+      const int64_t index = corner[i * grid_width + j];
+      if (index < 0) continue;
+      for (int c = 0; c < channels; c += kLine) __builtin_prefetch(feats + index * stride + c);
+    }
+}
+
 // Gathers the windows of `count` blocks and transforms them to points[p][block][channel]. `zeros`
 // stands for the pixels that are not active: as many as the input has channels.
 template <int size, bool normalized>
@@ -63,6 +79,10 @@ void gather_points(const sr_convolution &conv, const sr_blocks &blocks, int64_t 
   for_each_source(conv, [&](const float *feats, int64_t stride, int channels, int first_channel) {
     for (int block = 0; block < count; ++block) {
       const int32_t *corner = conv.grid + blocks.origins[first + block];
+      if (block + 1 < count) {
+        const int32_t *next = conv.grid + blocks.origins[first + block + 1];
+        prefetch_window<size>(next, blocks.grid_width, feats, stride, channels);
+      }
       const float *row[side * side];
       int32_t present[side * side];
       for (int i = 0; i < side; ++i)
@@ -83,8 +103,17 @@ void gather_points(const sr_convolution &conv, const sr_blocks &blocks, int64_t 
   });
 }
 
+// Whether the output is so large that it will not be found in the cache when it is read, and whole
+// vectors of it are aligned.
+inline bool streams_output(const sr_convolution &conv, int64_t pixels) {
+  constexpr int64_t kCached = 1 << 18;  // floats
+  const int64_t address = reinterpret_cast<intptr_t>(conv.out) / sizeof(float);
+  return kCanStream && pixels * conv.out_channels > kCached &&
+         (address | conv.out_stride) % kWidth == 0;
+}
+
 // Transforms one group of channels of a block's products back and writes the active pixels.
-template <int size>
+template <int size, bool streamed>
 inline void write_block(const sr_convolution &conv, const int32_t *index, int c, int channels,
                         int64_t plane, const float *in) {
   constexpr int side = size + 2;
@@ -104,13 +133,18 @@ inline void write_block(const sr_convolution &conv, const int32_t *index, int c,
       if (n < 0) continue;
       Vec y = transformed[j] + bias;
       if (conv.add) y += load_first(conv.add + n * conv.add_stride + c, channels);
-      store_first(conv.out + n * conv.out_stride + c, y, channels);
+      float *out = conv.out + n * conv.out_stride + c;
+      if (streamed && channels >= kWidth) {
+        stream(out, y);
+      } else {
+        store_first(out, y, channels);
+      }
     }
   }
 }
 
 // Transforms the products of `count` blocks back and writes them to the active pixels.
-template <int size>
+template <int size, bool streamed>
 void scatter_points(const sr_convolution &conv, const sr_blocks &blocks, int64_t first, int count,
                     int width, int64_t plane, const float *points) {
   for (int block = 0; block < count; ++block) {
@@ -121,9 +155,9 @@ void scatter_points(const sr_convolution &conv, const sr_blocks &blocks, int64_t
     const float *in = points + int64_t(block) * width;
     int c = 0;
     for (; c + kWidth <= conv.out_channels; c += kWidth)
-      write_block<size>(conv, index, c, kWidth, plane, in + c);
+      write_block<size, streamed>(conv, index, c, kWidth, plane, in + c);
     if (c < conv.out_channels)
-      write_block<size>(conv, index, c, conv.out_channels - c, plane, in + c);
+      write_block<size, streamed>(conv, index, c, conv.out_channels - c, plane, in + c);
   }
 }
 
@@ -136,6 +170,7 @@ int winograd(const sr_convolution &conv, const sr_blocks &blocks, int threads) {
   const int64_t left_plane = plane_floats(chunk, left), right_plane = plane_floats(chunk, right);
   const int64_t matrix = packed_floats(1, inputs, outputs);
   const int64_t chunks = (blocks.count + chunk - 1) / chunk;
+  const bool streamed = streams_output(conv, blocks.count * size * size);
   std::atomic<bool> failed{false};
 #pragma omp parallel num_threads(threads)
   {
@@ -159,7 +194,12 @@ int winograd(const sr_convolution &conv, const sr_blocks &blocks, int threads) {
       for (int point = 0; point < points; ++point)
         multiply(count, inputs, outputs, transformed + point * left_plane, left,
                  conv.weight + point * matrix, products + point * right_plane, right);
-      scatter_points<size>(conv, blocks, first, count, right, right_plane, products);
+      if (streamed) {
+        scatter_points<size, true>(conv, blocks, first, count, right, right_plane, products);
+        finish_streams();
+      } else {
+        scatter_points<size, false>(conv, blocks, first, count, right, right_plane, products);
+      }
     }
   }
   return failed ? -1 : 0;
