@@ -96,8 +96,8 @@ _CONVOLUTION: dict[tuple[int, Format], tuple[ConvolutionShape, ...]] = {
     (80, "tf32"): (
         ConvolutionShape(128, 16, 32, 4, 4),
         ConvolutionShape(128, 32, 32, 4, 3),
-        ConvolutionShape(128, 64, 32, 4, 3),
-        ConvolutionShape(128, 128, 32, 8, 3),
+        ConvolutionShape(128, 64, 32, 8, 3),
+        ConvolutionShape(64, 128, 32, 8, 3),
         ConvolutionShape(64, 256, 32, 8, 3),
     ),
     (86, "tf32"): (
