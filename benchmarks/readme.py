@@ -86,7 +86,7 @@ def _agreement(held_out: dict[str, Any]) -> str:
     gained = [image for image in held_out["images"] if image["refined"] > image["low_res_bilinear"]]
     lines = [
         f"Agreement with the full-resolution dense model on {len(held_out['images'])} photos held "
-        f"out of training, those of Berlin and Lund other views of what it saw (mean density "
+        f"out of training, other views of the places that it saw (mean density "
         f"{held_out['density']:.1%}): the disagreement falls from {low:.2%} to {refined:.2%}, by "
         f"{1 - refined / low:.0%}; it falls on {len(gained)} of {len(held_out['images'])} photos.",
         "",
@@ -123,18 +123,16 @@ def _large_photo(result: dict[str, Any]) -> str:
 
 def _left_out(runs: list[dict[str, Any]]) -> str:
     lines = [
-        "What leaving a place out of training does, on its held-out photos (none: all seven). The "
-        "shipped pair is the run without the highway, where the teacher contradicts itself on the "
-        "car's bonnet:",
+        "What a run that saw no photo of a place does on the held-out ones of that place:",
         "",
         "| left out | photos trained on | low resolution | refined | disagreement |",
         "|---|---|---|---|---|",
     ]
-    for run in sorted(runs, key=lambda run: str(run["training"]["without"] or "")):
+    for run in runs:
         low, refined = (run["rows"][row]["agreement"] for row in ("low_res_bilinear", "refined"))
         change = (1 - refined) / (1 - low) - 1
         lines.append(
-            f"| {run['training']['without'] or 'none'} | {run['training']['photos']} | {low:.2%} | "
+            f"| {run['training']['without']} | {run['training']['photos']} | {low:.2%} | "
             f"{refined:.2%} | {change:+.0%} |"
         )
     return "\n".join(lines) + "\n"
