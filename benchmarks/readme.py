@@ -105,7 +105,12 @@ def _agreement(held_out: dict[str, Any]) -> str:
     )
     lines.append("| **mean** | " + " | ".join(f"{value:.2%}" for value in means) + " |")
     oracle = rows["oracle"]["agreement"]
-    lines += ["", f"Every selected pixel right would give {oracle:.2%}."]
+    look = rows["second_look"]["agreement"]
+    lines += [
+        "",
+        f"The second look alone, without a refiner, gives {look:.2%}; every selected pixel right "
+        f"would give {oracle:.2%}.",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -87,6 +87,7 @@ def test_evaluate_without_labels_prints_one_json_document(streets: Path, tmp_pat
     assert set(document["rows"]) == {
         "low_res_nearest",
         "low_res_bilinear",
+        "second_look",
         "refinement_alone",
         "refined",
         "oracle",

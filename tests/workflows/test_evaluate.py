@@ -54,6 +54,15 @@ def test_without_labels(model: sr.SparseRefiner, street: list[Sample]) -> None:
     assert document["rows"]["refined"]["agreement"] == pytest.approx(mean)
 
 
+def test_what_the_second_look_gives_has_a_row_of_its_own(street: list[Sample]) -> None:
+    model = sr.SparseRefiner.from_pretrained("demo")
+    model.second_look = 1.0  # all of the image: where that is surer, it is right
+    score = sr.evaluate(model, [replace(street[0], labels=None)]).images[0]
+    assert list(score.agreement)[:3] == ["low_res_nearest", "low_res_bilinear", "second_look"]
+    assert score.agreement["second_look"] > score.agreement["low_res_bilinear"]
+    assert score.agreement["second_look"] <= score.agreement["oracle"]
+
+
 def test_agreement_is_with_the_full_resolution_model(
     model: sr.SparseRefiner, street: list[Sample]
 ) -> None:

@@ -36,9 +36,10 @@ class Evaluation:
     """Scores of a refiner on a dataset.
 
     Rows: "low_res_nearest" and "low_res_bilinear" are the dense model's low-resolution prediction
-    upsampled, "refinement_alone" takes the extractor's labels where pixels were selected, "refined"
-    is ours, "oracle" is the low-resolution row that ours starts from, with every selected pixel
-    right: the most that any refiner of these pixels can reach. With labels there is "full_res" too.
+    upsampled, "second_look" adds the dense model's second look, where there is one, and nothing
+    else, "refinement_alone" takes the extractor's labels where pixels were selected, "refined" is
+    ours, "oracle" is the low-resolution row that ours starts from, with every selected pixel right:
+    the most that any refiner of these pixels can reach. With labels there is "full_res" too.
 
     Attributes:
         images: Scores of each image.

@@ -15,7 +15,7 @@ from sparserefine.images import write_image
 from sparserefine.refine.refiner import SparseRefiner
 from sparserefine.workflows.evaluate import Evaluation
 from sparserefine.workflows.example import draw_example
-from sparserefine.workflows.image_score import FULL_RES
+from sparserefine.workflows.image_score import FULL_RES, LOW_ROWS, ORACLE, SECOND_LOOK
 
 COLUMNS = {
     "miou": "mIoU",
@@ -64,7 +64,7 @@ def ablations(runs: Mapping[str, Evaluation]) -> str:
         settings = [str(scores.settings.get(column, "")) for column in columns]
         right = _mean_right(scores)
         for row, found in scores.quality.items():
-            if row.startswith("low_res") or row in ("oracle", FULL_RES):
+            if row in (*LOW_ROWS, SECOND_LOOK, ORACLE, FULL_RES):
                 continue
             cells = [percent(found[key]) for key in COLUMNS]
             lines.append(

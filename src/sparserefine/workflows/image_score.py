@@ -21,7 +21,7 @@ from sparserefine.workflows.quality import Quality, Truth
 from sparserefine.workflows.truth import check_labels
 
 LOW_ROWS = ("low_res_nearest", "low_res_bilinear")
-FULL_RES, ORACLE = "full_res", "oracle"
+FULL_RES, ORACLE, SECOND_LOOK = "full_res", "oracle", "second_look"
 ROWS = (*LOW_ROWS, "refinement_alone", "refined", ORACLE)
 ENSEMBLERS = ("replace", "average", "lower_entropy", "gate", "gated")
 """Ways to fuse: "replace" is the row refinement_alone, "gated" the model's own, the row refined;
@@ -119,7 +119,7 @@ def score_image(
 def rows_of(record: Record) -> list[str]:
     """Names of the rows of a record, in their order."""
     extra = [way for way in ENSEMBLERS if way not in ("replace", "gated")]
-    order = (*ROWS[:-1], *extra, ORACLE, FULL_RES)
+    order = (*LOW_ROWS, SECOND_LOOK, *ROWS[len(LOW_ROWS) : -1], *extra, ORACLE, FULL_RES)
     return [row for row in order if f"{row}.matrix" in record]
 
 
@@ -163,7 +163,8 @@ def _predict_rows(
         for way in ("nearest", "bilinear")
     }
     unrefined = predictions[f"low_res_{model.upsampling}"]
-    fused = {
+    fused = {SECOND_LOOK: pixels.dense} if model.second_look else {}
+    fused |= {
         "refinement_alone": pixels.extractor,
         "refined": pixels.fused,
     }

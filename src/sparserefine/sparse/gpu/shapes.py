@@ -103,7 +103,7 @@ _CONVOLUTION: dict[tuple[int, Format], tuple[ConvolutionShape, ...]] = {
     (86, "tf32"): (
         ConvolutionShape(128, 16, 32, 4, 3),
         ConvolutionShape(128, 32, 32, 4, 3),
-        ConvolutionShape(128, 64, 32, 4, 3),
+        ConvolutionShape(128, 64, 32, 8, 3),
         ConvolutionShape(128, 128, 16, 8, 3),
         ConvolutionShape(64, 128, 32, 4, 3),
     ),
