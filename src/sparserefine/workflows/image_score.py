@@ -22,7 +22,7 @@ from sparserefine.workflows.truth import check_labels
 
 LOW_ROWS = ("low_res_nearest", "low_res_bilinear")
 FULL_RES, ORACLE, SECOND_LOOK = "full_res", "oracle", "second_look"
-ROWS = (*LOW_ROWS, "refinement_alone", "refined", ORACLE)
+ROWS = (*LOW_ROWS, SECOND_LOOK, "refinement_alone", "refined", ORACLE)
 ENSEMBLERS = ("replace", "average", "lower_entropy", "gate", "gated")
 """Ways to fuse: "replace" is the row refinement_alone, "gated" the model's own, the row refined;
 "gate" is that without the fuser."""
@@ -119,7 +119,7 @@ def score_image(
 def rows_of(record: Record) -> list[str]:
     """Names of the rows of a record, in their order."""
     extra = [way for way in ENSEMBLERS if way not in ("replace", "gated")]
-    order = (*LOW_ROWS, SECOND_LOOK, *ROWS[len(LOW_ROWS) : -1], *extra, ORACLE, FULL_RES)
+    order = (*ROWS[:-1], *extra, ORACLE, FULL_RES)
     return [row for row in order if f"{row}.matrix" in record]
 
 
