@@ -11,9 +11,12 @@ from torch.nn import functional as F
 
 from sparserefine.sparse import (
     ActivePixels,
+    Backend,
     SparseTensor,
     gemm,
+    layouts,
     reference,
+    reuse_memory,
     sparse_conv2d,
     sparse_inverse_conv2d,
     submanifold_conv2d,
@@ -115,6 +118,37 @@ def test_every_method_agrees_with_the_reference(
         assert not y.numel() or (y - y64).abs().max() <= 3e-6 * magnitude.max()
         return
     assert_within_bound(y, y64, magnitude, terms=9 * c_in)
+
+
+@ANY_MASK
+@pytest.mark.parametrize("size", [2, 4])
+def test_aligned_blocks_serve_where_greedy_ones_are_slow_to_list(
+    mask: Tensor, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, weight = problem(mask, 6, 7, torch.float64)
+    blocks = {}
+    for name in ("_greedy_starts", "_aligned_starts"):
+        monkeypatch.setattr(layouts, "_greedy_starts", getattr(layouts, name))
+        pixels = ActivePixels(x.coords, x.spatial_shape, x.batch_size)
+        blocks[name] = layouts.build_blocks(pixels.padded_index_grid, pixels.coords, size)
+        y = gemm.convolve_winograd(x.feats, weight, blocks[name])
+        y64 = reference.convolve(x.feats, weight, pixels.submanifold_map)
+        torch.testing.assert_close(y, y64, rtol=1e-9, atol=1e-9)
+    aligned = F.max_pool2d(mask[:, None].float(), size, ceil_mode=True).sum()
+    greedy, other = (len(b.neighbors.t()) for b in blocks.values())
+    assert greedy <= other == int(aligned)
+
+
+@pytest.mark.parametrize("backend", ["torch", "native"])
+def test_results_take_the_memory_of_results_that_are_gone(backend: Backend) -> None:
+    x, weight = problem(torch.rand(1, 256, 256) < 0.5, 16, 16, torch.float32)
+    expected = submanifold_conv2d(x, weight, backend=backend).feats
+    with reuse_memory():
+        kept = submanifold_conv2d(x, weight, backend=backend).feats
+        gone = submanifold_conv2d(x, weight, backend=backend).feats.data_ptr()
+        again = submanifold_conv2d(x, weight, backend=backend).feats
+    assert again.data_ptr() == gone != kept.data_ptr()
+    assert torch.equal(kept, expected) and torch.equal(again, expected)
 
 
 @ANY_MASK

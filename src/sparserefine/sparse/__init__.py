@@ -20,7 +20,7 @@ from sparserefine.sparse.layers import (
     SparseInverseConv2d,
     SubMConv2d,
 )
-from sparserefine.sparse.native.memory import reuse_memory
+from sparserefine.sparse.memory import reuse_memory
 from sparserefine.sparse.pixels import (
     ActivePixels,
     Downsampling,

@@ -16,6 +16,7 @@ from torch import Tensor
 from sparserefine.sparse.choice import is_exact
 from sparserefine.sparse.kernel_map import KernelMap
 from sparserefine.sparse.layouts import Blocks, Strips
+from sparserefine.sparse.memory import empty_rows
 from sparserefine.sparse.pixels import ActivePixels, Downsampling
 
 Method = Literal["im2col", "pairs", "strips", "winograd2", "winograd4"]
@@ -23,6 +24,8 @@ Method = Literal["im2col", "pairs", "strips", "winograd2", "winograd4"]
 # Gathered rows of one chunk: 1 MiB of float32, so that they are still in the cache when they are
 # multiplied. With 4 MiB, strips of 16 channels took twice as long (dev/LOG.md, 2026-11-24).
 _CHUNK_ELEMENTS = 1 << 18
+# But not so few blocks that the matrix product of each point is all overhead.
+_CHUNK_BLOCKS = 96
 
 
 def convolve_im2col(
@@ -31,7 +34,7 @@ def convolve_im2col(
     """Gather all neighbors of a chunk of rows, then one matrix product."""
     c_in, c_out = weight.shape[1:]
     padded = _with_zero_row(feats)
-    out = feats.new_empty(kernel_map.num_outputs, c_out)
+    out = _like(feats, kernel_map.num_outputs, c_out)
     for group in kernel_map.groups:
         taps = len(group.taps)
         matrix = _taps_of(weight, group.taps).reshape(taps * c_in, c_out)
@@ -66,7 +69,7 @@ def convolve_strips(
     padded = _with_zero_row(feats)
     kernel = weight.view(3, 3, c_in, c_out).permute(3, 2, 0, 1)
     kernel = kernel.contiguous(memory_format=torch.channels_last)
-    out = feats.new_empty(segments * (columns - 2), c_out)
+    out = _like(feats, segments * (columns - 2), c_out)
     chunk = max(4 * _CHUNK_ELEMENTS // (3 * columns * c_in), 8)
     for start in range(0, segments, chunk):
         index = strips.neighbors[start : start + chunk]
@@ -76,7 +79,7 @@ def convolve_strips(
         first = start * (columns - 2)
         flat = result.permute(0, 2, 3, 1).reshape(-1, c_out)
         out[first : first + len(flat)] = flat
-    return out.index_select(0, strips.outputs)
+    return _rows_of(out, strips.outputs)
 
 
 def convolve_winograd(
@@ -90,18 +93,20 @@ def convolve_winograd(
     size, points = blocks.size, (blocks.size + 2) ** 2
     number = blocks.neighbors.shape[1]
     to_points, kernel_to_points, to_pixels = _winograd_matrices(size, feats.dtype, feats.device)
-    transformed = (kernel_to_points @ weight.reshape(9, -1)).view(points, c_in, c_out)
+    transformed = _like(feats, points, c_in * c_out)
+    torch.mm(kernel_to_points, weight.reshape(9, -1), out=transformed)
+    transformed = transformed.view(points, c_in, c_out)
     padded = _with_zero_row(feats)
-    out = feats.new_empty(size * size, number, c_out)
-    chunk = max(2 * _CHUNK_ELEMENTS // (points * max(c_in, c_out)), 32)
+    pixels = _like(feats, size * size * number, c_out).view(size * size, number, c_out)
+    chunk = max(_CHUNK_ELEMENTS // (points * max(c_in, c_out)), _CHUNK_BLOCKS)
     for start in range(0, number, chunk):
         index = blocks.neighbors[:, start : start + chunk]
         count = index.shape[1]
         gathered = padded.index_select(0, index.reshape(-1)).view(points, count * c_in)
         products = torch.bmm((to_points @ gathered).view(points, count, c_in), transformed)
-        pixels = to_pixels @ products.view(points, count * c_out)
-        out[:, start : start + count] = pixels.view(size * size, count, c_out)
-    return out.view(-1, c_out).index_select(0, blocks.outputs)
+        result = to_pixels @ products.view(points, count * c_out)
+        pixels[:, start : start + count] = result.view(size * size, count, c_out)
+    return _rows_of(pixels.view(-1, c_out), blocks.outputs)
 
 
 def weight_gradient(
@@ -133,21 +138,27 @@ def weight_gradient(
 def choose_method(pixels: ActivePixels, c_in: int, c_out: int, dtype: torch.dtype) -> Method:
     """The fastest method for a submanifold convolution.
 
-    By channels, as measured in float32 on two CPU cores at 10 to 35 % density (dev/LOG.md,
-    2026-11-24 and 25). The transforms of Winograd's method lose too much in half precision.
+    The one of fewest multiplications per pair of channels, where a row to gather or a block to
+    transform counts as so many more channels, and a weight to transform as so many more blocks, as
+    measured in float32 on two CPU cores at 5 to 35 % density (dev/LOG.md, 2026-11-27). The
+    transforms of Winograd's method lose too much in half precision.
     """
     channels = max(c_in, c_out)
     if is_exact() or dtype not in (torch.float32, torch.float64):
         return "strips" if channels <= 64 else "im2col"
     if len(pixels) < 512 or min(c_in, c_out) < 8:
         return "im2col"
-    if channels <= 64:
-        return "strips"
-    if channels <= 256:
-        return "winograd4"
-    # The blocks of the coarsest stages are mostly empty.
-    filled = len(pixels) / (16 * max(pixels.blocks_4x4.neighbors.shape[1], 1))
-    return "winograd4" if filled > 0.55 else "winograd2"
+    costs: dict[Method, float] = {"im2col": 9 * len(pixels) * (channels + 10)}
+    if channels <= 32:
+        columns = pixels.strips.neighbors[:, 0].numel()
+        costs["strips"] = 9 * columns * channels
+    else:
+        blocks = pixels.blocks_4x4.neighbors.shape[1]
+        costs["winograd4"] = 36 * (blocks * (channels + 115) + 45 * channels)
+    if channels > 64:  # for fewer, listing the blocks costs what they save
+        blocks = pixels.blocks_2x2.neighbors.shape[1]
+        costs["winograd2"] = 16 * (blocks * (channels + 65) + 45 * channels)
+    return min(costs, key=costs.__getitem__)
 
 
 def convolve_submanifold(
@@ -215,7 +226,19 @@ def step_weight_gradient(
 
 def _with_zero_row(feats: Tensor) -> Tensor:
     """Append the row of zeros that absent neighbors point at."""
-    return torch.cat([feats, feats.new_zeros(1, feats.shape[1])])
+    padded = _like(feats, len(feats) + 1, feats.shape[1])
+    padded[:-1] = feats
+    padded[-1] = 0
+    return padded
+
+
+def _rows_of(values: Tensor, rows: Tensor) -> Tensor:
+    return torch.index_select(values, 0, rows, out=_like(values, len(rows), values.shape[1]))
+
+
+def _like(values: Tensor, rows: int, channels: int) -> Tensor:
+    """An uninitialized array of the type and on the device of `values`."""
+    return empty_rows(rows, channels, values.dtype, values.device)
 
 
 def _taps_of(weight: Tensor, taps: tuple[int, ...]) -> Tensor:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int
-from torch import Tensor
+from jaxtyping import Bool, Int
+from torch import Tensor, nn
 
 # One segment is one image of the batch that goes to the dense convolution: long enough that its
 # two overlap columns cost little, short enough that segments spread over the cores.
 SEGMENT_COLUMNS = 126
+# Index grids hold whole bands and blocks of it, and as many cells less one more at the right, so
+# that a block may begin in the last column.
+BLOCK_SIDE = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,27 +77,57 @@ def build_strips(padded: Int[Tensor, "B H W"], coords: Int[Tensor, "N 3"]) -> St
 
 def build_blocks(padded: Int[Tensor, "B H W"], coords: Int[Tensor, "N 3"], size: int) -> Blocks:
     """Lay out the active pixels of a padded index grid as blocks."""
-    batch, height, width = padded.shape
-    image, y, x = coords.long().unbind(1)
-    down, across = (height - 2) // size, (width - 2) // size  # the grid holds whole blocks
-    block_of_pixel = (image * down + y // size) * across + x // size
-    found = torch.zeros(batch * down * across, dtype=torch.bool, device=padded.device)
-    found[block_of_pixel] = True
-    blocks = found.nonzero().squeeze(1)
-    number = torch.empty(batch * down * across, dtype=torch.int64, device=padded.device)
-    number[blocks] = torch.arange(len(blocks), device=padded.device)
-    inner = (y % size) * size + x % size
-    outputs = (inner * len(blocks) + number[block_of_pixel]).int()
+    corners = _block_corners(padded, size)
+    width, flat, absent = padded.shape[2], padded.flatten(), len(coords)
+    window = [dy * width + dx for dy in range(size + 2) for dx in range(size + 2)]
+    steps = torch.tensor(window, device=padded.device)
+    neighbors = flat.index_select(0, (corners + steps[:, None]).flatten())
+    neighbors = torch.where(neighbors < 0, absent, neighbors).view(len(window), -1)
+    side = size + 2
+    inner = neighbors.view(side, side, -1)[1:-1, 1:-1].reshape(-1)
+    outputs = torch.empty(absent + 1, dtype=torch.int32, device=padded.device)
+    outputs[inner.long()] = torch.arange(len(inner), dtype=torch.int32, device=padded.device)
+    return Blocks(size, neighbors, outputs[:-1])
 
-    image = blocks // (down * across)
-    top = blocks // across % down * size
-    left = blocks % across * size
-    flat, positions = padded.flatten(), []
-    for dy in range(size + 2):
-        for dx in range(size + 2):
-            positions.append(flat[(image * height + top + dy) * width + left + dx])
-    neighbors = torch.stack(positions) if positions else flat.new_empty(0, 0)
-    return Blocks(size, torch.where(neighbors < 0, len(coords), neighbors), outputs)
+
+def _block_corners(padded: Int[Tensor, "B H W"], size: int) -> Int[Tensor, " n"]:
+    """Where in the flattened grid the window of each block begins.
+
+    Blocks lie in bands of `size` rows. In a band, each begins at the first active column that the
+    one before does not reach: 3 to 12 % fewer than blocks at multiples of their size. That takes as
+    many steps as a band has blocks, each of them short; elsewhere than on a CPU, where a step costs
+    a launch, blocks are aligned.
+    """
+    batch, height, width = padded.shape
+    bands, columns = (height - 2) // size, width - 1 - BLOCK_SIDE
+    inner = padded[:, 1 : 1 + bands * size, 1 : 1 + columns]
+    active = (inner >= 0).view(batch, bands, size, columns).any(2).view(batch * bands, columns)
+    starts = (_greedy_starts if padded.device.type == "cpu" else _aligned_starts)(active, size)
+    band, left = starts.nonzero().unbind(1)
+    top = band // bands * height + band % bands * size
+    return top * width + left
+
+
+def _greedy_starts(active: Bool[Tensor, "n W"], size: int) -> Bool[Tensor, "n W"]:
+    """The fewest spans of `size` columns that cover the active ones: where each begins."""
+    rows, columns = active.shape
+    column = torch.arange(columns, device=active.device).expand(rows, columns)
+    # The first active column from each one on, `columns` where there is none.
+    following = torch.where(active, column, columns).flip(1).cummin(1).values.flip(1)
+    following = nn.functional.pad(following, (0, size + 1), value=columns)
+    starts = active.new_zeros(rows, columns + 1)  # the last collects those that are through
+    at = following[:, :1]
+    while bool((at < columns).any()):
+        starts.scatter_(1, at, value=True)
+        at = following.gather(1, at + size)
+    return starts[:, :columns]
+
+
+def _aligned_starts(active: Bool[Tensor, "n W"], size: int) -> Bool[Tensor, "n W"]:
+    """The spans at multiples of `size` that hold an active column: where each begins."""
+    starts = torch.zeros_like(active)
+    starts[:, ::size] = active.unflatten(1, (-1, size)).any(2)
+    return starts
 
 
 def _flat(coords: Tensor, height: int, width: int) -> Tensor:

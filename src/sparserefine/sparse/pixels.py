@@ -18,16 +18,13 @@ from sparserefine.sparse.kernel_map import (
     build_strided_map,
     build_submanifold_map,
 )
-from sparserefine.sparse.layouts import Blocks, Strips, build_blocks, build_strips
+from sparserefine.sparse.layouts import BLOCK_SIDE, Blocks, Strips, build_blocks, build_strips
 
 DownsamplingMode = Literal["dilate", "floor"]
 Kept = TypeVar("Kept")
 
 # Flat positions in the padded index grid are int32, which halves the memory traffic of the maps.
 MAX_GRID_CELLS = 2**31 - 1
-# The grid is padded for the blocks of Winograd's method, so that none reaches past it: rows to
-# whole blocks, columns so that a block may begin at the last one.
-BLOCK_SIDE = 4
 
 
 class _Keeper:

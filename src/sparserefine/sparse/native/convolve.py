@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sparserefine.sparse.memory import empty_rows
 from sparserefine.sparse.native import maps
 from sparserefine.sparse.native.library import (
     Blocks,
@@ -18,7 +19,6 @@ from sparserefine.sparse.native.library import (
     num_threads,
 )
 from sparserefine.sparse.native.maps import ActiveBlocks, OutputRows
-from sparserefine.sparse.native.memory import empty_rows
 from sparserefine.sparse.native.plan import Method, choose_method
 from sparserefine.sparse.native.weights import packed
 from sparserefine.sparse.pixels import ActivePixels, Downsampling

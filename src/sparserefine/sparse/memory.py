@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Shaped
 from torch import Tensor
 
 # Below, the C library keeps freed blocks itself.
@@ -23,7 +23,7 @@ _pool: ContextVar[list[torch.UntypedStorage] | None] = ContextVar("memory_pool",
 
 @contextmanager
 def reuse_memory() -> Iterator[None]:
-    """Within the block, results of the native kernels take the memory of results that are gone.
+    """Within the block, what convolutions on the CPU return takes the memory of what is gone.
 
     Nothing is kept after the block. Within a block that is open already, this one changes nothing.
     """
@@ -37,11 +37,16 @@ def reuse_memory() -> Iterator[None]:
         _pool.reset(token)
 
 
-def empty_rows(rows: int, channels: int) -> Float[Tensor, "rows channels"]:
-    """An uninitialized float32 array, from memory that no tensor uses any more where there is."""
-    pool, size = _pool.get(), 4 * rows * channels
-    if pool is None or size < _SMALLEST_BYTES:
-        return torch.empty(rows, channels)
+def empty_rows(
+    rows: int,
+    channels: int,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> Shaped[Tensor, "rows channels"]:
+    """An uninitialized array; on the CPU, of memory that no tensor uses any more where there is."""
+    pool, size = _pool.get(), dtype.itemsize * rows * channels
+    if pool is None or size < _SMALLEST_BYTES or torch.device(device).type != "cpu":
+        return torch.empty(rows, channels, dtype=dtype, device=device)
     free = [
         block
         for block in pool
@@ -53,4 +58,5 @@ def empty_rows(rows: int, channels: int) -> Float[Tensor, "rows channels"]:
     else:
         block = torch.UntypedStorage(size)
         pool.append(block)
-    return torch.empty(0).set_(block, 0, (rows, channels), (channels, 1))  # type: ignore[call-overload]
+    array = torch.empty(0, dtype=dtype)
+    return array.set_(block, 0, (rows, channels), (channels, 1))  # type: ignore[call-overload]
