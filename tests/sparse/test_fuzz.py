@@ -17,6 +17,7 @@ from torch import Tensor
 from sparserefine.sparse import (
     ActivePixels,
     SparseTensor,
+    native,
     pointwise_conv2d,
     sparse_conv2d,
     sparse_inverse_conv2d,
@@ -53,7 +54,7 @@ def _rows(count: int, channels: int, layout: str) -> Tensor:
     channels=st.tuples(CHANNELS, st.integers(0, 40), CHANNELS),
     layout=st.sampled_from(["contiguous", "wide", "columns"]),
     options=st.fixed_dictionaries(
-        {name: st.booleans() for name in ("bias", "norm", "add", "gradients")}
+        {name: st.booleans() for name in ("bias", "norm", "add", "gradients", "pyramid")}
     ),
     step=st.sampled_from([("dilate", 1), ("dilate", 0), ("floor", 1)]),
     seed=st.integers(0, 2**31),
@@ -69,7 +70,8 @@ def test_any_problem_agrees_with_the_reference(
 ) -> None:
     torch.manual_seed(seed)
     first, second, c_out = channels
-    pixels = ActivePixels.from_mask(torch.rand(size) < density)
+    mask = torch.rand(size) < density
+    pixels = ActivePixels.from_mask(mask)
     x = SparseTensor(_rows(len(pixels), first, layout), pixels)
     beside = SparseTensor(_rows(len(pixels), second, layout), pixels) if second else None
     add = SparseTensor(_rows(len(pixels), c_out, layout), pixels) if options["add"] else None
@@ -78,6 +80,11 @@ def test_any_problem_agrees_with_the_reference(
     norm = (torch.randn(c_in), torch.randn(c_in)) if options["norm"] else None
     weight, matrix = torch.randn(9, c_in, c_out), torch.randn(c_out, c_in)
     mode, padding = step
+    if options["pyramid"]:
+        one_by_one = ActivePixels.from_mask(mask)
+        for level in native.build_levels(pixels, 4, mode, padding):  # type: ignore[arg-type]
+            assert torch.equal(level.padded_index_grid, one_by_one.padded_index_grid)
+            one_by_one = one_by_one.downsampling(mode, padding).coarse  # type: ignore[arg-type]
     if options["gradients"]:
         x.feats.requires_grad_()
         weight.requires_grad_()

@@ -17,8 +17,10 @@ from torch import Tensor
 
 from sparserefine.sparse import (
     ActivePixels,
+    DownsamplingMode,
     SparseTensor,
     SubMConv2d,
+    build_pyramid,
     native,
     reference,
     submanifold_conv2d,
@@ -106,6 +108,56 @@ def test_blocks_hold_every_pixel_once(mask: Tensor, size: int) -> None:
     assert bool((blocks.origins + (size + 1) * width + size + 2 <= blocks.grid.numel()).all())
     aligned = torch.nn.functional.max_pool2d(mask[:, None].float(), size, ceil_mode=True)
     assert len(blocks.origins) <= int(aligned.sum())
+
+
+@ANY_MASK
+@STEP
+def test_all_levels_at_once_are_those_found_one_by_one(
+    mask: Tensor, mode: DownsamplingMode, padding: int
+) -> None:
+    one_by_one = ActivePixels.from_mask(mask)
+    at_once = native.build_levels(ActivePixels.from_mask(mask), 4, mode, padding)
+    assert len(at_once) == 4
+    for pixels in at_once:
+        assert torch.equal(pixels.coords, one_by_one.coords)
+        assert torch.equal(pixels.padded_index_grid, one_by_one.padded_index_grid)
+        assert (pixels.spatial_shape, pixels.stride) == (
+            one_by_one.spatial_shape,
+            one_by_one.stride,
+        )
+        if pixels is not at_once[-1]:
+            assert pixels.has_coarser(mode, padding)
+            assert pixels.downsampling(mode, padding).coarse in at_once
+        one_by_one = one_by_one.downsampling(mode, padding).coarse
+
+
+def test_levels_of_pixels_in_any_order() -> None:
+    mask = torch.rand(2, 19, 23) < 0.3
+    coords = ActivePixels.from_mask(mask).coords
+    shuffled = coords[torch.randperm(len(coords))]
+    first, second = (
+        native.build_levels(ActivePixels(rows, (19, 23), 2), 2, "floor", 1)
+        for rows in (coords, shuffled)
+    )
+    assert torch.equal(first[1].coords, second[1].coords)
+    assert torch.equal(second[0].coords, shuffled)
+
+
+def test_levels_are_built_where_the_kernels_run_and_only_once() -> None:
+    mask = torch.ones(1, 9, 9, dtype=torch.bool)
+    x = SparseTensor.from_dense(torch.rand(1, 3, 9, 9), mask)
+    build_pyramid(x, 3, backend="torch")
+    assert not x.pixels.has_coarser("dilate", 1)
+    build_pyramid(x, 3)
+    coarse = x.pixels.downsampling().coarse
+    build_pyramid(x, 3)
+    assert x.pixels.downsampling().coarse is coarse and coarse.has_coarser("dilate", 1)
+
+
+def test_levels_of_pixels_outside_the_images_are_refused() -> None:
+    pixels = ActivePixels(torch.tensor([[0, 3, 5]], dtype=torch.int32), (4, 5), 1)
+    with pytest.raises(ValueError, match="outside 1 images of 4×5"):
+        native.build_levels(pixels, 2, "floor", 1)
 
 
 @ANY_MASK

@@ -15,6 +15,7 @@ from sparserefine.sparse import (
     SparseInverseConv2d,
     SparseTensor,
     SubMConv2d,
+    build_pyramid,
     check_downsampling,
     reuse_memory,
 )
@@ -172,5 +173,6 @@ class SparseUNet(nn.Module):
 
     def forward(self, x: SparseTensor) -> Float[Tensor, "N K"]:
         """Predict logits at the active pixels of `x`."""
+        build_pyramid(x, len(self.widths), mode=self.pyramid, padding=self.padding)
         with reuse_memory():
             return self.head(self.unet(self.stem(x)), norm=self.head_norm).feats

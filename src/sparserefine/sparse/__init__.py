@@ -27,6 +27,7 @@ from sparserefine.sparse.pixels import (
     DownsamplingMode,
     check_downsampling,
 )
+from sparserefine.sparse.pyramid import build_pyramid
 from sparserefine.sparse.tensor import SparseTensor, cat
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "SparseInverseConv2d",
     "SparseTensor",
     "SubMConv2d",
+    "build_pyramid",
     "cat",
     "check_downsampling",
     "explain_backends",

@@ -63,7 +63,7 @@ class ActivePixels(_Keeper):
 
     def __post_init__(self) -> None:
         height, width = self.spatial_shape
-        if self.batch_size * math.prod(self._grid_shape) > MAX_GRID_CELLS:
+        if self.batch_size * math.prod(self.grid_shape) > MAX_GRID_CELLS:
             raise ValueError(
                 f"{self.batch_size} images of {height}×{width} need an index grid of more than "
                 f"2^31 cells. Use a smaller batch, or split the images."
@@ -85,7 +85,7 @@ class ActivePixels(_Keeper):
             ValueError: A coordinate is outside the images, or occurs twice.
         """
         pixels = cls(coords.int(), spatial_shape, batch_size)
-        pixels._check_bounds()
+        pixels.check_bounds()
         if int((pixels.index_grid >= 0).sum()) != len(coords):
             raise ValueError(
                 f"coords name some pixels more than once ({len(coords)} rows). Merge the rows of "
@@ -93,7 +93,8 @@ class ActivePixels(_Keeper):
             )
         return pixels
 
-    def _check_bounds(self) -> None:
+    def check_bounds(self) -> None:
+        """Raise ValueError where a coordinate is outside the images."""
         (height, width), number = self.spatial_shape, self.batch_size
         limits = self.coords.new_tensor([number, height, width])
         if bool(((self.coords < 0) | (self.coords >= limits)).any()):
@@ -107,7 +108,8 @@ class ActivePixels(_Keeper):
         return len(self.coords)
 
     @property
-    def _grid_shape(self) -> tuple[int, int]:
+    def grid_shape(self) -> tuple[int, int]:
+        """(height, width) of `padded_index_grid`."""
         height, width = (-(-side // BLOCK_SIDE) * BLOCK_SIDE + 2 for side in self.spatial_shape)
         return height, width + BLOCK_SIDE - 1
 
@@ -121,8 +123,8 @@ class ActivePixels(_Keeper):
         four.
         """
         if self.coords.device.type == "cpu":  # elsewhere, asking would stop the queue
-            self._check_bounds()
-        shape = (self.batch_size, *self._grid_shape)
+            self.check_bounds()
+        shape = (self.batch_size, *self.grid_shape)
         grid = torch.full(shape, -1, dtype=torch.int32, device=self.coords.device)
         batch, y, x = self.coords.long().unbind(1)
         grid[batch, y + 1, x + 1] = torch.arange(
@@ -175,19 +177,24 @@ class ActivePixels(_Keeper):
 
     def _coarser(self, mode: DownsamplingMode, padding: int) -> ActivePixels:
         check_downsampling(mode, padding)
-        height, width = self.spatial_shape
-        shape = tuple(max((side + 2 * padding - 3) // 2 + 1, 0) for side in (height, width))
+        shape = coarser_shape(self.spatial_shape, padding)
         active = self.padded_index_grid >= 0
-        # Row y of the image is row y + 1 of the padded grid; windows start at row -padding.
-        if mode == "dilate":
-            start, taps = 1 - padding, 3
-        else:
-            start, taps = 1, 2
+        start, taps = coarser_window(mode, padding)
         rows = _any_of_taps(active, dim=1, start=start, taps=taps, length=shape[0])
         coarse = _any_of_taps(rows, dim=2, start=start, taps=taps, length=shape[1])
-        return ActivePixels(
-            coarse.nonzero().int(), (shape[0], shape[1]), self.batch_size, self.stride * 2
-        )
+        return ActivePixels(coarse.nonzero().int(), shape, self.batch_size, self.stride * 2)
+
+    def take_grid(self, grid: Int[Tensor, "B H_padded W_padded"]) -> None:
+        """Take a `padded_index_grid` that was made elsewhere."""
+        self.__dict__["padded_index_grid"] = grid
+
+    def has_coarser(self, mode: DownsamplingMode, padding: int) -> bool:
+        """Whether `downsampling(mode, padding)` is known already."""
+        return (mode, padding) in self._downsamplings
+
+    def take_coarser(self, coarse: ActivePixels, mode: DownsamplingMode, padding: int) -> None:
+        """Take the coarser pixels of `downsampling(mode, padding)`, found elsewhere."""
+        self._downsamplings[mode, padding] = Downsampling(self, coarse, padding)
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,6 +232,20 @@ def check_downsampling(mode: str, padding: int) -> None:
         raise ValueError(
             f'padding={padding} does not fit mode "{mode}". Use padding 1, or 0 with "dilate".'
         )
+
+
+def coarser_shape(spatial_shape: tuple[int, int], padding: int) -> tuple[int, int]:
+    """(height, width) after a 3×3 window of stride 2."""
+    height, width = (max((side + 2 * padding - 3) // 2 + 1, 0) for side in spatial_shape)
+    return height, width
+
+
+def coarser_window(mode: DownsamplingMode, padding: int) -> tuple[int, int]:
+    """Which fine pixels make a coarse one active: so many each way, the first at row and column
+    2 · y + start of the padded index grid. Returns (start, number).
+    """
+    # Row y of the image is row y + 1 of the padded grid; windows start at row -padding.
+    return (1 - padding, 3) if mode == "dilate" else (1, 2)
 
 
 def _any_of_taps(active: Tensor, dim: int, start: int, taps: int, length: int) -> Tensor:

@@ -10,8 +10,10 @@ from sparserefine.sparse.native.convolve import (
     step_weight_gradient,
     submanifold_weight_gradient,
 )
+from sparserefine.sparse.native.maps import build_levels
 
 __all__ = [
+    "build_levels",
     "convolve_pointwise",
     "convolve_step",
     "convolve_submanifold",

@@ -57,6 +57,20 @@ class Blocks(ctypes.Structure):
     )
 
 
+class Level(ctypes.Structure):
+    """`sr_level` of csrc/api.h."""
+
+    _fields_ = (
+        ("height", c_int32),
+        ("width", c_int32),
+        ("grid_height", c_int32),
+        ("grid_width", c_int32),
+        ("grid", c_void_p),
+        ("coords", c_void_p),
+        ("count", c_int64),
+    )
+
+
 _SIGNATURES = {
     "sr_isa_count": (c_int32, ()),
     "sr_isa_name": (c_char_p, (c_int32,)),
@@ -76,6 +90,8 @@ _SIGNATURES = {
         (c_int32, POINTER(Convolution), POINTER(Blocks), c_void_p, c_int64, c_void_p, c_int32),
     ),
     "sr_list_blocks": (c_int64, (c_void_p, *(c_int32,) * 4, c_void_p)),
+    "sr_build_levels": (c_int32, (POINTER(Level), *(c_int32,) * 4)),
+    "sr_group_by_parity": (None, (c_void_p, c_int64, *(c_int32,) * 2, *(c_void_p,) * 3)),
 }
 
 

@@ -6,6 +6,7 @@ already. A window is found from its first cell: the taps lie at fixed offsets fr
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -13,8 +14,15 @@ from jaxtyping import Int
 from torch import Tensor
 
 from sparserefine.sparse.kernel_map import parity_taps
-from sparserefine.sparse.native.library import Blocks, Windows, loaded
-from sparserefine.sparse.pixels import ActivePixels, Downsampling
+from sparserefine.sparse.native.library import Blocks, Level, Windows, loaded
+from sparserefine.sparse.pixels import (
+    ActivePixels,
+    Downsampling,
+    DownsamplingMode,
+    check_downsampling,
+    coarser_shape,
+    coarser_window,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,19 +117,74 @@ def strided_rows(step: Downsampling) -> tuple[OutputRows, ...]:
 
 def inverse_rows(step: Downsampling) -> tuple[OutputRows, ...]:
     """The fine pixels by parity, each with the coarse ones that reach it."""
-    grid = step.coarse.padded_index_grid
+    grid, coords = step.coarse.padded_index_grid, step.fine.coords.contiguous()
     width = grid.shape[2]
-    batch, y, x = step.fine.coords.unbind(1)
-    parity = (y & 1) * 2 + (x & 1)
-    parents = _positions(grid, torch.stack([batch, (y >> 1) + 1, (x >> 1) + 1], 1))
-    groups = []
-    for number, (taps, offsets) in enumerate(parity_taps(step.padding)):
-        rows = parity.eq(number).nonzero().squeeze(1).int()
-        positions = [dy * width + dx for dy, dx in offsets]
-        groups.append(
-            OutputRows(grid, parents.index_select(0, rows), rows, _int32(taps), _int32(positions))
+    rows, parents = torch.empty(2, len(coords), dtype=torch.int32)
+    sizes = torch.empty(4, dtype=torch.int64)
+    loaded().c.sr_group_by_parity(
+        coords.data_ptr(),
+        len(coords),
+        *grid.shape[1:],
+        rows.data_ptr(),
+        parents.data_ptr(),
+        sizes.data_ptr(),
+    )
+    groups = zip(
+        parity_taps(step.padding),
+        rows.split(sizes.tolist()),
+        parents.split(sizes.tolist()),
+        strict=True,
+    )
+    return tuple(
+        OutputRows(grid, base, own, _int32(taps), _int32(dy * width + dx for dy, dx in offsets))
+        for (taps, offsets), own, base in groups
+    )
+
+
+def build_levels(
+    pixels: ActivePixels, number: int, mode: DownsamplingMode, padding: int
+) -> tuple[ActivePixels, ...]:
+    """The active pixels and index grids of a pyramid, all in one call.
+
+    Args:
+        pixels: The finest level.
+        number: Of levels, that one included.
+        mode: As in `sparse_conv2d`.
+        padding: As in `sparse_conv2d`.
+
+    Raises:
+        ValueError: A coordinate is outside the images.
+    """
+    check_downsampling(mode, padding)
+    batch, coords = pixels.batch_size, [pixels.coords.contiguous()]
+    shapes = [pixels.spatial_shape]
+    for _ in range(1, number):
+        shapes.append(coarser_shape(shapes[-1], padding))
+        # A fine pixel lies in the windows of four coarse ones at most.
+        most = min(4 * len(coords[-1]), batch * math.prod(shapes[-1]))
+        coords.append(torch.empty(most, 3, dtype=torch.int32))
+    nowhere = pixels.coords[:0]
+    grids = [
+        torch.empty(batch, *ActivePixels(nowhere, shape, batch).grid_shape, dtype=torch.int32)
+        for shape in shapes
+    ]
+    levels = (Level * number)(
+        *(
+            Level(*shape, *grid.shape[1:], grid.data_ptr(), rows.data_ptr(), len(rows))
+            for shape, grid, rows in zip(shapes, grids, coords, strict=True)
         )
-    return tuple(groups)
+    )
+    window = coarser_window(mode, padding)
+    if loaded().c.sr_build_levels(levels, number, batch, *window) != 0:
+        pixels.check_bounds()
+    found = [pixels]
+    pixels.take_grid(grids[0])
+    for level, shape, grid, rows in zip(levels[1:], shapes[1:], grids[1:], coords[1:], strict=True):
+        coarse = ActivePixels(rows[: level.count].clone(), shape, batch, found[-1].stride * 2)
+        coarse.take_grid(grid)
+        found[-1].take_coarser(coarse, mode, padding)
+        found.append(coarse)
+    return tuple(found)
 
 
 def _positions(grid: Int[Tensor, "B H W"], cells: Int[Tensor, "n 3"]) -> Int[Tensor, " n"]:

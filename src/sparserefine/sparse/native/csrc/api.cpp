@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "kernels.h"
+#include "maps.h"
 
 using sparserefine::Kernels;
 
@@ -16,30 +17,6 @@ const Kernels *const kTables[] = {
 #endif
     &sparserefine::kernels_portable,
 };
-
-template <int size>
-int64_t list_blocks(const int32_t *grid, int32_t batch, int32_t grid_height, int32_t grid_width,
-                    int32_t *origins) {
-  int64_t found = 0;
-  const int32_t bands = (grid_height - 2) / size, columns = grid_width - 5;
-  for (int32_t image = 0; image < batch; ++image)
-    for (int32_t band = 0; band < bands; ++band) {
-      const int32_t first = (image * grid_height + band * size) * grid_width;
-      const int32_t *inner = grid + first + grid_width + 1;
-      for (int32_t x = 0; x < columns;) {
-        // Rows of pixels are 0 or more, -1 is all ones: the sign of their conjunction tells.
-        int32_t all = -1;
-        for (int32_t i = 0; i < size; ++i) all &= inner[i * grid_width + x];
-        if (all < 0) {
-          ++x;
-        } else {
-          origins[found++] = first + x;
-          x += size;
-        }
-      }
-    }
-  return found;
-}
 
 }  // namespace
 
@@ -129,8 +106,21 @@ int32_t sr_winograd_weight_gradient(int32_t isa, const sr_convolution *conv,
 
 int64_t sr_list_blocks(const int32_t *grid, int32_t batch, int32_t grid_height, int32_t grid_width,
                        int32_t size, int32_t *origins) {
-  const auto list = size == 2 ? list_blocks<2> : list_blocks<4>;
+  const auto list = size == 2 ? sparserefine::list_blocks<2> : sparserefine::list_blocks<4>;
   return list(grid, batch, grid_height, grid_width, origins);
+}
+
+int32_t sr_build_levels(sr_level *levels, int32_t number, int32_t batch, int32_t start,
+                        int32_t reach) {
+  if (!sparserefine::number_cells(levels[0], batch)) return -1;
+  const auto coarsen = reach == 2 ? sparserefine::coarsen<2> : sparserefine::coarsen<3>;
+  for (int32_t i = 1; i < number; ++i) coarsen(levels[i - 1], levels[i], batch, start);
+  return 0;
+}
+
+void sr_group_by_parity(const int32_t *coords, int64_t count, int32_t grid_height,
+                        int32_t grid_width, int32_t *rows, int32_t *parents, int64_t *sizes) {
+  sparserefine::group_by_parity(coords, count, grid_height, grid_width, rows, parents, sizes);
 }
 
 }  // extern "C"

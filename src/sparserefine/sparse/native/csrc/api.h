@@ -94,6 +94,28 @@ int32_t sr_winograd_weight_gradient(int32_t isa, const sr_convolution *conv,
 int64_t sr_list_blocks(const int32_t *grid, int32_t batch, int32_t grid_height, int32_t grid_width,
                        int32_t size, int32_t *origins);
 
+// One level of a pyramid of active pixels: an index grid with a border of one cell or more, and
+// (batch, y, x) of each active pixel.
+typedef struct {
+  int32_t height, width;
+  int32_t grid_height, grid_width;
+  int32_t *grid;
+  int32_t *coords;
+  int64_t count;
+} sr_level;
+
+// Index grids of all levels, and coordinates and counts of all but the first, which are given. A
+// coarser pixel is active where one of reach × reach (2 or 3) finer cells from 2 · (y, x) + start on is, in
+// grid coordinates; all of them must lie in the grid. `coords` has room for them. Returns 0, or -1
+// where a pixel of the first level is outside the images.
+int32_t sr_build_levels(sr_level *levels, int32_t number, int32_t batch, int32_t start,
+                        int32_t reach);
+
+// Rows of `coords` by parity 2 · (y mod 2) + (x mod 2), in order, and the positions in the coarser
+// grid of the pixels (y / 2, x / 2); `sizes` of the four groups.
+void sr_group_by_parity(const int32_t *coords, int64_t count, int32_t grid_height,
+                        int32_t grid_width, int32_t *rows, int32_t *parents, int64_t *sizes);
+
 #pragma GCC visibility pop
 #ifdef __cplusplus
 }
