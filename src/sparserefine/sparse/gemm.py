@@ -6,6 +6,7 @@ number of channels and of pixels; `choose_method` knows.
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Literal
 
@@ -40,9 +41,10 @@ def convolve_im2col(
         matrix = _taps_of(weight, group.taps).reshape(taps * c_in, c_out)
         chunk = max(_CHUNK_ELEMENTS // max(taps * c_in, 1), 64)
         by_row = group.neighbors.t()
+        scratch = _Scratch(feats, chunk * taps * c_in)
         for start in range(0, by_row.shape[0], chunk):
             index = by_row[start : start + chunk]
-            gathered = padded.index_select(0, index.reshape(-1)).view(len(index), taps * c_in)
+            gathered = scratch.gather(padded, index).view(len(index), taps * c_in)
             if group.rows is None:
                 torch.mm(gathered, matrix, out=out[start : start + chunk])
             else:
@@ -71,9 +73,10 @@ def convolve_strips(
     kernel = kernel.contiguous(memory_format=torch.channels_last)
     out = _like(feats, segments * (columns - 2), c_out)
     chunk = max(4 * _CHUNK_ELEMENTS // (3 * columns * c_in), 8)
+    scratch = _Scratch(feats, chunk * 3 * columns * c_in)
     for start in range(0, segments, chunk):
         index = strips.neighbors[start : start + chunk]
-        gathered = padded.index_select(0, index.reshape(-1))
+        gathered = scratch.gather(padded, index)
         images = gathered.view(len(index), 3, columns, c_in).permute(0, 3, 1, 2)
         result = torch.conv2d(images, kernel)  # [s, C_out, 1, columns - 2]
         first = start * (columns - 2)
@@ -99,12 +102,17 @@ def convolve_winograd(
     padded = _with_zero_row(feats)
     pixels = _like(feats, size * size * number, c_out).view(size * size, number, c_out)
     chunk = max(_CHUNK_ELEMENTS // (points * max(c_in, c_out)), _CHUNK_BLOCKS)
+    # Four steps in turns between two places.
+    first, second = (_Scratch(feats, points * chunk * max(c_in, c_out)) for _ in range(2))
     for start in range(0, number, chunk):
         index = blocks.neighbors[:, start : start + chunk]
         count = index.shape[1]
-        gathered = padded.index_select(0, index.reshape(-1)).view(points, count * c_in)
-        products = torch.bmm((to_points @ gathered).view(points, count, c_in), transformed)
-        result = to_pixels @ products.view(points, count * c_out)
+        gathered = first.gather(padded, index).view(points, count * c_in)
+        spread = torch.mm(to_points, gathered, out=second.take(points, count * c_in))
+        products = first.take(points, count, c_out)
+        torch.bmm(spread.view(points, count, c_in), transformed, out=products)
+        result = second.take(size * size, count * c_out)
+        torch.mm(to_pixels, products.view(points, count * c_out), out=result)
         pixels[:, start : start + count] = result.view(size * size, count, c_out)
     return _rows_of(pixels.view(-1, c_out), blocks.outputs)
 
@@ -121,9 +129,10 @@ def weight_gradient(
         total = feats.new_zeros(taps * c_in, c_out)
         chunk = max(_CHUNK_ELEMENTS // max(taps * c_in, 1), 64)
         by_row = group.neighbors.t()
+        scratch = _Scratch(feats, chunk * taps * c_in)
         for start in range(0, by_row.shape[0], chunk):
             index = by_row[start : start + chunk]
-            gathered = padded.index_select(0, index.reshape(-1)).view(len(index), taps * c_in)
+            gathered = scratch.gather(padded, index).view(len(index), taps * c_in)
             if group.rows is None:
                 rows = grad[start : start + chunk]
             else:
@@ -222,6 +231,24 @@ def step_weight_gradient(
 ) -> Float[Tensor, "9 C_in C_out"]:
     """Gradient of the weight of `convolve_step`."""
     return weight_gradient(feats, grad, step.up if up else step.down)
+
+
+class _Scratch:
+    """Working memory of a loop over chunks. Asked for again and again, the C library would return
+    it to the system in between, depending on what was freed before.
+    """
+
+    def __init__(self, like: Tensor, size: int) -> None:
+        self._flat = like.new_empty(size)
+
+    def take(self, *shape: int) -> Tensor:
+        """All of it that `shape` needs, from the start."""
+        return self._flat[: math.prod(shape)].view(shape)
+
+    def gather(self, rows: Float[Tensor, "N C"], index: Tensor) -> Float[Tensor, "n C"]:
+        """The rows at `index`, flattened."""
+        out = self.take(index.numel(), rows.shape[1])
+        return torch.index_select(rows, 0, index.reshape(-1), out=out)
 
 
 def _with_zero_row(feats: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sparserefine.sparse.memory import empty_rows
 from sparserefine.sparse.native import maps
+from sparserefine.sparse.native.eager import eagerly
 from sparserefine.sparse.native.library import (
     Blocks,
     Convolution,
@@ -34,6 +35,7 @@ _BLOCKS: dict[str, Callable[[ActivePixels], ActiveBlocks]] = {
 }
 
 
+@eagerly
 def convolve_submanifold(
     feats: Float[Tensor, "N _"],
     weight: Float[Tensor, "9 _ _"],
@@ -73,6 +75,7 @@ def convolve_submanifold(
     return out
 
 
+@eagerly
 def convolve_step(
     feats: Float[Tensor, "N _"],
     weight: Float[Tensor, "9 _ _"],
@@ -92,6 +95,7 @@ def convolve_step(
     return out
 
 
+@eagerly
 def convolve_pointwise(
     feats: Float[Tensor, "N C"],
     weight: Float[Tensor, "C_out C_in"],
@@ -107,6 +111,7 @@ def convolve_pointwise(
     return out
 
 
+@eagerly
 def submanifold_weight_gradient(
     feats: Float[Tensor, "N C_in"],
     grad: Float[Tensor, "N C_out"],
@@ -125,6 +130,7 @@ def submanifold_weight_gradient(
     return gradient
 
 
+@eagerly
 def step_weight_gradient(
     feats: Float[Tensor, "N C_in"],
     grad: Float[Tensor, "M C_out"],

@@ -14,6 +14,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from sparserefine.sparse.kernel_map import parity_taps
+from sparserefine.sparse.native.eager import eagerly
 from sparserefine.sparse.native.library import Blocks, Level, Windows, loaded
 from sparserefine.sparse.pixels import (
     ActivePixels,
@@ -141,6 +142,7 @@ def inverse_rows(step: Downsampling) -> tuple[OutputRows, ...]:
     )
 
 
+@eagerly
 def build_levels(
     pixels: ActivePixels, number: int, mode: DownsamplingMode, padding: int
 ) -> tuple[ActivePixels, ...]:
