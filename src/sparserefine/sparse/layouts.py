@@ -85,7 +85,7 @@ def build_blocks(padded: Int[Tensor, "B H W"], coords: Int[Tensor, "N 3"], size:
     neighbors = torch.where(neighbors < 0, absent, neighbors).view(len(window), -1)
     side = size + 2
     inner = neighbors.view(side, side, -1)[1:-1, 1:-1].reshape(-1)
-    outputs = torch.empty(absent + 1, dtype=torch.int32, device=padded.device)
+    outputs = torch.zeros(absent + 1, dtype=torch.int32, device=padded.device)
     outputs[inner.long()] = torch.arange(len(inner), dtype=torch.int32, device=padded.device)
     return Blocks(size, neighbors, outputs[:-1])
 
