@@ -33,8 +33,8 @@ def build_pyramid(
         ValueError: A pixel is outside the images, mode or padding is unknown, or the backend is
             unknown or cannot run.
     """
-    weight = x.feats.new_empty(9, 1, 1)
     if x.pixels.has_coarser(mode, padding):
         return
+    weight = x.feats.new_empty(9, 1, 1)  # what is asked of a backend does not depend on its size
     if resolve_backend(backend, x.feats, weight) == "native":
         native.build_levels(x.pixels, levels, mode, padding)
