@@ -5,8 +5,12 @@ PIP_FLAGS ?=
 OUT ?= out
 BIN := .venv/bin
 
+# Two processes, each with torch's threads: threads that wait must sleep, or the processes take turns
+# spinning and together are slower than one.
+PYTEST := OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -q -n 2 --dist worksteal
+
 # The GPU kernels run on the CPU too, slowly: Triton decides when imported whether it interprets.
-INTERPRET := TRITON_INTERPRET=1 $(BIN)/python -m pytest -q tests/gpu
+INTERPRET := TRITON_INTERPRET=1 $(PYTEST) tests/gpu
 
 PHOTOS ?= ../shared/data/street-free
 
@@ -21,11 +25,11 @@ demo-train: .venv/dev.stamp
 	$(BIN)/python runs/train_demo.py $(PHOTOS) --out $(OUT)/demo-train
 
 test: .venv/dev.stamp
-	$(BIN)/python -m pytest -q -m "not slow and not gpu"
+	$(PYTEST) -m "not slow and not gpu"
 	$(INTERPRET) -m "interpreter and not slow"
 
 test-all: .venv/dev.stamp
-	$(BIN)/python -m pytest -q -m "not gpu"
+	$(PYTEST) -m "not gpu"
 	$(INTERPRET) -m interpreter
 
 lint: .venv/dev.stamp
