@@ -151,6 +151,24 @@ def test_results_take_the_memory_of_results_that_are_gone(backend: Backend) -> N
     assert torch.equal(kept, expected) and torch.equal(again, expected)
 
 
+@pytest.mark.parametrize("method", ["winograd2", "winograd4"])
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_chunks_are_cut_for_any_number_of_threads(
+    threads: int, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gemm, "_CHUNK_ELEMENTS", 1)
+    monkeypatch.setattr(gemm, "_CHUNK_BLOCKS", 15)  # several chunks, the last not to be divided
+    x, weight = problem(MASKS["random_30pct"], 8, 12, torch.float64)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        y = gemm.convolve_submanifold(x.feats, weight, x.pixels, method)
+    finally:
+        torch.set_num_threads(before)
+    expected = reference.convolve(x.feats, weight, x.pixels.submanifold_map)
+    torch.testing.assert_close(y, expected, rtol=1e-9, atol=1e-9)
+
+
 @ANY_MASK
 @DOWN
 def test_strided_and_inverse_agree_with_the_reference(

@@ -27,6 +27,8 @@ Method = Literal["im2col", "pairs", "strips", "winograd2", "winograd4"]
 _CHUNK_ELEMENTS = 1 << 18
 # But not so few blocks that the matrix product of each point is all overhead.
 _CHUNK_BLOCKS = 96
+# Copies of transformed weights for all threads, in numbers: what a third-level cache holds.
+_COPIED_WEIGHTS = 1 << 22
 
 
 def convolve_im2col(
@@ -98,22 +100,28 @@ def convolve_winograd(
     to_points, kernel_to_points, to_pixels = _winograd_matrices(size, feats.dtype, feats.device)
     transformed = _like(feats, points, c_in * c_out)
     torch.mm(kernel_to_points, weight.reshape(9, -1), out=transformed)
-    transformed = transformed.view(points, c_in, c_out)
+    parts = _winograd_parts(transformed)
+    transformed = transformed.expand(parts, -1, -1).reshape(-1, c_in, c_out)
+    to_points, to_pixels = (m.expand(parts, -1, -1) for m in (to_points, to_pixels))
     padded = _with_zero_row(feats)
     pixels = _like(feats, size * size * number, c_out).view(size * size, number, c_out)
-    chunk = max(_CHUNK_ELEMENTS // (points * max(c_in, c_out)), _CHUNK_BLOCKS)
+    chunk = max(_CHUNK_ELEMENTS // (points * max(c_in, c_out)), _CHUNK_BLOCKS // parts)
     # Four steps in turns between two places.
-    first, second = (_Scratch(feats, points * chunk * max(c_in, c_out)) for _ in range(2))
-    for start in range(0, number, chunk):
-        index = blocks.neighbors[:, start : start + chunk]
+    first, second = (_Scratch(feats, parts * points * chunk * max(c_in, c_out)) for _ in range(2))
+    for start in range(0, number, parts * chunk):
+        index = blocks.neighbors[:, start : start + parts * chunk]
         count = index.shape[1]
-        gathered = first.gather(padded, index).view(points, count * c_in)
-        spread = torch.mm(to_points, gathered, out=second.take(points, count * c_in))
-        products = first.take(points, count, c_out)
-        torch.bmm(spread.view(points, count, c_in), transformed, out=products)
-        result = second.take(size * size, count * c_out)
-        torch.mm(to_pixels, products.view(points, count * c_out), out=result)
-        pixels[:, start : start + count] = result.view(size * size, count, c_out)
+        p = parts if count % parts == 0 else 1
+        n = count // p
+        gathered = first.gather(padded, index.view(points, p, n).transpose(0, 1))
+        spread = second.take(p, points, n * c_in)
+        torch.bmm(to_points[:p], gathered.view(p, points, n * c_in), out=spread)
+        products = first.take(p * points, n, c_out)
+        torch.bmm(spread.view(-1, n, c_in), transformed[: p * points], out=products)
+        result = second.take(p, size * size, n * c_out)
+        torch.bmm(to_pixels[:p], products.view(p, points, n * c_out), out=result)
+        part_of = pixels[:, start : start + count].view(size * size, p, n, c_out)
+        part_of.copy_(result.view(p, size * size, n, c_out).transpose(0, 1))
     return _rows_of(pixels.view(-1, c_out), blocks.outputs)
 
 
@@ -149,21 +157,25 @@ def choose_method(pixels: ActivePixels, c_in: int, c_out: int, dtype: torch.dtyp
 
     The one of fewest multiplications per pair of channels, where a row to gather or a block to
     transform counts as so many more channels, and a weight to transform as so many more blocks, as
-    measured in float32 on two CPU cores at 5 to 35 % density (dev/LOG.md, 2026-11-27). The
-    transforms of Winograd's method lose too much in half precision.
+    measured in float32 on two CPU cores at 5 to 35 % density (dev/LOG.md, 2026-11-27 and 28). With
+    several threads, blocks cost more and strips do not: an image is one thread's from end to end.
+    The transforms of Winograd's method lose too much in half precision.
     """
     channels = max(c_in, c_out)
     if is_exact() or dtype not in (torch.float32, torch.float64):
         return "strips" if channels <= 64 else "im2col"
     if len(pixels) < 512 or min(c_in, c_out) < 8:
         return "im2col"
-    costs: dict[Method, float] = {"im2col": 9 * len(pixels) * (channels + 10)}
-    if channels <= 32:
+    several = torch.get_num_threads() > 1
+    gathering = 20 if several else 10
+    costs: dict[Method, float] = {"im2col": 9 * len(pixels) * (channels + gathering)}
+    if channels <= (64 if several else 32):
         columns = pixels.strips.neighbors[:, 0].numel()
         costs["strips"] = 9 * columns * channels
     else:
         blocks = pixels.blocks_4x4.neighbors.shape[1]
-        costs["winograd4"] = 36 * (blocks * (channels + 115) + 45 * channels)
+        transforms = 215 if several and channels <= 256 else 115
+        costs["winograd4"] = 36 * (blocks * (channels + transforms) + 45 * channels)
     if channels > 64:  # for fewer, listing the blocks costs what they save
         blocks = pixels.blocks_2x2.neighbors.shape[1]
         costs["winograd2"] = 16 * (blocks * (channels + 65) + 45 * channels)
@@ -231,6 +243,19 @@ def step_weight_gradient(
 ) -> Float[Tensor, "9 C_in C_out"]:
     """Gradient of the weight of `convolve_step`."""
     return weight_gradient(feats, grad, step.up if up else step.down)
+
+
+def _winograd_parts(weights: Tensor) -> int:
+    """Into how many parts a chunk of blocks is cut, each with a copy of the transformed weights.
+
+    One for each thread, so that it finds in its cache what it made in the step before. Cut by
+    points, half of that is another thread's, and the steps took twice as long whenever the two
+    cores shared no cache (dev/LOG.md, 2026-11-28). But where weights are more than blocks, one.
+    """
+    if weights.device.type != "cpu":
+        return 1
+    threads = torch.get_num_threads()
+    return threads if threads * weights.numel() <= _COPIED_WEIGHTS else 1
 
 
 class _Scratch:
