@@ -25,8 +25,8 @@ Method = Literal["im2col", "pairs", "strips", "winograd2", "winograd4"]
 # Gathered rows of one chunk: 1 MiB of float32, so that they are still in the cache when they are
 # multiplied. With 4 MiB, strips of 16 channels took twice as long (dev/LOG.md, 2026-11-24).
 _CHUNK_ELEMENTS = 1 << 18
-# But not so few blocks that the matrix product of each point is all overhead.
-_CHUNK_BLOCKS = 96
+# But not so few blocks that the weights, read once for each chunk, take as long as the products.
+_CHUNK_BLOCKS = 192
 # Copies of transformed weights for all threads, in numbers: what a third-level cache holds.
 _COPIED_WEIGHTS = 1 << 22
 
