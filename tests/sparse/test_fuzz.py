@@ -9,7 +9,6 @@ import os
 
 import pytest
 import torch
-from bounds import assert_within_winograd_bound
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -107,5 +106,9 @@ def test_any_problem_agrees_with_the_reference(
 
     for found, wanted in zip(run("native"), run("reference"), strict=True):
         assert found.shape == wanted.shape
-        # Squared results make larger gradients of their rounding errors.
-        assert_within_winograd_bound(found, wanted.double(), 3e-4 if options["gradients"] else 3e-5)
+        # Squared results make larger gradients of their rounding errors. What is summed is of size
+        # one, even where the only pixel there is happens to cancel.
+        share = 3e-4 if options["gradients"] else 3e-5
+        if found.numel():
+            scale = max(float(wanted.abs().max()), 1.0)
+            assert (found - wanted).abs().max() <= share * scale
