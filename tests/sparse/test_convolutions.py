@@ -157,7 +157,7 @@ def test_chunks_are_cut_for_any_number_of_threads(
     threads: int, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gemm, "_CHUNK_ELEMENTS", 1)
-    monkeypatch.setattr(gemm, "_CHUNK_BLOCKS", 15)  # several chunks, the last not to be divided
+    monkeypatch.setattr(gemm, "_CHUNK_BLOCKS", 15)  # several chunks and a rest
     x, weight = problem(MASKS["random_30pct"], 8, 12, torch.float64)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)

@@ -7,6 +7,7 @@ number of channels and of pixels; `choose_method` knows.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import cache
 from typing import Literal
 
@@ -108,20 +109,17 @@ def convolve_winograd(
     chunk = max(_CHUNK_ELEMENTS // (points * max(c_in, c_out)), _CHUNK_BLOCKS // parts)
     # Four steps in turns between two places.
     first, second = (_Scratch(feats, parts * points * chunk * max(c_in, c_out)) for _ in range(2))
-    for start in range(0, number, parts * chunk):
-        index = blocks.neighbors[:, start : start + parts * chunk]
-        count = index.shape[1]
-        p = parts if count % parts == 0 else 1
-        n = count // p
-        gathered = first.gather(padded, index.view(points, p, n).transpose(0, 1))
+    for start, p, n in _parts_of_chunks(number, parts, chunk):
+        index = blocks.neighbors[:, start : start + p * n].view(points, p, n)
+        gathered = first.gather(padded, index.transpose(0, 1))
         spread = second.take(p, points, n * c_in)
         torch.bmm(to_points[:p], gathered.view(p, points, n * c_in), out=spread)
         products = first.take(p * points, n, c_out)
         torch.bmm(spread.view(-1, n, c_in), transformed[: p * points], out=products)
         result = second.take(p, size * size, n * c_out)
         torch.bmm(to_pixels[:p], products.view(p, points, n * c_out), out=result)
-        part_of = pixels[:, start : start + count].view(size * size, p, n, c_out)
-        part_of.copy_(result.view(p, size * size, n, c_out).transpose(0, 1))
+        places = pixels[:, start : start + p * n].view(size * size, p, n, c_out)
+        places.copy_(result.view(p, size * size, n, c_out).transpose(0, 1))
     return _rows_of(pixels.view(-1, c_out), blocks.outputs)
 
 
@@ -256,6 +254,20 @@ def _winograd_parts(weights: Tensor) -> int:
         return 1
     threads = torch.get_num_threads()
     return threads if threads * weights.numel() <= _COPIED_WEIGHTS else 1
+
+
+def _parts_of_chunks(number: int, parts: int, most: int) -> Iterator[tuple[int, int, int]]:
+    """Cut blocks into chunks of `parts` equal parts: the first block, the parts and their size.
+
+    A part has at most `most` blocks. What is left in the end, fewer than `parts`, is one part.
+    """
+    start = 0
+    while start < number:
+        size = min(most, (number - start) // parts)
+        if size == 0:
+            parts, size = 1, number - start
+        yield start, parts, size
+        start += parts * size
 
 
 class _Scratch:

@@ -16,8 +16,7 @@ namespace SR_ISA {
 // onto the same cache lines.
 inline int64_t plane_floats(int blocks, int width) { return int64_t(blocks) * width + 16; }
 
-// How long products of so many rows take, in whole tiles. The rows of a part of a tile wait for the
-// same weights.
+// How long products of so many rows take, in whole tiles: a part of one waits for the same weights.
 inline double tiles_of(int64_t rows) {
   const int64_t rest = rows % kTileRows;
   return double(rows / kTileRows) + (rest ? 0.25 + 0.75 * double(rest) / kTileRows : 0);
@@ -26,7 +25,8 @@ inline double tiles_of(int64_t rows) {
 // How many blocks are transformed before they are multiplied. What they need should stay in the
 // second-level cache, but the weights are read once for each chunk, so many channels want more.
 // Not inlined: that cost the kernels around it 5 %.
-__attribute__((noinline)) inline int chunk_blocks(int64_t blocks, int points, int inputs, int outputs, int threads) {
+__attribute__((noinline)) inline int chunk_blocks(int64_t blocks, int points, int inputs,
+                                                  int outputs, int threads) {
   const int64_t budget = 1 << 16;  // floats
   const int64_t fits = budget / (int64_t(points) * (inputs + outputs));
   const int reuse = std::min(std::max(inputs, outputs) / 2, 256);
