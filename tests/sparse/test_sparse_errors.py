@@ -1,4 +1,4 @@
-"""What users get wrong is answered in one clear line, by every backend."""
+"""What users get wrong is answered in one clear line. Shapes and dtypes: test_bad_operands."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CASES: dict[str, tuple[Callable[[], object], str]] = {
         lambda: submanifold_conv2d(X, WEIGHT.double()),
         r"x is torch\.float32 on cpu, but the weight is torch\.float64",
     ),
-    "integers": (
+    "dtype of a layer": (
         lambda: SubMConv2d(2, 5).to(torch.float64)(X),
         r"Move both to one dtype and device",
     ),

@@ -7,14 +7,16 @@ from typing import Any, Protocol, cast, runtime_checkable
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from sparserefine.sparse import gemm, native, reference
 from sparserefine.sparse.backends import resolve_backend
-from sparserefine.sparse.choice import Backend
+from sparserefine.sparse.choice import Backend, is_exact, use_backend
+from sparserefine.sparse.operands import Norm, Operands
 from sparserefine.sparse.pixels import ActivePixels, Downsampling, DownsamplingMode
 from sparserefine.sparse.tensor import SparseTensor
 
-Norm = tuple[Float[Tensor, " C_norm"], Float[Tensor, " C_norm"]]
+_TAPS = 9
 
 
 def submanifold_conv2d(
@@ -54,33 +56,32 @@ def submanifold_conv2d(
 
     Source: Graham & van der Maaten 2017, arXiv:1706.01307.
     """
-    x, weight, bias, beside, add = _cast(x, weight, bias, beside, add)
-    _check(x, weight, beside, add)
+    given = _given(Operands(x, weight, bias, norm, beside, add))
+    x, weight, bias = given.x, given.weight, given.bias
     name = resolve_backend(backend, x.feats, weight)
-    if name == "native" and not _needs_grad(x, weight, bias, beside, add):
+    if name == "native" and not given.needs_grad():
         return x.replace(
             native.convolve_submanifold(
                 x.feats,
                 weight,
                 x.pixels,
-                second=None if beside is None else beside.feats,
+                second=None if given.beside is None else given.beside.feats,
                 bias=bias,
                 norm=norm,
-                add=None if add is None else add.feats,
+                add=None if given.add is None else given.add.feats,
             )
         )
-    feats = _input(x, beside, norm)
+    feats = given.rows()
     if name == "triton":
         from sparserefine.sparse.gpu import convolution
 
-        return x.replace(
-            _plus(convolution.convolve_submanifold(feats, weight, bias, x.pixels), None, add)
-        )
+        y = convolution.convolve_submanifold(feats, weight, bias, x.pixels)
+        return x.replace(y if given.add is None else y + given.add.feats)
     if name == "reference":
         y = reference.convolve(feats, weight, x.pixels.submanifold_map)
     else:
         y = _SubmanifoldConvolution.apply(feats, weight, x.pixels, _ENGINES[name])
-    return x.replace(_plus(y, bias, add))
+    return x.replace(given.plus(y))
 
 
 def sparse_conv2d(
@@ -115,10 +116,9 @@ def sparse_conv2d(
         ValueError: C_in differs between `x` and `weight`; mode or padding is unknown; or the
             backend is unknown or cannot run.
     """
-    x, weight, bias, _, _ = _cast(x, weight, bias)
-    _check(x, weight)
+    given = _given(Operands(x, weight, bias, norm))
     step = x.pixels.downsampling(mode, padding)
-    return SparseTensor(_take_step(x, weight, bias, norm, step, False, backend), step.coarse)
+    return SparseTensor(_take_step(given, step, False, backend), step.coarse)
 
 
 def sparse_inverse_conv2d(
@@ -153,8 +153,7 @@ def sparse_inverse_conv2d(
     Raises:
         ValueError: `x` was not made from `onto`, or as in `sparse_conv2d`.
     """
-    x, weight, bias, _, _ = _cast(x, weight, bias)
-    _check(x, weight)
+    given = _given(Operands(x, weight, bias, norm))
     step = onto.downsampling(mode, padding)
     if step.coarse is not x.pixels:
         raise ValueError(
@@ -162,7 +161,7 @@ def sparse_inverse_conv2d(
             f"{onto.stride} with mode={mode!r}, padding={padding}. Pass the pixels, mode and "
             f"padding of the sparse_conv2d that made them."
         )
-    return SparseTensor(_take_step(x, weight, bias, norm, step, True, backend), onto)
+    return SparseTensor(_take_step(given, step, True, backend), onto)
 
 
 def pointwise_conv2d(
@@ -190,31 +189,34 @@ def pointwise_conv2d(
     Raises:
         ValueError: As in `submanifold_conv2d`.
     """
-    x, weight, bias, beside, _ = _cast(x, weight, bias, beside)
-    matrix = weight[None]
-    _check(x, matrix.transpose(1, 2), beside)
+    if weight.ndim != 2:
+        raise ValueError(
+            f"the weight of a 1×1 convolution has shape {tuple(weight.shape)}, expected "
+            f"[C_out, C_in]."
+        )
+    given = _given(Operands(x, weight.t()[None], bias, norm, beside), taps=1)
+    x, weight, bias = given.x, weight.to(given.weight.dtype), given.bias
     name = resolve_backend(backend, x.feats, weight)
-    if name == "native" and not _needs_grad(x, weight, bias, beside):
-        second = None if beside is None else beside.feats
+    if name == "native" and not given.needs_grad():
+        second = None if given.beside is None else given.beside.feats
         return x.replace(
             native.convolve_pointwise(x.feats, weight, second=second, bias=bias, norm=norm)
         )
-    return x.replace(torch.nn.functional.linear(_input(x, beside, norm), weight, bias))
+    return x.replace(torch.nn.functional.linear(given.rows(), weight, bias))
 
 
-def _take_step(
-    x: SparseTensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    norm: Norm | None,
-    step: Downsampling,
-    up: bool,
-    backend: Backend,
-) -> Tensor:
-    name = resolve_backend(backend, x.feats, weight)
-    if name == "native" and not _needs_grad(x, weight, bias):
-        return native.convolve_step(x.feats, weight, step, up=up, bias=bias, norm=norm)
-    feats = _input(x, None, norm)
+def _given(operands: Operands, taps: int = _TAPS) -> Operands:
+    operands = operands.cast()
+    operands.check(taps)
+    return operands
+
+
+def _take_step(given: Operands, step: Downsampling, up: bool, backend: Backend) -> Tensor:
+    feats, weight, bias = given.x.feats, given.weight, given.bias
+    name = resolve_backend(backend, feats, weight)
+    if name == "native" and not given.needs_grad():
+        return native.convolve_step(feats, weight, step, up=up, bias=bias, norm=given.norm)
+    feats = given.rows()
     if name == "triton":
         from sparserefine.sparse.gpu import convolution
 
@@ -223,84 +225,7 @@ def _take_step(
         y = reference.convolve(feats, weight, step.up if up else step.down)
     else:
         y = _StepConvolution.apply(feats, weight, step, up, _ENGINES[name])
-    return _plus(y, bias)
-
-
-def _input(x: SparseTensor, beside: SparseTensor | None, norm: Norm | None) -> Tensor:
-    feats = x.feats if beside is None else torch.cat([x.feats, beside.feats], 1)
-    if norm is not None:
-        scale, shift = norm
-        feats = torch.relu(feats * scale + shift).to(feats.dtype)
-    return feats
-
-
-def _plus(y: Tensor, bias: Tensor | None, add: SparseTensor | None = None) -> Tensor:
-    if bias is not None:
-        y = y + bias
-    return y if add is None else y + add.feats
-
-
-def _needs_grad(*parts: SparseTensor | Tensor | None) -> bool:
-    if not torch.is_grad_enabled():
-        return False
-    tensors = (part.feats if isinstance(part, SparseTensor) else part for part in parts)
-    return any(tensor is not None and tensor.requires_grad for tensor in tensors)
-
-
-def _cast(
-    x: SparseTensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    beside: SparseTensor | None = None,
-    add: SparseTensor | None = None,
-) -> tuple[SparseTensor, Tensor, Tensor | None, SparseTensor | None, SparseTensor | None]:
-    """Under autocast, everything in its dtype, as torch's own convolutions do."""
-    device = x.feats.device.type
-    if not torch.is_autocast_enabled(device) or x.feats.dtype == torch.float64:
-        return x, weight, bias, beside, add
-    dtype = torch.get_autocast_dtype(device)
-    return (
-        x.replace(x.feats.to(dtype)),
-        weight.to(dtype),
-        None if bias is None else bias.to(dtype),
-        None if beside is None else beside.replace(beside.feats.to(dtype)),
-        None if add is None else add.replace(add.feats.to(dtype)),
-    )
-
-
-def _check(
-    x: SparseTensor,
-    weight: Tensor,
-    beside: SparseTensor | None = None,
-    add: SparseTensor | None = None,
-) -> None:
-    for other in (beside, add):
-        if other is not None and other.pixels is not x.pixels:
-            raise ValueError(
-                "the second tensor has other active pixels than x. Pass one that comes from the "
-                "same SparseTensor at the same stride."
-            )
-    if weight.ndim != 3 or not weight.is_floating_point():
-        raise ValueError(
-            f"the weight is {weight.dtype} of shape {tuple(weight.shape)}, expected floating-point "
-            f"numbers, one [C_in, C_out] matrix for each kernel offset."
-        )
-    channels = x.feats.shape[1] + (0 if beside is None else beside.feats.shape[1])
-    if channels != weight.shape[1]:
-        raise ValueError(
-            f"x has {channels} features, but the weight expects {weight.shape[1]}. "
-            f"Make the layer with in_channels={channels}."
-        )
-    if add is not None and add.feats.shape[1] != weight.shape[2]:
-        raise ValueError(
-            f"add has {add.feats.shape[1]} features, but the result has {weight.shape[2]}. Both "
-            f"must have as many."
-        )
-    if x.feats.dtype != weight.dtype or x.feats.device != weight.device:
-        raise ValueError(
-            f"x is {x.feats.dtype} on {x.feats.device}, but the weight is {weight.dtype} on "
-            f"{weight.device}. Move both to one dtype and device."
-        )
+    return given.plus(y)
 
 
 @runtime_checkable
@@ -333,6 +258,10 @@ class _Engine(Protocol):
 _ENGINES = {"torch": cast(_Engine, gemm), "native": cast(_Engine, native)}
 
 
+# The backward passes run in the mode of the forward one, wherever `backward` is called; there are
+# no gradients of gradients, and asking for them is an error.
+
+
 class _SubmanifoldConvolution(torch.autograd.Function):
     """The backward pass is again a submanifold convolution, so it is as fast as the forward."""
 
@@ -341,18 +270,22 @@ class _SubmanifoldConvolution(torch.autograd.Function):
         ctx: Any, feats: Tensor, weight: Tensor, pixels: ActivePixels, engine: _Engine
     ) -> Tensor:
         ctx.save_for_backward(feats, weight)
-        ctx.pixels, ctx.engine = pixels, engine
+        ctx.pixels, ctx.engine, ctx.exact = pixels, engine, is_exact()
         return engine.convolve_submanifold(feats, weight, pixels)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         feats, weight = ctx.saved_tensors
         grad = grad.contiguous()
         grad_feats = grad_weight = None
-        if ctx.needs_input_grad[0]:
-            grad_feats = ctx.engine.convolve_submanifold(grad, weight, ctx.pixels, transposed=True)
-        if ctx.needs_input_grad[1]:
-            grad_weight = ctx.engine.submanifold_weight_gradient(feats, grad, ctx.pixels)
+        with use_backend(exact=ctx.exact):
+            if ctx.needs_input_grad[0]:
+                grad_feats = ctx.engine.convolve_submanifold(
+                    grad, weight, ctx.pixels, transposed=True
+                )
+            if ctx.needs_input_grad[1]:
+                grad_weight = ctx.engine.submanifold_weight_gradient(feats, grad, ctx.pixels)
         return grad_feats, grad_weight, None, None
 
 
@@ -364,18 +297,20 @@ class _StepConvolution(torch.autograd.Function):
         ctx: Any, feats: Tensor, weight: Tensor, step: Downsampling, up: bool, engine: _Engine
     ) -> Tensor:
         ctx.save_for_backward(feats, weight)
-        ctx.step, ctx.up, ctx.engine = step, up, engine
+        ctx.step, ctx.up, ctx.engine, ctx.exact = step, up, engine, is_exact()
         return engine.convolve_step(feats, weight, step, up=up)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         feats, weight = ctx.saved_tensors
         grad = grad.contiguous()
         grad_feats = grad_weight = None
-        if ctx.needs_input_grad[0]:
-            grad_feats = ctx.engine.convolve_step(
-                grad, weight, ctx.step, up=not ctx.up, transposed=True
-            )
-        if ctx.needs_input_grad[1]:
-            grad_weight = ctx.engine.step_weight_gradient(feats, grad, ctx.step, up=ctx.up)
+        with use_backend(exact=ctx.exact):
+            if ctx.needs_input_grad[0]:
+                grad_feats = ctx.engine.convolve_step(
+                    grad, weight, ctx.step, up=not ctx.up, transposed=True
+                )
+            if ctx.needs_input_grad[1]:
+                grad_weight = ctx.engine.step_weight_gradient(feats, grad, ctx.step, up=ctx.up)
         return grad_feats, grad_weight, None, None, None

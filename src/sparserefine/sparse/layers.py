@@ -1,4 +1,4 @@
-"""Layers of sparse networks: spconv's names, torch's arguments."""
+"""Layers of sparse networks: the names of spconv, and its first arguments."""
 
 from __future__ import annotations
 
@@ -14,15 +14,29 @@ from sparserefine.sparse.functional import (
     sparse_inverse_conv2d,
     submanifold_conv2d,
 )
-from sparserefine.sparse.pixels import ActivePixels, DownsamplingMode
+from sparserefine.sparse.pixels import ActivePixels, DownsamplingMode, check_downsampling
 from sparserefine.sparse.tensor import SparseTensor, cat
 
 
 class _Conv2d(nn.Module):
     """Weights of a 3×3 convolution, one [C_in, C_out] matrix per kernel offset."""
 
-    def __init__(self, in_channels: int, out_channels: int, bias: bool) -> None:
+    _STRIDE = 1
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int, bias: bool
+    ) -> None:
         super().__init__()
+        # Not `!= 3`: True would pass for 1, where spconv and torch have no flag in this place.
+        if type(kernel_size) is not int or kernel_size != 3:
+            raise ValueError(
+                f"kernel_size={kernel_size}: there are only 3×3 kernels. For 1×1 use Pointwise."
+            )
+        if stride != self._STRIDE:
+            raise ValueError(
+                f"stride={stride}: {type(self).__name__} has a stride of {self._STRIDE}. "
+                f"SubMConv2d has 1, SparseConv2d 2."
+            )
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.weight = nn.Parameter(torch.empty(9, in_channels, out_channels))
@@ -37,16 +51,26 @@ class _Conv2d(nn.Module):
 
     def extra_repr(self) -> str:
         """What `repr` shows of the layer."""
-        return f"{self.in_channels}, {self.out_channels}, bias={self.bias is not None}"
+        return (
+            f"{self.in_channels}, {self.out_channels}, kernel_size=3, stride={self._STRIDE}, "
+            f"bias={self.bias is not None}"
+        )
 
 
 class SubMConv2d(_Conv2d):
     """3×3 convolution at the active pixels, which stay the same. See `submanifold_conv2d`."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, bias: bool = True, *, backend: Backend = "auto"
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        stride: int = 1,
+        *,
+        bias: bool = True,
+        backend: Backend = "auto",
     ) -> None:
-        super().__init__(in_channels, out_channels, bias)
+        super().__init__(in_channels, out_channels, kernel_size, stride, bias)
         self.backend: Backend = backend
 
     def forward(
@@ -74,17 +98,22 @@ class SubMConv2d(_Conv2d):
 class _StridedConv2d(_Conv2d):
     """The settings that a strided convolution shares with its inverse."""
 
+    _STRIDE = 2
+
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        bias: bool = True,
-        *,
-        mode: DownsamplingMode = "dilate",
+        kernel_size: int = 3,
+        stride: int = 2,
         padding: int = 1,
+        *,
+        bias: bool = True,
+        mode: DownsamplingMode = "dilate",
         backend: Backend = "auto",
     ) -> None:
-        super().__init__(in_channels, out_channels, bias)
+        super().__init__(in_channels, out_channels, kernel_size, stride, bias)
+        check_downsampling(mode, padding)
         self.mode: DownsamplingMode = mode
         self.padding = padding
         self.backend: Backend = backend

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import torch
 from jaxtyping import Bool, Int
@@ -28,17 +28,20 @@ MAX_GRID_CELLS = 2**31 - 1
 
 
 class _Keeper:
-    """Keeps what backends make of an object for themselves."""
+    """Keeps what backends make of an object for themselves.
 
-    @cached_property
-    def _kept(self) -> dict[Callable, object]:
-        return {}
+    Several threads may ask at once: both may build, but all get the same.
+    """
 
     def keep(self, build: Callable[[Self], Kept]) -> Kept:
         """What `build` makes of this; made once and kept, for backends with maps of their own."""
-        if build not in self._kept:
-            self._kept[build] = build(self)
-        return self._kept[build]  # type: ignore[return-value]
+        kept = self._kept("made by backends")
+        if build not in kept:
+            kept.setdefault(build, build(self))
+        return kept[build]
+
+    def _kept(self, name: str) -> dict[Any, Any]:
+        return self.__dict__.setdefault(name, {})  # atomic, as a cached property is not
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +50,10 @@ class ActivePixels(_Keeper):
 
     Kernel maps and layouts are computed when first needed and kept: all convolutions at one
     stride share one `ActivePixels`, hence one of each.
+
+    The constructor takes coords as they are. On the CPU the first map refuses those outside the
+    images or named twice; on a GPU nobody looks, as that would stop its queue. `from_coords` always
+    does.
 
     Attributes:
         coords: (batch, y, x) of each active pixel, int32, no duplicates. Row-major unless the
@@ -62,7 +69,17 @@ class ActivePixels(_Keeper):
     stride: int = 1
 
     def __post_init__(self) -> None:
+        coords = self.coords
+        if coords.dtype != torch.int32 or coords.ndim != 2 or coords.shape[1] != 3:
+            raise ValueError(
+                f"coords are {coords.dtype} of shape {tuple(coords.shape)}, expected torch.int32 "
+                f"of shape (N, 3). ActivePixels.from_coords takes other integers too."
+            )
         height, width = self.spatial_shape
+        if min(height, width, self.batch_size) < 0:
+            raise ValueError(
+                f"{self.batch_size} images of {height}×{width}: expected sizes of 0 or more."
+            )
         if self.batch_size * math.prod(self.grid_shape) > MAX_GRID_CELLS:
             raise ValueError(
                 f"{self.batch_size} images of {height}×{width} need an index grid of more than "
@@ -72,6 +89,11 @@ class ActivePixels(_Keeper):
     @classmethod
     def from_mask(cls, mask: Bool[Tensor, "B H W"]) -> ActivePixels:
         """Take the pixels where `mask` is true, in row-major order."""
+        if mask.dtype != torch.bool or mask.ndim != 3:
+            raise ValueError(
+                f"the mask is {mask.dtype} of shape {tuple(mask.shape)}, expected torch.bool of "
+                f"shape (B, H, W)."
+            )
         batch_size, height, width = mask.shape
         return cls(mask.nonzero().int(), (height, width), batch_size)
 
@@ -82,27 +104,30 @@ class ActivePixels(_Keeper):
         """Take the pixels at `coords`, in the given order.
 
         Raises:
-            ValueError: A coordinate is outside the images, or occurs twice.
+            ValueError: A coordinate is not an integer, is outside the images, or occurs twice.
         """
+        if coords.dtype == torch.bool or coords.is_floating_point() or coords.is_complex():
+            raise ValueError(f"coords are {coords.dtype}, expected integers: (batch, y, x).")
         pixels = cls(coords.int(), spatial_shape, batch_size)
-        pixels.check_bounds()
-        if int((pixels.index_grid >= 0).sum()) != len(coords):
-            raise ValueError(
-                f"coords name some pixels more than once ({len(coords)} rows). Merge the rows of "
-                f"equal (batch, y, x) first."
-            )
+        # Before they are cut to 32 bits, which may bring a wrong one back inside.
+        _check_bounds(coords.long(), spatial_shape, batch_size)
+        pixels.check()
         return pixels
 
-    def check_bounds(self) -> None:
-        """Raise ValueError where a coordinate is outside the images."""
-        (height, width), number = self.spatial_shape, self.batch_size
-        limits = self.coords.new_tensor([number, height, width])
-        if bool(((self.coords < 0) | (self.coords >= limits)).any()):
-            low, high = self.coords.amin(0).tolist(), self.coords.amax(0).tolist()
-            raise ValueError(
-                f"coords span (batch, y, x) = {low} to {high}, which is outside {number} images of "
-                f"{height}×{width}. Indices start at 0."
-            )
+    def check(self) -> None:
+        """Raise ValueError where a coordinate is outside the images or occurs twice."""
+        _check_bounds(self.coords, self.spatial_shape, self.batch_size)
+        self._check_unique(self.padded_index_grid)
+
+    def to(self, device: torch.device | str) -> ActivePixels:
+        """The same pixels on `device`; asked again, the same object."""
+        device = torch.empty(0, device=device).device  # "cuda" means its current one
+        if device == self.coords.device:
+            return self
+        elsewhere = self._kept("on other devices")
+        if device not in elsewhere:
+            elsewhere.setdefault(device, replace(self, coords=self.coords.to(device)))
+        return elsewhere[device]
 
     def __len__(self) -> int:
         return len(self.coords)
@@ -122,15 +147,28 @@ class ActivePixels(_Keeper):
         top and left; at the bottom one cell more than completes the last 4×4 block, at the right
         four.
         """
-        if self.coords.device.type == "cpu":  # elsewhere, asking would stop the queue
-            self.check_bounds()
+        on_cpu = self.coords.device.type == "cpu"  # elsewhere, asking would stop the queue
+        if on_cpu:
+            _check_bounds(self.coords, self.spatial_shape, self.batch_size)
         shape = (self.batch_size, *self.grid_shape)
         grid = torch.full(shape, -1, dtype=torch.int32, device=self.coords.device)
         batch, y, x = self.coords.long().unbind(1)
-        grid[batch, y + 1, x + 1] = torch.arange(
-            len(self), dtype=torch.int32, device=self.coords.device
-        )
+        grid[batch, y + 1, x + 1] = self._numbers()
+        if on_cpu:
+            self._check_unique(grid)
         return grid
+
+    def _numbers(self) -> Int[Tensor, " N"]:
+        return torch.arange(len(self), dtype=torch.int32, device=self.coords.device)
+
+    def _check_unique(self, grid: Int[Tensor, "B H_padded W_padded"]) -> None:
+        """Raise ValueError where a pixel's cell names another."""
+        batch, y, x = self.coords.long().unbind(1)
+        if not torch.equal(grid[batch, y + 1, x + 1], self._numbers()):
+            raise ValueError(
+                f"coords name some pixels more than once ({len(self)} rows). Merge the rows of "
+                f"equal (batch, y, x) first."
+            )
 
     @property
     def index_grid(self) -> Int[Tensor, "B H W"]:
@@ -158,10 +196,6 @@ class ActivePixels(_Keeper):
         """Layout for Winograd F(4×4, 3×3) on the active 4×4 blocks."""
         return build_blocks(self.padded_index_grid, self.coords, size=4)
 
-    @cached_property
-    def _downsamplings(self) -> dict[tuple[str, int], Downsampling]:
-        return {}
-
     def downsampling(self, mode: DownsamplingMode = "dilate", padding: int = 1) -> Downsampling:
         """The next coarser active pixels (3×3 window, stride 2) and the maps to and from them.
 
@@ -170,10 +204,9 @@ class ActivePixels(_Keeper):
                 "floor" only where one of its own 2×2 pixels is active.
             padding: Zero padding of the window, as in torch; "floor" needs 1.
         """
-        key = (mode, padding)
-        if key not in self._downsamplings:
-            self._downsamplings[key] = Downsampling(self, self._coarser(mode, padding), padding)
-        return self._downsamplings[key]
+        if not self.has_coarser(mode, padding):
+            self.take_coarser(self._coarser(mode, padding), mode, padding)
+        return self._kept("downsamplings")[mode, padding]
 
     def _coarser(self, mode: DownsamplingMode, padding: int) -> ActivePixels:
         check_downsampling(mode, padding)
@@ -190,11 +223,31 @@ class ActivePixels(_Keeper):
 
     def has_coarser(self, mode: DownsamplingMode, padding: int) -> bool:
         """Whether `downsampling(mode, padding)` is known already."""
-        return (mode, padding) in self._downsamplings
+        return (mode, padding) in self._kept("downsamplings")
 
-    def take_coarser(self, coarse: ActivePixels, mode: DownsamplingMode, padding: int) -> None:
-        """Take the coarser pixels of `downsampling(mode, padding)`, found elsewhere."""
-        self._downsamplings[mode, padding] = Downsampling(self, coarse, padding)
+    def take_coarser(
+        self, coarse: ActivePixels, mode: DownsamplingMode, padding: int
+    ) -> ActivePixels:
+        """Take the coarser pixels of `downsampling(mode, padding)`, found elsewhere.
+
+        Returns:
+            Them, or those that another thread gave before.
+        """
+        step = Downsampling(self, coarse, padding)
+        return self._kept("downsamplings").setdefault((mode, padding), step).coarse
+
+
+def _check_bounds(
+    coords: Int[Tensor, "N 3"], spatial_shape: tuple[int, int], batch_size: int
+) -> None:
+    height, width = spatial_shape
+    limits = coords.new_tensor([batch_size, height, width])
+    if bool(((coords < 0) | (coords >= limits)).any()):
+        low, high = coords.amin(0).tolist(), coords.amax(0).tolist()
+        raise ValueError(
+            f"coords span (batch, y, x) = {low} to {high}, which is outside {batch_size} images of "
+            f"{height}×{width}. Indices start at 0."
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,7 @@ def build_pyramid(
     """Find the active pixels of the coarser levels of a network before its convolutions ask.
 
     Never needed: each level is found when first asked for. The native backend finds all of them in
-    one call, which takes a third of the time; for the others this does nothing.
+    one call, which takes less time; for the others this does nothing.
 
     Args:
         x: The input of the network.
@@ -30,9 +30,11 @@ def build_pyramid(
         backend: As in `submanifold_conv2d`.
 
     Raises:
-        ValueError: A pixel is outside the images, mode or padding is unknown, or the backend is
-            unknown or cannot run.
+        ValueError: A pixel is outside the images or named twice, there is no level, mode or padding
+            is unknown, or the backend is unknown or cannot run.
     """
+    if levels < 1:
+        raise ValueError(f"levels={levels}: expected 1 or more; 1 is that of x alone.")
     if x.pixels.has_coarser(mode, padding):
         return
     weight = x.feats.new_empty(9, 1, 1)  # what is asked of a backend does not depend on its size

@@ -26,6 +26,16 @@ class SparseTensor:
     pixels: ActivePixels
 
     def __post_init__(self) -> None:
+        if self.feats.ndim != 2 or not self.feats.is_floating_point():
+            raise ValueError(
+                f"feats are {self.feats.dtype} of shape {tuple(self.feats.shape)}, expected "
+                f"floating-point numbers of shape (N, C)."
+            )
+        if self.feats.device != self.pixels.coords.device:
+            raise ValueError(
+                f"feats are on {self.feats.device}, but the active pixels are on "
+                f"{self.pixels.coords.device}. SparseTensor.to moves both."
+            )
         if len(self.feats) != len(self.pixels):
             raise ValueError(
                 f"feats have {len(self.feats)} rows, but there are {len(self.pixels)} active "
@@ -37,6 +47,11 @@ class SparseTensor:
         cls, images: Float[Tensor, "B C H W"], mask: Bool[Tensor, "B H W"]
     ) -> SparseTensor:
         """Read `images` where `mask` is true."""
+        if images.ndim != 4 or mask.shape != (len(images), *images.shape[2:]):
+            raise ValueError(
+                f"the images have shape {tuple(images.shape)} and the mask {tuple(mask.shape)}, "
+                f"expected (B, C, H, W) and (B, H, W)."
+            )
         pixels = ActivePixels.from_mask(mask)
         batch, y, x = pixels.coords.long().unbind(1)
         return cls(images[batch, :, y, x], pixels)
@@ -51,6 +66,15 @@ class SparseTensor:
     def replace(self, feats: Float[Tensor, "N C2"]) -> SparseTensor:
         """Other features at the same pixels."""
         return SparseTensor(feats, self.pixels)
+
+    def to(self, target: torch.device | str | torch.dtype) -> SparseTensor:
+        """On another device, or with features of another dtype.
+
+        On another device it is like one made there: an inverse convolution goes back only to pixels
+        that were moved before the way down. So move the input of a network, not what is inside.
+        """
+        feats = self.feats.to(target)
+        return SparseTensor(feats, self.pixels.to(feats.device))
 
     @property
     def coords(self) -> Int[Tensor, "N 3"]:

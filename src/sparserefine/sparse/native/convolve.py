@@ -20,14 +20,10 @@ from sparserefine.sparse.native.library import (
     num_threads,
 )
 from sparserefine.sparse.native.maps import ActiveBlocks, OutputRows
-from sparserefine.sparse.native.plan import Method, choose_method
+from sparserefine.sparse.native.plan import SORTED_CHANNELS, Method, choose_method
 from sparserefine.sparse.native.weights import packed
+from sparserefine.sparse.operands import Norm
 from sparserefine.sparse.pixels import ActivePixels, Downsampling
-
-Norm = tuple[Float[Tensor, " C_norm"], Float[Tensor, " C_norm"]]
-
-# From so many channels on, skipping absent neighbors saves more than rows out of order cost.
-SORTED_CHANNELS = 128
 
 _BLOCKS: dict[str, Callable[[ActivePixels], ActiveBlocks]] = {
     "winograd2": maps.blocks_2x2,
@@ -163,7 +159,7 @@ class _Call:
         feats, self.out = _as_rows(feats), _as_rows(out)
         second, add = (None if part is None else _as_rows(part) for part in (second, add))
         scale, shift, bias = (
-            None if part is None else part.contiguous() for part in (scale, shift, bias)
+            None if part is None else part.float().contiguous() for part in (scale, shift, bias)
         )
         self.arrays = (feats, second, weights, scale, shift, bias, add)
         self.c = Convolution(

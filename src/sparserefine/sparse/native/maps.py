@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from sparserefine.sparse.kernel_map import parity_taps
@@ -89,12 +89,15 @@ def submanifold_rows(pixels: ActivePixels) -> OutputRows:
 def sorted_rows(pixels: ActivePixels) -> OutputRows:
     """The same, sorted by which neighbors are there: tiles of rows can then skip the others."""
     rows = pixels.keep(submanifold_rows)
-    cells = rows.base + rows.tap_offsets[:, None]
-    present = rows.grid.flatten()[cells] >= 0
-    code = (present.int() << rows.tap_ids[:, None]).sum(0, dtype=torch.int32)
+    code = (_present(rows).int() << rows.tap_ids[:, None]).sum(0, dtype=torch.int32)
     order = code.argsort(stable=True).int()
     base = rows.base.index_select(0, order)
     return OutputRows(rows.grid, base, order, rows.tap_ids, rows.tap_offsets)
+
+
+def count_pairs(pixels: ActivePixels) -> int:
+    """Pairs of neighbors, each pixel with itself included."""
+    return int(_present(pixels.keep(submanifold_rows)).sum())
 
 
 def blocks_2x2(pixels: ActivePixels) -> ActiveBlocks:
@@ -155,7 +158,7 @@ def build_levels(
         padding: As in `sparse_conv2d`.
 
     Raises:
-        ValueError: A coordinate is outside the images.
+        ValueError: A coordinate is outside the images, or occurs twice.
     """
     check_downsampling(mode, padding)
     batch, coords = pixels.batch_size, [pixels.coords.contiguous()]
@@ -178,15 +181,19 @@ def build_levels(
     )
     window = coarser_window(mode, padding)
     if loaded().c.sr_build_levels(levels, number, batch, *window) != 0:
-        pixels.check_bounds()
+        pixels.check()
     found = [pixels]
     pixels.take_grid(grids[0])
     for level, shape, grid, rows in zip(levels[1:], shapes[1:], grids[1:], coords[1:], strict=True):
         coarse = ActivePixels(rows[: level.count].clone(), shape, batch, found[-1].stride * 2)
         coarse.take_grid(grid)
-        found[-1].take_coarser(coarse, mode, padding)
-        found.append(coarse)
+        found.append(found[-1].take_coarser(coarse, mode, padding))
     return tuple(found)
+
+
+def _present(rows: OutputRows) -> Bool[Tensor, "T n"]:
+    """Whether there is a neighbor, for each tap of each row."""
+    return rows.grid.flatten()[rows.base + rows.tap_offsets[:, None]] >= 0
 
 
 def _positions(grid: Int[Tensor, "B H W"], cells: Int[Tensor, "n 3"]) -> Int[Tensor, " n"]:

@@ -15,7 +15,8 @@ inline void clear(const sr_level &level, int32_t batch) {
   std::fill_n(level.grid, int64_t(batch) * level.grid_height * level.grid_width, -1);
 }
 
-// Writes the row of each pixel into the grid; false where a pixel is outside the images.
+// Writes the row of each pixel into the grid; false where a pixel is outside the images or occurs
+// twice.
 inline bool number_cells(const sr_level &level, int32_t batch) {
   clear(level, batch);
   for (int64_t row = 0; row < level.count; ++row) {
@@ -23,7 +24,9 @@ inline bool number_cells(const sr_level &level, int32_t batch) {
     if (uint32_t(coord[0]) >= uint32_t(batch) || uint32_t(coord[1]) >= uint32_t(level.height) ||
         uint32_t(coord[2]) >= uint32_t(level.width))
       return false;
-    level.grid[cell_of(coord, level.grid_height, level.grid_width)] = int32_t(row);
+    int32_t &cell = level.grid[cell_of(coord, level.grid_height, level.grid_width)];
+    if (cell >= 0) return false;
+    cell = int32_t(row);
   }
   return true;
 }

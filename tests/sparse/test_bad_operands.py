@@ -1,0 +1,34 @@
+"""Operands that do not fit get one clear line from every backend, and never end the process."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from bad_operands import CASES
+
+from sparserefine.sparse.native import library
+
+PROGRAM = Path(__file__).with_name("bad_operands.py")
+
+
+@pytest.mark.parametrize("backend", ["native", "torch", "reference"])
+def test_each_is_answered_in_one_line(backend: str) -> None:
+    if backend == "native" and isinstance(library.load(), str):
+        pytest.skip(f"no compiled library: {library.load()}")
+    done = subprocess.run(
+        [sys.executable, str(PROGRAM), backend], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"ended at {done.stderr.splitlines()[-1:]}: {done.stderr[-2000:]}"
+    found = json.loads(done.stdout)
+    assert found.keys() == CASES.keys()
+    wrong = {
+        name: (kind, message)
+        for name, (kind, message) in found.items()
+        if kind != "ValueError" or "\n" in message or not re.search(CASES[name][1], message)
+    }
+    assert not wrong
