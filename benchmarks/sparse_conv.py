@@ -9,8 +9,9 @@ The second: the whole extractor, its maps included, beside the same network on s
 convolutions. Contenders take turns; medians. With one thread, CPU seconds are counted, which
 neighbors on a shared machine disturb least; with more, wall time.
 
-Writes results/sparse_conv.json and the figures of docs/sparse.md (sparse_page.py); the last line is
-one JSON document.
+A complete run, that is one with spconv and without other densities, seeds or rounds, writes
+results/sparse_conv.json and the figures of docs/sparse.md (sparse_page.py). The last line is one
+JSON document.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -27,7 +29,7 @@ from rich.console import Console
 from torch import Tensor
 
 from boundary_masks import boundary_mask
-from sparse_page import PAGE, PER_STAGE, RESULT, WIDTHS, with_figures
+from sparse_page import PAGE, PER_STAGE, RESULT, SPCONV, WIDTHS, with_figures
 from sparse_unets import dense_unet, spconv_unet
 from sparserefine.environment import Environment
 from sparserefine.refine.extractor import SparseUNet
@@ -46,99 +48,167 @@ except ImportError:
     spconv = None
 
 SIZE = (1024, 2048)
+FULL = {"densities": [0.10, 0.12, 0.20, 0.35], "threads": [1, 2], "seeds": [0, 1, 2], "rounds": 5}
+QUICK = {**FULL, "threads": [1], "seeds": [0], "rounds": 1}
+# A round of whole extractors takes minutes; three are the fewest whose median drops an outlier.
+EXTRACTOR_ROUNDS = 3
+TABLES = ("stages", "extractors", "training")
 Contenders = dict[str, Callable[[], Any]]
 
-console = Console(stderr=True)
+console = Console(stderr=True, soft_wrap=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--densities", type=float, nargs="+", default=[0.10, 0.12, 0.20, 0.35])
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="one seed, one thread, first table")
-    options = parser.parse_args()
-    if options.quick:
-        options.seeds, options.threads, options.rounds = [0], [1], 1
+def main(arguments: list[str] | None = None) -> None:
+    options = parse(arguments)
+    partial = why_partial(options)
     if spconv is None:
-        console.print("without spconv: pip install spconv==2.3.8 makes its column")
+        console.print(f"spconv is not installed, it is left out: pip install spconv=={SPCONV}")
+    out = options.out or (None if partial else RESULT)
+    if out is None:
+        console.print(f"this run writes no file ({partial}); --out FILE makes it write one")
 
-    stages, extractors, training = [], [], []
+    tables: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
     with torch.no_grad(), reuse_memory():
         for threads in options.threads:
             torch.set_num_threads(threads)
             for density in options.densities:
-                for seed in options.seeds:
-                    mask = boundary_mask(density, seed, SIZE)
-                    stages += measure_stages(mask, density, seed, threads, options.rounds)
-                if not options.quick:
-                    mask = boundary_mask(density, options.seeds[0], SIZE)
-                    with_dense = density == options.densities[0]  # as long for every mask
-                    extractors += measure_extractors(mask, density, threads, with_dense)
-                    training += measure_training(mask, density, threads, options.rounds)
+                measure(tables, density, threads, options)
     environment = Environment.current().to_json()
-    if not options.quick:
-        stages, extractors, training = with_kept_rows(
-            environment, options.threads, stages, extractors, training
-        )
-    ratios = {
-        str(threads): {
-            f"{density:.2f}": summarize(
-                [row for row in stages if (row["density"], row["threads"]) == (density, threads)]
-            )
-            for density in sorted({row["density"] for row in stages if row["threads"] == threads})
-        }
-        for threads in sorted({row["threads"] for row in stages})
-    }
-    result = {
-        "stages": stages,
-        "extractors": extractors,
-        "training": training,
-        "ratios": ratios,
-        "environment": environment,
-    }
-    if not options.quick:
-        RESULT.write_text(json.dumps(result, indent=1) + "\n")
-        PAGE.write_text(with_figures(PAGE.read_text()))
-        console.print(f"{RESULT}\n{PAGE}", markup=False)
-    first = ratios[str(options.threads[0])]
-    print(json.dumps({"ratios": first, "environment": result["environment"]}))
+    if out is not None:
+        tables = with_kept_rows(out, environment, options.threads, tables)
+    ratios = ratios_of(tables["stages"])
+    if out is not None:
+        version = getattr(spconv, "__version__", SPCONV) if spconv else None
+        result = {**tables, "ratios": ratios, "spconv": version, "environment": environment}
+        out.write_text(json.dumps(result, indent=1) + "\n")
+        console.print(f"wrote {out}", markup=False)
+        if out.resolve() == RESULT.resolve():
+            PAGE.write_text(with_figures(PAGE.read_text()))
+            console.print(f"wrote {PAGE}", markup=False)
+    else:
+        console.print(f"wrote no file ({partial})")
+    print(json.dumps({"ratios": ratios[str(options.threads[0])], "environment": environment}))
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+
+    def add(name: str, form: type, text: str, **more: Any) -> None:
+        value = FULL[name]
+        default = " ".join(map(str, value)) if isinstance(value, list) else value
+        parser.add_argument(f"--{name}", type=form, help=f"{text} (default: {default})", **more)
+
+    add("densities", float, "shares of the pixels that are active", nargs="+", metavar="SHARE")
+    add(
+        "threads",
+        int,
+        "one measurement with each number; the last line has the ratios of the first one",
+        nargs="+",
+        metavar="NUMBER",
+    )
+    add("seeds", int, "one mask for each, but one in all for whole extractors", nargs="+")
+    add("rounds", int, f"timed ones; of whole extractors at most {EXTRACTOR_ROUNDS}")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="under a minute: the ratios alone, with "
+        + ", ".join(f"--{name} {QUICK[name][0]}" for name in ("threads", "seeds"))
+        + f" and --rounds {QUICK['rounds']} where they are not given",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help=f"write the result there; without it, {RESULT.name} and {PAGE.name} are written by "
+        "runs with spconv, without --quick and with the default densities, seeds and rounds",
+    )
+    options = parser.parse_args(arguments)
+    for name, value in (QUICK if options.quick else FULL).items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+    if not all(0 < density < 1 for density in options.densities):
+        parser.error("densities are shares of the pixels: between 0 and 1")
+    if min(*options.threads, options.rounds) < 1:
+        parser.error("threads and rounds are 1 or more")
+    if options.out and not options.out.parent.is_dir():
+        parser.error(f"there is no folder {options.out.parent}")
+    return options
+
+
+def why_partial(options: argparse.Namespace) -> str:
+    """What keeps a run from being a complete one, whose result is committed; empty if nothing."""
+    if options.quick:
+        reasons = ["--quick"]
+    else:
+        names = ("densities", "seeds", "rounds")
+        reasons = [f"--{name}" for name in names if getattr(options, name) != FULL[name]]
+    if spconv is None:
+        reasons.append("no spconv")
+    return ", ".join(reasons)
+
+
+def measure(
+    tables: dict[str, list[dict[str, Any]]],
+    density: float,
+    threads: int,
+    options: argparse.Namespace,
+) -> None:
+    """Add the rows of one density and number of threads to the tables."""
+    masks = {seed: boundary_mask(density, seed, SIZE) for seed in options.seeds}
+    for seed, mask in masks.items():
+        case = {"density": density, "seed": seed, "threads": threads}
+        tables["stages"] += measure_stages(mask, case, options.rounds)
+    if options.quick:
+        return
+    seed, mask = next(iter(masks.items()))
+    case = {"density": density, "seed": seed, "threads": threads}
+    with_dense = density == options.densities[0]  # as long for every mask
+    rounds = min(options.rounds, EXTRACTOR_ROUNDS)
+    tables["extractors"] += measure_extractors(mask, case, rounds, with_dense)
+    tables["training"] += measure_training(mask, case, options.rounds)
 
 
 def with_kept_rows(
-    environment: dict[str, Any], threads: list[int], *tables: list[dict[str, Any]]
-) -> list[list[dict[str, Any]]]:
+    path: Path,
+    environment: dict[str, Any],
+    threads: list[int],
+    tables: dict[str, list[dict[str, Any]]],
+) -> dict[str, list[dict[str, Any]]]:
     """The tables with the rows of other numbers of threads that an earlier run of the same commit
-    left: one thread and two can be measured at different times.
+    on the same machine left: one thread and two can be measured at different times.
     """
-    names = ("stages", "extractors", "training")
-    kept: list[list[dict[str, Any]]] = [[], [], []]
-    if RESULT.is_file():
-        earlier = json.loads(RESULT.read_text())
-        if earlier["environment"]["commit"] == environment["commit"]:
-            kept = [[r for r in earlier[n] if r["threads"] not in threads] for n in names]
-    return [
-        sorted(old + new, key=lambda row: row["threads"])
-        for old, new in zip(kept, tables, strict=True)
-    ]
+    kept: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
+    if path.is_file():
+        earlier = json.loads(path.read_text())
+        same = ("commit", "device", "torch")
+        if all(earlier["environment"][name] == environment[name] for name in same):
+            kept = {n: [r for r in earlier[n] if r["threads"] not in threads] for n in TABLES}
+    return {n: sorted(kept[n] + tables[n], key=lambda row: row["threads"]) for n in TABLES}
 
 
-def measure_stages(
-    mask: Tensor, density: float, seed: int, threads: int, rounds: int
-) -> list[dict[str, Any]]:
+def ratios_of(stages: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, float | None]]]:
+    """The ratios of the extractor's convolutions, by threads and density."""
+    cases = sorted({(row["threads"], row["density"]) for row in stages})
+    ratios: dict[str, dict[str, dict[str, float | None]]] = {}
+    for case in cases:
+        threads, density = case
+        rows = [row for row in stages if (row["threads"], row["density"]) == case]
+        ratios.setdefault(str(threads), {})[f"{density:.2f}"] = summarize(rows)
+    return ratios
+
+
+def measure_stages(mask: Tensor, case: dict[str, Any], rounds: int) -> list[dict[str, Any]]:
     """One row per stage: milliseconds of each contender for one C→C convolution."""
     rows = []
     pixels = ActivePixels.from_mask(mask[None])
     for stage, channels in enumerate(WIDTHS):
         if stage:
             pixels = pixels.downsampling("floor").coarse
-        ms = in_turns(stage_contenders(pixels, channels), rounds, threads)
+        ms = in_turns(stage_contenders(pixels, channels), rounds, case["threads"])
         neighbors = pixels.submanifold_map.groups[0].neighbors
         row = {
-            "density": density,
-            "seed": seed,
-            "threads": threads,
+            **case,
+            "rounds": rounds,
             "stage": stage,
             "channels": channels,
             "pixels": len(pixels),
@@ -147,9 +217,7 @@ def measure_stages(
         }
         rows.append(row)
         shown = "  ".join(f"{name} {value:.1f}" for name, value in ms.items())
-        console.print(
-            f"{density:.0%} seed {seed}, {threads} thread(s), {channels} channels: {shown} ms"
-        )
+        console.print(f"{in_words(case)}, {channels} channels: {shown} ms")
     return rows
 
 
@@ -157,8 +225,7 @@ def stage_contenders(pixels: ActivePixels, channels: int) -> Contenders:
     """One C→C convolution at one stage, by everyone."""
     x = SparseTensor(torch.randn(len(pixels), channels), pixels)
     weight = torch.randn(9, channels, channels)
-    image = torch.randn(1, channels, *pixels.spatial_shape)
-    image = image.contiguous(memory_format=torch.channels_last)
+    image = torch.randn(1, *pixels.spatial_shape, channels).permute(0, 3, 1, 2)  # channels_last
     kernel = torch.randn(channels, channels, 3, 3).contiguous(memory_format=torch.channels_last)
     contenders: Contenders = {
         "native": lambda: submanifold_conv2d(x, weight, backend="native"),
@@ -174,9 +241,7 @@ def stage_contenders(pixels: ActivePixels, channels: int) -> Contenders:
     return contenders
 
 
-def measure_training(
-    mask: Tensor, density: float, threads: int, rounds: int
-) -> list[dict[str, Any]]:
+def measure_training(mask: Tensor, case: dict[str, Any], rounds: int) -> list[dict[str, Any]]:
     """One row: a training step of all convolutions, and their forward by the direct method."""
     pixels = ActivePixels.from_mask(mask[None])
     totals = {"direct_forward": 0.0, "step": 0.0}
@@ -198,16 +263,16 @@ def measure_training(
             with torch.no_grad():
                 weight += 1e-6  # an update, so that weights are packed anew as in training
 
-        ms = in_turns({"direct_forward": forward, "step": step}, rounds, threads)
+        ms = in_turns({"direct_forward": forward, "step": step}, rounds, case["threads"])
         for name, value in ms.items():
             totals[name] += PER_STAGE[stage] * value
     ratio = totals["step"] / totals["direct_forward"]
-    console.print(f"{density:.0%}, {threads} thread(s), training step: {ratio:.2f} direct forwards")
-    return [{"density": density, "threads": threads, "step_vs_direct_forward": ratio, "ms": totals}]
+    console.print(f"{in_words(case)}, training step: {ratio:.2f} direct forwards")
+    return [{**case, "rounds": rounds, "step_vs_direct_forward": ratio, "ms": totals}]
 
 
 def measure_extractors(
-    mask: Tensor, density: float, threads: int, with_dense: bool
+    mask: Tensor, case: dict[str, Any], rounds: int, with_dense: bool
 ) -> list[dict[str, Any]]:
     """Rows for both pyramids: milliseconds of the whole extractor, maps included."""
     image = torch.randn(1, 3, *SIZE)
@@ -232,13 +297,13 @@ def measure_extractors(
             dense = dense_unet(WIDTHS, 19).eval().to(memory_format=torch.channels_last)
             large = image.contiguous(memory_format=torch.channels_last)
             contenders["dense"] = lambda dense=dense, large=large: dense(large)
-        ms = in_turns(contenders, 2, threads)
+        ms = in_turns(contenders, rounds, case["threads"])
         sgemm = 2 * 2048**3 / ms.pop("sgemm") / 1e6  # GFLOP/s
         gflop = 2e-9 * extractor_multiplications(ours, mask[None])
         rows.append(
             {
-                "density": density,
-                "threads": threads,
+                **case,
+                "rounds": rounds,
                 "pyramid": pyramid,
                 "gflop": gflop,
                 "sgemm_gflops": sgemm,
@@ -247,7 +312,7 @@ def measure_extractors(
             }
         )
         shown = "  ".join(f"{name} {value:.0f}" for name, value in ms.items())
-        console.print(f"{density:.0%}, {threads} thread(s), whole extractor, {pyramid}: {shown} ms")
+        console.print(f"{in_words(case)}, whole extractor, {pyramid}: {shown} ms")
     return rows
 
 
@@ -263,6 +328,10 @@ def in_turns(contenders: Contenders, rounds: int, threads: int) -> dict[str, flo
     return {name: median(values[1:]) for name, values in taken.items()}
 
 
+def in_words(case: dict[str, Any]) -> str:
+    return f"{case['density']:.0%} seed {case['seed']}, {case['threads']} thread(s)"
+
+
 def summarize(rows: list[dict[str, Any]]) -> dict[str, float | None]:
     """Ratios of the extractor's convolutions, from medians over seeds."""
 
@@ -272,20 +341,15 @@ def summarize(rows: list[dict[str, Any]]) -> dict[str, float | None]:
     def total(name: str) -> float:
         return sum(count * of_stage(name, stage) for stage, count in enumerate(PER_STAGE))
 
-    ratios: dict[str, float | None] = {"native_vs_dense": total("dense") / total("native")}
-    if "spconv" not in rows[0]["ms"]:
-        return {
-            **ratios,
-            "native_vs_spconv": None,
-            "torch_vs_spconv": None,
-            "worst_stage_vs_spconv": None,
-        }
-    worst = min(of_stage("spconv", s) / of_stage("native", s) for s in range(len(PER_STAGE)))
+    with_spconv = "spconv" in rows[0]["ms"]
+    stages = range(len(PER_STAGE))
     return {
-        **ratios,
-        "native_vs_spconv": total("spconv") / total("native"),
-        "torch_vs_spconv": total("spconv") / total("torch"),
-        "worst_stage_vs_spconv": worst,
+        "native_vs_spconv": total("spconv") / total("native") if with_spconv else None,
+        "native_vs_dense": total("dense") / total("native"),
+        "torch_vs_spconv": total("spconv") / total("torch") if with_spconv else None,
+        "worst_stage_vs_spconv": min(of_stage("spconv", s) / of_stage("native", s) for s in stages)
+        if with_spconv
+        else None,
     }
 
 

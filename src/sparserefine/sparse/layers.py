@@ -85,7 +85,8 @@ class SubMConv2d(_Conv2d):
 
         Args:
             x: Active pixels.
-            norm: Applied to the input first; in the same pass in evaluation mode.
+            norm: Applied to the input first; in evaluation mode in the same pass, where the backend
+                can and no gradient is asked for.
             beside: More channels of the same pixels, as if concatenated to `x`.
             add: Added to the result.
         """
@@ -203,7 +204,7 @@ class BatchNorm(nn.BatchNorm1d):
 class NormReLU(nn.Module):
     """Batch norm and ReLU on the features of every active pixel.
 
-    Convolutions take it as `norm` and then apply it as they read, without a pass of its own.
+    Convolutions take it as `norm` and then apply it as they read, where the backend can.
     """
 
     def __init__(self, channels: int) -> None:
