@@ -15,7 +15,7 @@ INTERPRET := TRITON_INTERPRET=1 $(PYTEST) tests/gpu
 PHOTOS ?= ../shared/data/street-free
 
 .PHONY: demo demo-train test test-all lint fuzz wheel clean
-.PHONY: gpu-test gpu-extractor gpu-pipeline gpu-tune gpu-train gpu-wheels orin
+.PHONY: gpu-test gpu-extractor gpu-timeline gpu-pipeline gpu-tune gpu-train gpu-wheels orin
 
 demo: .venv/demo.stamp
 	$(BIN)/sparserefine demo --out $(OUT)/demo
@@ -37,12 +37,14 @@ lint: .venv/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-# 10,000 random problems for the native kernels under AddressSanitizer; some minutes.
+# 10,000 random problems for the native kernels, and as many with bad operands, under
+# AddressSanitizer; some minutes. The C++ library comes with it: where torch brings that along only
+# later, the sanitizer ends the process at the first error that torch throws.
 BUILD_NATIVE := $(BIN)/python src/sparserefine/sparse/native/build.py
 fuzz: .venv/dev.stamp
 	$(BUILD_NATIVE) -fsanitize=address -g
-	LD_PRELOAD=$$($(CXX) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 FUZZ_CASES=10000 \
-	    $(BIN)/python -m pytest -q tests/sparse/test_fuzz.py; \
+	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so.6)" \
+	    ASAN_OPTIONS=detect_leaks=0 FUZZ_CASES=10000 $(BIN)/python -m pytest -qs tests/sparse/test_fuzz.py; \
 	    status=$$?; $(BUILD_NATIVE); exit $$status
 
 # On a CUDA machine, with its own Python and torch: nothing of ours needs to be installed there.
@@ -54,6 +56,9 @@ gpu-test:
 
 gpu-extractor:
 	$(GPU)/extractor.py --out $(OUT) $(EXTRACTOR)
+
+gpu-timeline:
+	$(GPU)/timeline.py --out $(OUT) $(TIMELINE)
 
 gpu-pipeline:
 	$(GPU)/pipeline.py --out $(OUT) $(PIPELINE)

@@ -18,6 +18,7 @@ EXTRACTOR_RUNS = {
     "gpu_extractor": "Before the block shapes were measured",
     "gpu_extractor_tuned": "With measured block shapes; cut off after the first density",
 }
+CHECKED = ("values", "grad_feats", "grad_weight", "grad_bias")
 SIDES = ("full resolution", "low resolution", "refined")
 
 
@@ -39,10 +40,10 @@ def _read(name: str) -> tuple[str, list[dict[str, Any]]]:
     lines = (RESULTS / f"{name}.jsonl").read_text().splitlines()
     first, *rows = (json.loads(line) for line in lines)
     made = first["environment"]
-    words = (
-        f"{made['device']}, torch {made['torch']}, Triton {made['triton']}, "
-        f"commit {made['commit']}."
-    )
+    commit = made["commit"].removesuffix("-dirty")
+    if commit != made["commit"]:
+        commit += " with local changes that were not committed"
+    words = f"{made['device']}, torch {made['torch']}, Triton {made['triton']}, commit {commit}."
     return words, rows
 
 
@@ -52,8 +53,8 @@ def _test() -> str:
     wrong = sum(not row["ok"] for row in checks)
     worst: dict[str, float] = {}
     for row in checks:
-        shares = [row.get(name, 0.0) for name in ("values", "grad_feats", "grad_weight")]
         if row["check"] == "convolutions":
+            shares = [row[name] for name in CHECKED]
             worst[row["format"]] = max(worst.get(row["format"], 0.0), *shares)
     listed = ", ".join(f"{form} {share:.2f}" for form, share in worst.items())
     return "\n".join(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -42,6 +43,7 @@ FORMATS: dict[str, torch.dtype] = {
     "fp32": torch.float32,
 }
 STEPS = (("dilate", 1), ("dilate", 0), ("floor", 1))
+LEVELS = 4
 
 
 def main() -> None:
@@ -156,28 +158,57 @@ def _definition(given: list[Tensor], kernel_map: KernelMap) -> tuple[Tensor, ...
 
 
 def device_maps() -> Iterator[dict]:
-    """Maps built on the device against those that torch builds."""
+    """Maps built on the device, in both forms, against those that torch builds."""
     for name, mask in masks().items():
-        for mode, padding in STEPS:
-            shape = tuple(mask.shape[1:])
+        mask = mask.to(DEVICE)
+        for (mode, padding), compact in product(STEPS, (0, LEVELS)):
             levels = DeviceLevels(
-                len(mask), shape, [4096] * 4, mode=mode, padding=padding, device=DEVICE
+                len(mask),
+                (mask.shape[1], mask.shape[2]),
+                [4096] * LEVELS,
+                mode=mode,
+                padding=padding,
+                compact_levels=compact,
+                device=DEVICE,
             )
-            levels.update(mask.to(DEVICE))
-            pixels, same = ActivePixels.from_mask(mask.to(DEVICE)), not bool(levels.overflow)
-            for level in range(4):
-                number = len(pixels)
-                same &= int(levels.count(level)) == int(levels.found[level]) == number
-                same &= torch.equal(levels.coords(level)[:number], pixels.coords)
-                if level >= levels.compact_levels:
-                    table = _absent_is_negative(pixels.submanifold_map)
-                    same &= torch.equal(levels.submanifold_map(level)[:, :number], table)
-                if level < 3:
-                    step = pixels.downsampling(mode, padding)
-                    window = levels.strided_map(level + 1)[:, : len(step.coarse)]
-                    same &= torch.equal(window, _absent_is_negative(step.down))
-                    pixels = step.coarse
-            yield {"mask": name, "pyramid": f"{mode} {padding}", "ok": same}
+            levels.update(mask)
+            yield {
+                "mask": name,
+                "pyramid": f"{mode} {padding}",
+                "map": "compact" if compact else "table",
+                "ok": _same_maps(levels, ActivePixels.from_mask(mask)),
+            }
+
+
+def _same_maps(levels: DeviceLevels, pixels: ActivePixels) -> bool:
+    same = not bool(levels.overflow)
+    for level in range(LEVELS):
+        number = len(pixels)
+        same &= int(levels.count(level)) == int(levels.found[level]) == number
+        same &= torch.equal(levels.coords(level)[:number], pixels.coords)
+        own = levels.submanifold_map(level)[:, :number]
+        own = _expanded(own) if own.dtype == torch.int16 else own
+        same &= torch.equal(own, _absent_is_negative(pixels.submanifold_map))
+        if level + 1 < LEVELS:
+            step = pixels.downsampling(levels.mode, levels.padding)
+            window = levels.strided_map(level + 1)[:, : len(step.coarse)]
+            same &= torch.equal(window, _absent_is_negative(step.down))
+            pixels = step.coarse
+    return same
+
+
+def _expanded(compact: Tensor) -> Tensor:
+    """The table [9, rows] that a compact map [3, rows] stands for; see `DeviceLevels`."""
+    up, down, code = compact.int()
+    row = torch.arange(len(up), dtype=torch.int32, device=compact.device)
+    # The first active neighbor in the image row above, in the pixel's own, and below.
+    found = [row + up, row - (code >> 3 & 1), row + down]
+    taps = []
+    for tap in range(9):
+        present = code >> tap & 1
+        taps.append(torch.where(present == 1, found[tap // 3], -1))
+        found[tap // 3] = found[tap // 3] + present
+    return torch.stack(taps)
 
 
 def _absent_is_negative(kernel_map: KernelMap) -> Tensor:

@@ -1,11 +1,14 @@
 """Which block shape is fastest for each number of channels: what `sparse/gpu/shapes.py` is made by.
 
     make gpu-tune OUT=out
+    make gpu-tune OUT=out TUNE="--formats tf32 --channels 256 512"
 
-The convolutions of a residual block, residual and epilogue included, of every stage at 24 %
-density. Shapes are compiled in several processes first; Triton's cache hands them over. Each row
-is one shape, the fastest first; shapes that do not fit the device are left out. With --dry-run on
-the CPU, two shapes, times without meaning.
+The second convolution of a residual block, residual and epilogue included, of every stage at 24 %
+density. For one number of channels after the other, shapes are compiled in several processes
+(Triton's cache hands them over) and measured, so that a run that is cut off keeps what it has. Each
+row is one shape, the fastest first; shapes that do not fit the device are left out. `differs` is
+how far its result is from that of the table's shape, as a share of the largest value. With
+--dry-run on the CPU, two shapes, times without meaning.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from functools import partial
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import torch
 from floor import Stage, convolution_ms, stages_of
@@ -38,6 +42,7 @@ SIZE = (32, 48) if DRY_RUN else (1024, 2048)
 WIDTHS = (16, 32) if DRY_RUN else (32, 64, 128, 256, 512)
 COMPACT_LEVELS = 2
 TIMES = 1 if DRY_RUN else 20
+SHARED = 220 * 1024  # bytes of a block
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "tf32": torch.float32}
 
 
@@ -46,6 +51,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out"))
     parser.add_argument("--density", type=float, default=0.24)
     parser.add_argument("--formats", nargs="+", default=["fp16" if DRY_RUN else "bf16"])
+    parser.add_argument("--channels", nargs="+", type=int, default=WIDTHS, choices=WIDTHS)
     parser.add_argument("--processes", type=int, default=min(os.cpu_count() or 1, 14))
     parser.add_argument("--dry-run", action="store_true")
     options = parser.parse_args()
@@ -54,54 +60,69 @@ def main() -> None:
     rows = Rows(options.out, "gpu_tuning", size=SIZE, density=options.density)
     mask = band_mask(SIZE, options.density, 0, DEVICE)[None]
     stages = stages_of(ActivePixels.from_mask(mask), len(WIDTHS), "floor")
-    for form in options.formats:
-        work = [(form, width, shape) for width in WIDTHS for shape in candidates(width, form)]
-        if not DRY_RUN:
-            _compile(work, options.processes)
-        for level, width in enumerate(WIDTHS):
-            _measure(rows, mask, stages, level, width, form)
-    rows.close(formats=options.formats)
+    levels = _levels(mask, [stage.pixels for stage in stages])
+    levels.update(mask)
+    with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as pool:
+        for form, width in product(options.formats, options.channels):
+            shapes = list(candidates(width, form))
+            if not DRY_RUN:
+                shares = [shapes[i :: options.processes] for i in range(options.processes)]
+                list(pool.map(partial(_compile, form, width), shares))
+            _measure(rows, levels, stages[WIDTHS.index(width)], width, form, shapes)
+    rows.close(formats=options.formats, channels=list(options.channels))
 
 
 def candidates(width: int, form: str) -> Iterator[ConvolutionShape]:
-    """The shape in the table first, then all that could be better."""
+    """The shape in the table first, then what could be better, judged by earlier runs."""
     kind = number_format(DTYPES[form], allow_tf32=form == "tf32")
-    capability = launch.INTERPRETED_CAPABILITY
-    if torch.cuda.is_available():
-        major, minor = torch.cuda.get_device_capability()
-        capability = 10 * major + minor
-    current = convolution_shape(capability, kind, width, width)
+    current = convolution_shape(_capability(), kind, width, width)
     yield current
-    widest = min(width, 256)
-    outputs = sorted({widest, max(widest // 2, 16)})
-    inputs = sorted({min(width, 128), min(width, 64), 32})
+    # A compact map holds no addresses to wait for. Rows of few channels share lines of the cache.
+    compact = WIDTHS.index(width) < COMPACT_LEVELS
+    ways = [(False, False), (False, True)] if compact else [(False, False), (True, False)]
+    grid = product((64, 128, 256), *_channels(width, kind), (4, 8), range(1, 8), ways)
     size = torch.finfo(DTYPES[form]).bits // 8
-    grid = product((64, 128, 256), outputs, inputs, (4, 8), (1, 2, 3, 4, 5))
-    for m, n, k, warps, pipeline in list(grid)[: 1 if DRY_RUN else None]:
+    for m, n, k, warps, pipeline, (ahead, narrow) in list(grid)[: 1 if DRY_RUN else None]:
+        # Copies under way at once. Two stages of a table's pipeline hold addresses.
+        buffers = pipeline if compact or ahead else pipeline - 2
+        least, most = (2, 5) if kind == "half" else (1 if compact or ahead else 0, 4)
         registers = m * n / (32 * warps)
-        shared = pipeline * size * k * (m + n)
-        shape = ConvolutionShape(m, n, k, warps, pipeline)
-        if 8 <= registers <= 128 and shared <= 220 * 1024 and shape != current:
+        # Rows of 16-bit numbers want more blocks than multiprocessors, TF32 fewer gathers.
+        area = 128 * 128 if kind == "half" else 256 * 128
+        fits = max(buffers, 1) * size * k * (m + n) <= SHARED and 8 <= registers <= 128
+        shape = ConvolutionShape(m, n, k, warps, pipeline, ahead, narrow)
+        good = least <= buffers <= most and m * n <= area
+        if shape != current and (DRY_RUN or (fits and good)):
             yield shape
 
 
-def _compile(work: list, processes: int) -> None:
+def _channels(width: int, kind: str) -> tuple[list[int], list[int]]:
+    """Outputs and inputs of a block."""
+    widest = min(width, 256)
+    if kind != "half":
+        return sorted({widest, widest // 2}), sorted({min(width, 128), min(width, 64), 32})
+    if width <= 64:
+        return [width], sorted({width, 32})
+    return sorted({widest, widest // 2, 64}), sorted({64, min(width // 2, 128)})
+
+
+def _capability() -> int:
+    if not torch.cuda.is_available():
+        return launch.INTERPRETED_CAPABILITY
+    major, minor = torch.cuda.get_device_capability()
+    return 10 * major + minor
+
+
+def _compile(form: str, width: int, shapes: list[ConvolutionShape]) -> None:
     """Fill Triton's cache."""
-    shares = [work[i::processes] for i in range(processes)]
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        list(pool.map(_compile_share, shares))
-
-
-def _compile_share(work: list) -> None:
-    for form, width, shape in work:
-        for level in (0, len(WIDTHS) - 1):  # both forms of the map
-            if (level < COMPACT_LEVELS) == (WIDTHS.index(width) < COMPACT_LEVELS):
-                mask = torch.ones(1, 32, 64, dtype=torch.bool, device=DEVICE)
-                levels = _levels(mask, [2048 >> (2 * i) for i in range(len(WIDTHS))])
-                levels.update(mask)
-                # What cannot run is found again when it is measured, and said there.
-                with suppress(Exception):
-                    _convolution(levels, level, width, form, shape)()
+    mask = torch.ones(1, 32, 64, dtype=torch.bool, device=DEVICE)
+    levels = _levels(mask, [2048 >> (2 * i) for i in range(len(WIDTHS))])
+    levels.update(mask)
+    operands = _operands(levels, width, form)
+    for shape in shapes:
+        # What cannot run is found again when it is measured, and said there.
+        with suppress(Exception):
+            launch.convolve(**operands, shape=shape)
 
 
 def _levels(mask: Tensor, capacities: list[int]) -> DeviceLevels:
@@ -116,55 +137,63 @@ def _levels(mask: Tensor, capacities: list[int]) -> DeviceLevels:
 
 
 def _measure(
-    rows: Rows, mask: Tensor, stages: list[Stage], level: int, width: int, form: str
+    rows: Rows,
+    levels: DeviceLevels,
+    stage: Stage,
+    width: int,
+    form: str,
+    shapes: list[ConvolutionShape],
 ) -> None:
-    levels = _levels(mask, [stage.pixels for stage in stages])
-    levels.update(mask)
-    functions, tried = {}, {}
-    for i, shape in enumerate(candidates(width, form)):
+    operands = _operands(levels, width, form)
+    functions, tried, differs = {}, {}, {}
+    right = None
+    for i, shape in enumerate(shapes):
         name = f"{i} " + " ".join(str(value) for value in asdict(shape).values())
+        convolve = partial(launch.convolve, **operands, shape=shape)
         try:
-            functions[name] = graphed(_convolution(levels, level, width, form, shape), TIMES)
+            functions[name] = graphed(convolve, TIMES)
+            convolve()
         except Exception as error:  # too much shared memory, mostly
             rows.add(channels=width, shape=name, failed=(str(error).splitlines() or [""])[0][:100])
+            functions.pop(name, None)
             continue
         tried[name] = shape
+        y = operands["raw"][: stage.pixels].float()
+        right = y if right is None else right
+        differs[name] = float((y - right).abs().max() / right.abs().max())
     found = interleaved_ms(functions, 1 if DRY_RUN else 3, 1 if DRY_RUN else 2)
-    least = convolution_ms(stages[level], width, form, 6 if level < COMPACT_LEVELS else 36)
+    least = convolution_ms(stage, width, form, 6 if WIDTHS.index(width) < COMPACT_LEVELS else 36)
     for name, times in sorted(found.items(), key=lambda item: percentile(item[1], 50)):
         ms = percentile(times, 50) / TIMES
         rows.add(
             format=form,
             channels=width,
-            pixels=stages[level].pixels,
+            pixels=stage.pixels,
             **asdict(tried[name]),
             ms=ms,
             of_floor=least / ms,
+            differs=differs[name],
             in_table=name.startswith("0 "),
         )
 
 
-def _convolution(levels: DeviceLevels, level: int, width: int, form: str, shape: ConvolutionShape):
-    """The second convolution of a residual block."""
+def _operands(levels: DeviceLevels, width: int, form: str) -> dict[str, Any]:
+    """Of the second convolution of a residual block."""
+    level = WIDTHS.index(width)
     dtype, capacity = DTYPES[form], levels.levels[level].capacity
     x, residual = (torch.randn(capacity, width, device=DEVICE).to(dtype) for _ in range(2))
-    weight = torch.randn(9, width, width, device=DEVICE).to(dtype)
-    raw, out = torch.empty_like(x), torch.empty_like(x)
     row = torch.rand(width, device=DEVICE)
-    neighbors, count = levels.submanifold_map(level), levels.count(level)
-    return partial(
-        launch.convolve,
-        x,
-        weight,
-        neighbors,
-        capacity,
-        raw=raw,
-        activations=(launch.Activation(row, row, out),),
-        residual=residual,
-        count=count,
-        allow_tf32=form == "tf32",
-        shape=shape,
-    )
+    return {
+        "x": x,
+        "weight": torch.randn(9, width, width, device=DEVICE).to(dtype),
+        "neighbors": levels.submanifold_map(level),
+        "num_rows": capacity,
+        "raw": torch.empty_like(x),
+        "activations": (launch.Activation(row, row, torch.empty_like(x)),),
+        "residual": residual,
+        "count": levels.count(level),
+        "allow_tf32": form == "tf32",
+    }
 
 
 if __name__ == "__main__":

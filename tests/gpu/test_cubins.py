@@ -12,7 +12,7 @@ from cubin import SHARED_LIMIT, Recorder, compile_call
 
 from sparserefine.refine.extractor import SparseUNet
 from sparserefine.refine.fused_extractor import FusedExtractor
-from sparserefine.sparse.gpu import launch, levels
+from sparserefine.sparse.gpu import checksum, launch, levels
 from sparserefine.sparse.gpu.shapes import ARCHITECTURES, CHANNELS
 
 pytestmark = pytest.mark.compiler
@@ -44,14 +44,15 @@ def calls(
     capability: int, run: Callable[[], object], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple]:
     """The kernel calls that `run` makes on such a device."""
-    monkeypatch.setattr(launch, "INTERPRETED_CAPABILITY", capability)
     recorders: list[Recorder] = []
-    for module, names in ((launch, KERNELS), (levels, MAP_KERNELS)):
-        for name in names:
-            recorders.append(Recorder(getattr(module, name)))
-            monkeypatch.setattr(module, name, recorders[-1])
-    run()
-    monkeypatch.undo()
+    modules = ((launch, KERNELS), (levels, MAP_KERNELS), (checksum, ("checksum_kernel",)))
+    with monkeypatch.context() as patched:
+        patched.setattr(launch, "INTERPRETED_CAPABILITY", capability)
+        for module, names in modules:
+            for name in names:
+                recorders.append(Recorder(getattr(module, name)))
+                patched.setattr(module, name, recorders[-1])
+        run()
     for recorder in recorders:
         for args, kwargs in recorder.calls:
             yield recorder.kernel, args, kwargs
@@ -137,7 +138,7 @@ def test_maps(capability: int, monkeypatch: pytest.MonkeyPatch) -> None:
         mask = torch.zeros(1, 64, 96, dtype=torch.bool)
         made = levels.DeviceLevels(1, (64, 96), [1000, 500], compact_levels=1, device="cpu")
         made.update(mask)
-        feats = torch.empty(made.levels[0].capacity, 3, dtype=torch.bfloat16)
+        feats = torch.empty(made.levels[0].capacity, 8, dtype=torch.bfloat16)
         made.gather(torch.zeros(1, 3, 64, 96), feats)
 
     compiled = set()
@@ -147,6 +148,22 @@ def test_maps(capability: int, monkeypatch: pytest.MonkeyPatch) -> None:
     assert compiled == set(MAP_KERNELS)
 
 
+@pytest.mark.parametrize("capability", [80, 90])
+def test_offsets_of_64_bits(capability: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "_MAX_INT32", 0)
+    for variant in ("fused", "inverse", "plain", "weight gradient"):
+        run = lambda: convolution("bf16", 64, 64, variant)  # noqa: B023, E731
+        (first, *_) = calls(capability, run, monkeypatch)
+        assert first[2]["WIDE"]
+        assert_fits(*first, capability)
+
+
+def test_checksum(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = checksum.Checksum([torch.zeros(5)]).start
+    (call,) = calls(80, run, monkeypatch)
+    assert_fits(*call, 80)
+
+
 def test_hopper_multiplies_with_its_own_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Gathered rows reach shared memory 16 bytes at a time, where the tensor cores read them."""
     run = lambda: convolution("bf16", 64, 64, "fused")  # noqa: E731
@@ -154,6 +171,27 @@ def test_hopper_multiplies_with_its_own_instructions(monkeypatch: pytest.MonkeyP
     ptx = compile_call(kernel, args, kwargs, 90).ptx
     assert "wgmma.mma_async" in ptx
     assert "cp.async.cg.shared.global" in ptx and ", 0x10," in ptx
+
+
+def test_more_copies_are_under_way_with_neighbors_found_ahead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As many buffers as stages, where a table's addresses take two stages of five otherwise."""
+    run = lambda: convolution("bf16", 256, 256, "plain")  # noqa: E731
+    ((kernel, args, kwargs),) = calls(90, run, monkeypatch)
+    buffer = 2 * kwargs["BLOCK_K"] * (kwargs["BLOCK_M"] + kwargs["BLOCK_N"])
+    plain = compile_call(kernel, args, kwargs, 90)
+    ahead = compile_call(kernel, args, {**kwargs, "AHEAD": True}, 90)
+    assert plain.shared // buffer == kwargs["num_stages"] - 2
+    assert ahead.shared // buffer == kwargs["num_stages"]
+    assert ahead.spilled == 0
+
+
+def test_narrow_copies_go_through_the_first_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = lambda: convolution("bf16", 64, 64, "fused")  # noqa: E731
+    ((kernel, args, kwargs),) = calls(90, run, monkeypatch)
+    ptx = compile_call(kernel, args, {**kwargs, "NARROW": True}, 90).ptx
+    assert "cp.async.ca.shared.global" in ptx and ", 0x8," in ptx
 
 
 @pytest.mark.slow
@@ -174,7 +212,7 @@ def test_every_kernel_of_the_extractor(capability: int, monkeypatch: pytest.Monk
     def run() -> None:
         network = FusedExtractor(SparseUNet(19).eval(), torch.bfloat16)
         made = levels.DeviceLevels(1, (128, 256), [4096, 2048, 1024, 512, 256], device="cpu")
-        network(torch.empty(4096, 3, dtype=torch.bfloat16), made)
+        network(torch.empty(4096, network.in_width, dtype=torch.bfloat16), made)
 
     number = 0
     for call in calls(capability, run, monkeypatch):

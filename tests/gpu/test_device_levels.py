@@ -98,9 +98,12 @@ def test_features_are_gathered_from_images_of_any_strides() -> None:
     images = torch.randn(2, 32, 40, 5).permute(0, 3, 1, 2)
     levels = make(mask, ROOM)
     levels.update(mask)
-    feats = levels.gather(images, torch.empty(levels.levels[0].capacity, 5, dtype=torch.float16))
     batch, y, x = mask.nonzero().unbind(1)
-    assert torch.equal(feats[: len(y)], images[batch, :, y, x].half())
+    for width in (5, 8, 40):
+        room = torch.full((levels.levels[0].capacity, width), 7, dtype=torch.float16)
+        feats = levels.gather(images, room)[: len(y)]
+        assert torch.equal(feats[:, :5], images[batch, :, y, x].half())
+        assert not feats[:, 5:].any()
 
 
 def test_very_wide_images_have_no_compact_maps() -> None:

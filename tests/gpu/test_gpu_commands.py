@@ -46,6 +46,7 @@ def test_gpu_test(tmp_path: Path) -> None:
         "extractors",
         "compiled",
     }
+    assert {row["map"] for row in rows if row["check"] == "device_maps"} == {"table", "compact"}
     kinds = {row["kind"].split()[0] for row in rows if "kind" in row}
     assert kinds == {"submanifold", "strided", "inverse"}
 
@@ -63,6 +64,30 @@ def test_gpu_extractor(tmp_path: Path) -> None:
     assert ("convolution at stage 0", "compact") in alone and ("maps", "table") in alone
 
 
+def test_gpu_timeline(tmp_path: Path) -> None:
+    lines = run("timeline", tmp_path, "TIMELINE")
+    (total,) = json.loads(lines[-1])["totals"].values()
+    _, *rows, _ = documents(tmp_path / "gpu_timeline.jsonl")
+    steps = [row for row in rows if "position" in row]
+    assert [row["position"] for row in steps] == list(range(total["events"]))
+    # Two levels of one block each; rows of three channels are filled up to eight.
+    assert [row["convolution"] for row in steps] == [
+        "3×3 8→8",
+        "3×3 8→8",
+        "3×3+residual 8→8",
+        "down 8→16",
+        "3×3 16→16",
+        "3×3+residual 16→16",
+        "up 16→8",
+        "3×3 16→8",
+        "3×3+shortcut 8→8",
+        "1×1 8→19",
+    ]
+    assert total["busy_us"] == pytest.approx(sum(row["us"] for row in steps))
+    (by_name,) = [row for row in rows if row.get("sum") == "convolution_kernel"]
+    assert by_name["launches"] == len(steps) and by_name["share"] == pytest.approx(1)
+
+
 def test_gpu_pipeline(tmp_path: Path) -> None:
     run("pipeline", tmp_path, "PIPELINE", "--models", "espnetv2-0.5")
     _, *rows, last = documents(tmp_path / "gpu_pipeline.jsonl")
@@ -78,6 +103,7 @@ def test_gpu_tune(tmp_path: Path) -> None:
     _, *rows, _ = documents(tmp_path / "gpu_tuning.jsonl")
     assert not [row for row in rows if "failed" in row]
     assert {row["channels"] for row in rows} == {16, 32}
+    assert max(row["differs"] for row in rows) < 1e-2
     for channels in (16, 32):  # the table's own shape is always among those tried
         assert sum(row["in_table"] for row in rows if row["channels"] == channels) == 1
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from masks import MASKS
@@ -87,6 +89,29 @@ def test_strided_and_inverse(name: str, mode: str, padding: int, dtype: torch.dt
     inputs = leaves(len(step.coarse), 18, 5, dtype)
     up = sparse_inverse_conv2d(SparseTensor(inputs[0], step.coarse), pixels, *inputs[1:], **options)
     check(up.feats, inputs, step.up)
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+def test_ways_to_copy_that_no_table_has_yet(padding: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neighbors found a step ahead, and narrow copies, which `make gpu-tune` tries too."""
+    table = launch.convolution_shape
+    monkeypatch.setattr(
+        launch, "convolution_shape", lambda *args: replace(table(*args), ahead=True, narrow=True)
+    )
+    for name in NAMES:
+        pixels = ActivePixels.from_mask(MASKS[name])
+        inputs = leaves(len(pixels), 70, 18, torch.float16)  # several steps per tap
+        y = submanifold_conv2d(SparseTensor(inputs[0], pixels), *inputs[1:], backend="triton")
+        check(y.feats, inputs, pixels.submanifold_map)
+        step = pixels.downsampling("dilate", padding)
+        options = {"padding": padding, "backend": "triton"}
+        inputs = leaves(len(pixels), 5, 18, torch.float16)
+        down = sparse_conv2d(SparseTensor(inputs[0], pixels), *inputs[1:], **options)
+        check(down.feats, inputs, step.down)
+        inputs = leaves(len(step.coarse), 18, 5, torch.float16)
+        x = SparseTensor(inputs[0], step.coarse)
+        up = sparse_inverse_conv2d(x, pixels, *inputs[1:], **options)
+        check(up.feats, inputs, step.up)
 
 
 def test_the_bound_notices_one_lost_neighbor() -> None:

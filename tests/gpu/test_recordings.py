@@ -54,6 +54,47 @@ def test_changed_weights_are_noticed() -> None:
     assert not torch.allclose(before, after, atol=1e-3)
 
 
+@torch.no_grad()
+def test_writes_that_torch_does_not_count_are_noticed() -> None:
+    """Through `.data`, as weight averages do, and to inference tensors."""
+    net, recordings = sr.SparseUNet(4, widths=(8,), blocks=1).eval(), Recordings()
+    with torch.inference_mode():
+        net.head_norm.norm.running_mean = torch.zeros(8)
+    mask = torch.rand(1, 4, 5) < 0.4
+    x = seen(mask)
+    for write in (average, shift_a_mean):
+        before = [recordings(net, x, mask) for _ in range(2)][-1]
+        assert None not in recordings._kept.values()
+        versions = [t._version for t in net.parameters()]
+        write(net)
+        assert [t._version for t in net.parameters()] == versions
+        after = recordings(net, x, mask)
+        torch.testing.assert_close(after, by_torch(net, x), rtol=0, atol=1e-5)
+        assert not torch.allclose(before, after, atol=1e-3)
+
+
+def test_a_recording_made_in_inference_mode_serves_outside_it() -> None:
+    net, recordings = sr.SparseUNet(4, widths=(8,), blocks=1).eval(), Recordings()
+    mask = torch.rand(1, 4, 5) < 0.4
+    x = seen(mask)
+    with torch.inference_mode():
+        before = [recordings(net, x, mask) for _ in range(2)][-1]
+    with torch.no_grad():
+        assert torch.equal(recordings(net, x, mask), before)
+
+
+def average(net: sr.SparseUNet) -> None:
+    for weight in net.parameters():
+        weight.data.lerp_(torch.randn_like(weight), 0.05)
+
+
+def shift_a_mean(net: sr.SparseUNet) -> None:
+    mean = net.head_norm.norm.running_mean
+    assert mean is not None and mean.is_inference()
+    with torch.inference_mode():
+        mean.add_(1)
+
+
 def test_gradients_training_and_other_backends_are_not_recorded() -> None:
     net, recordings = network(), Recordings()
     mask = torch.rand(1, 6, 9) < 0.4

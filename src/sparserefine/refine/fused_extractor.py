@@ -20,6 +20,10 @@ from sparserefine.sparse.gpu import launch
 from sparserefine.sparse.gpu.convolution import allow_tf32
 from sparserefine.sparse.gpu.levels import DeviceLevels
 
+# Rows of input channels are filled up to multiples of it: 16 bytes in the smallest format, which is
+# what the kernel copies at once. Rows of three 2-byte numbers it reads one number at a time.
+_ALIGNED_CHANNELS = 8
+
 
 @dataclass(frozen=True, eq=False)
 class _Norm:
@@ -73,6 +77,10 @@ class FusedExtractor:
         dtype: Of features and weights: float16, bfloat16 or float32. Sums and batch norms are
             float32 in any case, and so are the logits.
         device: Default: where the extractor is.
+
+    Attributes:
+        in_channels: What the extractor sees.
+        in_width: Columns of the rows that hold it.
     """
 
     def __init__(
@@ -85,23 +93,26 @@ class FusedExtractor:
         self.device = device or extractor.head.weight.device
         self.num_classes = extractor.num_classes
         self.in_channels = extractor.in_channels
+        self.in_width = -(-extractor.in_channels // _ALIGNED_CHANNELS) * _ALIGNED_CHANNELS
         self.num_levels = len(extractor.widths)
         self.pyramid: DownsamplingMode = extractor.pyramid
         self.padding = extractor.padding
         with torch.no_grad():
-            self._stem = self._weight(extractor.stem.weight)
+            surplus = self.in_width - self.in_channels
+            self._stem = self._weight(nn.functional.pad(extractor.stem.weight, (0, 0, 0, surplus)))
             self._stage = self._take_stage(extractor.unet)
             self._head_norm = self._take_norm(extractor.head_norm)
             self._head = self._weight(extractor.head.weight.t()[None])
             self._head_bias = extractor.head.bias.detach().float().to(self.device)
 
     def __call__(
-        self, feats: Float[Tensor, "capacity C_in"], levels: DeviceLevels
+        self, feats: Float[Tensor, "capacity in_width"], levels: DeviceLevels
     ) -> Float[Tensor, "capacity K"]:
         """Predict logits at the active pixels of `levels`, without waiting for the device.
 
         Args:
-            feats: Features of the active pixels in the first rows, in `dtype`.
+            feats: Features of the active pixels in the first rows, in `dtype`; zeros in the
+                columns from `in_channels` on.
             levels: The active pixels of all levels.
 
         Returns:

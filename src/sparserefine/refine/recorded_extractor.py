@@ -35,15 +35,23 @@ class RecordedLogits:
 
     Attributes:
         logits: float32, one row per active pixel in row-major order, then rows without meaning.
-        coords: (batch, y, x) of each row.
         found: Active pixels of every level, finest first. More than the capacity: see `overflow`.
-        overflow: Whether a level had more active pixels than room; `logits` are wrong then.
     """
 
     logits: Float[Tensor, "capacity K"]
-    coords: Int[Tensor, "capacity 3"]
     found: Int[Tensor, " L"]
-    overflow: Bool[Tensor, ""]
+    _levels: DeviceLevels
+
+    # Not recorded: both are a dozen small kernels, for callers who ask.
+    @property
+    def coords(self) -> Int[Tensor, "capacity 3"]:
+        """(batch, y, x) of each row."""
+        return self._levels.coords()
+
+    @property
+    def overflow(self) -> Bool[Tensor, ""]:
+        """Whether a level had more active pixels than room; `logits` are wrong then."""
+        return self._levels.overflow
 
 
 class RecordedExtractor:
@@ -148,7 +156,7 @@ class RecordedExtractor:
     def _launch_rows(self, feats: Tensor, mask: Tensor) -> RecordedLogits:
         if self._of_rows is None:
             levels = self._levels()
-            shape = (levels.levels[0].capacity, self._network.in_channels)
+            shape = (levels.levels[0].capacity, self._network.in_width)
             self._of_rows = _Recording(self._network, levels, shape)
         return self._of_rows(feats, mask)
 
@@ -162,6 +170,8 @@ class RecordedExtractor:
         )
         self._of_images = self._of_rows = None
 
+    # What is made in inference mode could not be written to outside it, by the next caller.
+    @torch.inference_mode(False)
     def _levels(self) -> DeviceLevels:
         from sparserefine.sparse.gpu.levels import DeviceLevels
 
@@ -190,9 +200,11 @@ class _Recording:
     """One run: buffers of fixed size, and on CUDA the graph that fills them.
 
     What the network sees is an array of `shape`: images [B, C, H, W] that the graph gathers the
-    active pixels from, or the rows [capacity, C] themselves.
+    active pixels from, or the rows [capacity, width] themselves, wider than what there is to see.
     """
 
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def __init__(
         self, network: FusedExtractor, levels: DeviceLevels, shape: tuple[int, ...]
     ) -> None:
@@ -207,7 +219,7 @@ class _Recording:
             self._capture()
 
     def __call__(self, seen: Tensor, mask: Tensor) -> RecordedLogits:
-        self._seen[: len(seen)].copy_(seen)
+        self._seen[: len(seen), : seen.shape[1]].copy_(seen)
         self._mask.copy_(mask)
         if self._graph is None:
             return self._run()
@@ -220,10 +232,10 @@ class _Recording:
         levels.update(self._mask)
         feats = self._seen
         if feats.ndim == 4:
-            rows = feats.new_empty(levels.levels[0].capacity, network.in_channels)
+            rows = feats.new_empty(levels.levels[0].capacity, network.in_width)
             feats = levels.gather(feats, rows)
         logits = network(feats, levels)
-        return RecordedLogits(logits, levels.coords(), levels.found, levels.overflow)
+        return RecordedLogits(logits, levels.found, levels)
 
     def _capture(self) -> None:
         # The first run compiles the kernels, which a capture does not allow.

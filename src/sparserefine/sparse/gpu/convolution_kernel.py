@@ -37,6 +37,19 @@ def locate(neighbors, stride_neighbors, rows, live, up, down, code, column, FORM
         return tl.where(((bits >> dx) & 1) == 1, first + (before & 1) + (before >> 1), -1)
 
 
+@triton.jit
+@no_type_check
+def tap_of(number, child_y, child_x, taps_x, INVERSE: tl.constexpr):
+    """The tap that comes `number`-th, and the column of the neighbors that it meets."""
+    if INVERSE:
+        # Taps 0 and 2, or 1: fine = 2 · neighbor + tap - padding.
+        dy = child_y % 2 + 2 * (number // taps_x)
+        dx = child_x % 2 + 2 * (number % taps_x)
+        return dy * 3 + dx, ((child_y - dy + 2) // 2) * 3 + (child_x - dx + 2) // 2
+    else:
+        return number, number
+
+
 # The numbers differ from image to image: specialized on, they would compile again and again.
 @triton.jit(
     do_not_specialize=("num_in", "num_rows", "num_out", "stride_neighbors", "stride_out_rows")
@@ -82,6 +95,8 @@ def convolution_kernel(
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
+    AHEAD: tl.constexpr,
+    NARROW: tl.constexpr,
 ):
     """y = Σ over taps of x[neighbor] @ weight[tap] (+ skip @ skip_weight + bias + residual).
 
@@ -97,6 +112,10 @@ def convolution_kernel(
     NUM_K: tl.constexpr = (C_IN + BLOCK_K - 1) // BLOCK_K
     EVEN_K: tl.constexpr = C_IN % BLOCK_K == 0
     EVEN_N: tl.constexpr = C_OUT % BLOCK_N == 0
+    if WIDE:
+        # Tables too: beyond 238 million rows the ninth tap's numbers lie past 2^31.
+        stride_neighbors = stride_neighbors.to(tl.int64)
+        stride_out_rows = stride_out_rows.to(tl.int64)
     tile = tl.program_id(0) // NUM_N
     limit = num_rows
     if count is not None:
@@ -146,17 +165,26 @@ def convolution_kernel(
         if tl.max(live.to(tl.int32), 0) == 0:
             return
 
+    if NARROW:
+        # Zero, but not for the compiler, which takes the widest copy that an address is known to
+        # be aligned for. Copies of 16 bytes go past the L1 cache, those of 8 go through it.
+        x += (num_rows >> 31) * (64 // x.dtype.element_ty.primitive_bitwidth)
     total = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+    next_at = rows
+    if AHEAD:
+        # Found in the step before: where a copy waits for its address, Triton spends stages of
+        # its pipeline on addresses, and keeps fewer copies under way.
+        _, column = tap_of(0, child_y, child_x, taps_x, INVERSE)
+        next_at = locate(neighbors, stride_neighbors, rows, live, up, down, code, column, FORM)
     for step in range(0, num_taps * NUM_K):
-        tap = step // NUM_K
-        column = tap
-        if INVERSE:
-            # Taps 0 and 2, or 1: fine = 2 · neighbor + tap - padding.
-            dy = child_y % 2 + 2 * (tap // taps_x)
-            dx = child_x % 2 + 2 * (tap % taps_x)
-            tap = dy * 3 + dx
-            column = ((child_y - dy + 2) // 2) * 3 + (child_x - dx + 2) // 2
-        at = locate(neighbors, stride_neighbors, rows, live, up, down, code, column, FORM)
+        tap, column = tap_of(step // NUM_K, child_y, child_x, taps_x, INVERSE)
+        if AHEAD:
+            at = next_at
+            later = tl.minimum(step + 1, num_taps * NUM_K - 1) // NUM_K
+            _, column = tap_of(later, child_y, child_x, taps_x, INVERSE)
+            next_at = locate(neighbors, stride_neighbors, rows, live, up, down, code, column, FORM)
+        else:
+            at = locate(neighbors, stride_neighbors, rows, live, up, down, code, column, FORM)
         found = live & (at >= 0) & (at < num_in)
         if WIDE:
             at = at.to(tl.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -120,7 +121,8 @@ def convolve(
     first, second = (*activations, None, None)[:2]
     outputs = [t for t in (raw, first and first.out, second and second.out) if t is not None]
     num_out = num_rows if inverse is None else inverse.num_fine
-    rows_of = [x, *outputs] + [t for t in (residual, skip and skip.feats) if t is not None]
+    others = (residual, skip and skip.feats, neighbors, inverse and inverse.children)
+    addressed = [x, *outputs] + [t for t in others if t is not None]
     children = (3 - inverse.padding) ** 2 if inverse else 1
     grid = (_tiles(num_rows, shape.rows) * _tiles(c_out, shape.outputs), children)
     with torch.cuda.device_of(x):
@@ -159,11 +161,13 @@ def convolve(
             FORM=_form(neighbors),
             INVERSE=inverse is not None,
             PADDING=inverse.padding if inverse else 0,
-            WIDE=any(_extent(t) > _MAX_INT32 for t in rows_of),
+            WIDE=_needs_64_bits(addressed),
             PRECISION="tf32" if form == "tf32" else "ieee",
             BLOCK_M=shape.rows,
             BLOCK_N=shape.outputs,
             BLOCK_K=shape.inputs,
+            AHEAD=shape.ahead,
+            NARROW=shape.narrow,
             **shape.options,
         )
 
@@ -231,7 +235,7 @@ def weight_gradient(
             C_GATHERED=c_gathered,
             C_DIRECT=c_direct,
             TAPS=taps,
-            WIDE=max(_extent(gathered), _extent(direct)) > _MAX_INT32,
+            WIDE=_needs_64_bits(t for t in (gathered, direct, neighbors) if t is not None),
             PRECISION="tf32" if form == "tf32" else "ieee",
             BLOCK_P=shape.pixels,
             BLOCK_G=shape.gathered,
@@ -268,6 +272,6 @@ def _tiles(length: int, block: int) -> int:
     return -(-length // block)
 
 
-def _extent(rows: Tensor) -> int:
-    """Elements from the first to the last of rows that may be a slice of wider ones."""
-    return rows.shape[0] * rows.stride(0)
+def _needs_64_bits(arrays: Iterable[Tensor]) -> bool:
+    """Whether one of the arrays, which may be slices of wider ones, is too long for 32 bits."""
+    return any(array.shape[0] * array.stride(0) > _MAX_INT32 for array in arrays)

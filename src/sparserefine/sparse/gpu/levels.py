@@ -103,10 +103,17 @@ class DeviceLevels:
         last = self.levels[-1]
         num_cells = last.first_cell + batch_size * last.height * last.width
         num_rows = last.first_row + last.capacity
-        if num_cells > MAX_GRID_CELLS:
+        # Cells and rows are counted in 32 bits, a little beyond the last one.
+        most = MAX_GRID_CELLS - _CELLS
+        if num_cells > most:
             raise ValueError(
                 f"{batch_size} images of {spatial_shape[0]}×{spatial_shape[1]} need index grids "
                 f"of more than 2^31 cells. Use a smaller batch, or split the images."
+            )
+        if num_rows > most:
+            raise ValueError(
+                f"capacities={tuple(capacities)}: these are more than 2^31 rows in all. Make less "
+                f"room, or split the images."
             )
         if spatial_shape[1] > MAX_COMPACT_WIDTH:
             compact_levels = 0
@@ -210,12 +217,15 @@ class DeviceLevels:
         )
 
     def gather(
-        self, images: Num[Tensor, "B C H W"], out: Float[Tensor, "capacity C"]
-    ) -> Float[Tensor, "capacity C"]:
-        """Read `images` at the active pixels of the finest level into the rows of `out`."""
-        channels = images.shape[1]
+        self, images: Num[Tensor, "B C H W"], out: Float[Tensor, "capacity width"]
+    ) -> Float[Tensor, "capacity width"]:
+        """Read `images` at the active pixels of the finest level into the rows of `out`.
+
+        Rows may be wider than there are channels; the columns left over become zero.
+        """
+        channels, width = images.shape[1], out.shape[1]
         finest = self.levels[0]
-        block = 1 << max(channels - 1, 0).bit_length()
+        block = 1 << max(width - 1, 0).bit_length()
         rows = _ROWS if block <= 16 else 32
         with torch.cuda.device_of(images):
             gather_kernel[(_tiles(finest.capacity, rows),)](
@@ -228,6 +238,8 @@ class DeviceLevels:
                 finest.width,
                 *images.stride(),
                 CHANNELS=channels,
+                WIDTH=width,
+                STRIDE=out.stride(0),
                 BLOCK=rows,
                 BLOCK_C=block,
             )

@@ -119,6 +119,7 @@ def submanifold_kernel(
     first_row = tl.load(levels + level * 5 + 3)
     cell = tl.load(cells + first_row + row, mask=live, other=0)
     place = first_row - skipped + row
+    stride = stride.to(tl.int64)  # the ninth tap of 239 million rows lies past 2^31
     code = tl.zeros((BLOCK,), dtype=tl.int32)
     up = tl.zeros((BLOCK,), dtype=tl.int32)
     down = tl.zeros((BLOCK,), dtype=tl.int32)
@@ -174,6 +175,7 @@ def strided_kernel(
     y = cell // width % height - 1
     image = cell // (width * height)
     place = first_row - skipped + row
+    stride = stride.to(tl.int64)
     window = (image * fine_height + 2 * y - PADDING + 1) * fine_width + 2 * x - PADDING + 1
     for tap in tl.static_range(9):
         at = fine_cell + window + (tap // 3) * fine_width + tap % 3
@@ -196,19 +198,27 @@ def gather_kernel(
     stride_y,
     stride_x,
     CHANNELS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    STRIDE: tl.constexpr,
     BLOCK: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """Rows of features of the active pixels from [B, C, H, W] images of any strides."""
+    """Rows of features of the active pixels from [B, C, H, W] images of any strides.
+
+    A row is WIDTH long; what is more than CHANNELS becomes zero. Rows begin STRIDE apart.
+    """
     row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     live = row < tl.minimum(tl.load(count), capacity)
     cell = tl.load(cells + row, mask=live, other=0)
-    x = cell % width - 1
-    y = cell // width % height - 1
+    # Offsets in 64 bits: 22 channels of 98 megapixels are 2^31 numbers.
+    x = (cell % width - 1).to(tl.int64)
+    y = (cell // width % height - 1).to(tl.int64)
     image = (cell // (width * height)).to(tl.int64)
     pixel = image * stride_image + y * stride_y + x * stride_x
-    channel = tl.arange(0, BLOCK_C)
-    keep = live[:, None] & (channel < CHANNELS)[None, :]
-    value = tl.load(images + pixel[:, None] + channel[None, :] * stride_channel, mask=keep)
-    at = feats + row[:, None] * CHANNELS + channel[None, :]
+    channel = tl.arange(0, BLOCK_C).to(tl.int64)
+    there = live[:, None] & (channel < CHANNELS)[None, :]
+    at = images + pixel[:, None] + channel[None, :] * stride_channel
+    value = tl.load(at, mask=there, other=0)
+    keep = live[:, None] & (channel < WIDTH)[None, :]
+    at = feats + row.to(tl.int64)[:, None] * STRIDE + channel[None, :]
     tl.store(at, value.to(feats.dtype.element_ty), mask=keep)

@@ -2,13 +2,13 @@
 
 An explicit table: the first call on a new machine is as fast to start as any other, and the same
 program runs there every time. Every entry is compiled for its architecture in the tests and must
-not spill registers. The convolutions of 90 were measured on an H200 (`make gpu-tune`), the others
-only reasoned.
+not spill registers. The convolutions of 90 in "half" and "tf32" were measured on an H200
+(`make gpu-tune`), all others are only reasoned.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -29,6 +29,8 @@ class ConvolutionShape:
         inputs: BLOCK_K.
         warps: Of 32 threads.
         stages: Of the software pipeline.
+        ahead: Find the neighbors of a step during the one before.
+        narrow: Copy 8 bytes at once, through the L1 cache, instead of 16 past it.
     """
 
     rows: int
@@ -36,6 +38,8 @@ class ConvolutionShape:
     inputs: int
     warps: int
     stages: int
+    ahead: bool = False
+    narrow: bool = False
 
     @property
     def options(self) -> dict[str, Any]:
@@ -190,7 +194,7 @@ def convolution_shape(capability: int, form: Format, c_in: int, c_out: int) -> C
     rows = _IEEE if form == "ieee" else _CONVOLUTION[_family(capability), form]
     shape = rows[_entry(c_out)]
     inputs = min(shape.inputs, max(_power_of_two(c_in), 16))
-    return ConvolutionShape(shape.rows, shape.outputs, inputs, shape.warps, shape.stages)
+    return replace(shape, inputs=inputs)
 
 
 def gradient_shape(capability: int, form: Format, c_gathered: int, c_direct: int) -> GradientShape:

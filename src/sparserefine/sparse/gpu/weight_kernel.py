@@ -49,6 +49,8 @@ def partial_gradient_kernel(
     from_direct = tile % NUM_D * BLOCK_D + tl.arange(0, BLOCK_D)
     first = tl.program_id(1) * chunk
     end = tl.minimum(first + chunk, num_rows)
+    if WIDE:
+        stride_neighbors = stride_neighbors.to(tl.int64)
 
     total = tl.zeros((BLOCK_G, BLOCK_D), dtype=tl.float32)
     for start in range(first, end, BLOCK_P):
