@@ -26,7 +26,7 @@ class NativeLibraryHook(BuildHookInterface):
         build = _load_build_script(Path(self.root) / NATIVE / "build.py")
         try:
             library = build.build()
-        except build.BuildError as error:
+        except (build.BuildError, OSError) as error:
             self.app.display_warning(f"the native library was not built: {error}")
             return
         build_data["pure_python"] = False

@@ -1,5 +1,6 @@
 // The native kernels against plain loops in double precision, without Python or torch: so they can
-// be checked on an emulated processor (`make test-arm`). Exits with 1 and a line for each failure.
+// be checked on an emulated processor. test_kernels_check.py compiles and runs it, for ARM as part of
+// `make test-all`. Exits with 1 and a line for each failure.
 //
 //     kernels_check [CASES]
 #include <cmath>

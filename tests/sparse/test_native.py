@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
@@ -27,7 +22,7 @@ from sparserefine.sparse import (
     use_backend,
 )
 from sparserefine.sparse.backends import can_run_native
-from sparserefine.sparse.native import build, library, maps, plan
+from sparserefine.sparse.native import library, maps, plan
 from sparserefine.sparse.native.weights import packed
 
 LOADED = library.load()
@@ -58,16 +53,23 @@ def reference_of(feats: Tensor, weight: Tensor, kernel_map: object) -> tuple[Ten
     return y64, magnitude
 
 
+def gradients_of(
+    feats: Tensor, weight: Tensor, grad: Tensor, kernel_map: object
+) -> list[tuple[Tensor, Tensor]]:
+    """Of feats and weight, each in float64 with the sum of the magnitudes of its terms."""
+    found = []
+    for change in (Tensor.double, lambda tensor: tensor.double().abs()):
+        inputs = [change(tensor).requires_grad_() for tensor in (feats, weight)]
+        y = reference.convolve(*inputs, kernel_map)  # type: ignore[arg-type]
+        found.append(torch.autograd.grad(y, inputs, change(grad)))
+    return list(zip(*found, strict=True))
+
+
 def assert_close(y: Tensor, y64: Tensor, magnitude: Tensor, terms: int, method: str) -> None:
     if method == "winograd4":
         assert_within_winograd_bound(y, y64)
     else:
         assert_within_bound(y, y64, magnitude, terms)
-
-
-def test_the_library_was_built_wherever_there_is_a_compiler() -> None:
-    build.find_compiler()
-    assert ISAS[-1] == "portable"
 
 
 @ANY_MASK
@@ -186,38 +188,37 @@ def test_everything_fused(isa: str, mask: Tensor, method: plan.Method) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_gradients(isa: str, mask: Tensor, method: plan.Method) -> None:
     pixels = ActivePixels.from_mask(mask)
-    feats, weight, grad = torch.randn(len(pixels), 5), torch.randn(9, 5, 18), None
+    feats, weight = torch.randn(len(pixels), 5), torch.randn(9, 5, 18)
     grad = torch.randn(len(pixels), 18)
-    feats64, weight64 = feats.double().requires_grad_(), weight.double().requires_grad_()
-    y64 = reference.convolve(feats64, weight64, pixels.submanifold_map)
-    expected = torch.autograd.grad(y64, (feats64, weight64), grad.double())
+    expected = gradients_of(feats, weight, grad, pixels.submanifold_map)
     of_feats = native.convolve_submanifold(grad, weight, pixels, transposed=True, method=method)
     of_weight = native.submanifold_weight_gradient(feats, grad, pixels, method)
-    for found, wanted in zip((of_feats, of_weight), expected, strict=True):
-        assert_within_winograd_bound(found, wanted)
+    assert_close(of_feats, *expected[0], 9 * 18, method)
+    if method == "winograd2":  # of the weight, its transforms mix the taps
+        assert_within_winograd_bound(of_weight, expected[1][0], share=5e-6)
+    else:
+        assert_close(of_weight, *expected[1], len(pixels), method)
 
 
 @ANY_MASK
 @STEP
 def test_steps_and_their_gradients(isa: str, mask: Tensor, mode: str, padding: int) -> None:
     step = ActivePixels.from_mask(mask).downsampling(mode, padding)  # type: ignore[arg-type]
-    weight = torch.randn(9, 7, 20)
+    weight, bias = torch.randn(9, 7, 20), torch.randn(20)
     for up, kernel_map in ((False, step.down), (True, step.up)):
         feats = torch.randn(kernel_map.num_inputs, 7)
         norm = torch.randn(7), torch.randn(7)
-        y = native.convolve_step(feats, weight, step, up=up, norm=norm)
+        y = native.convolve_step(feats, weight, step, up=up, bias=bias, norm=norm)
         normalized = torch.relu(feats.double() * norm[0] + norm[1])
         y64, magnitude = reference_of(normalized, weight, kernel_map)
-        assert_within_bound(y, y64, magnitude, 9 * 7)
+        assert_within_bound(y, y64 + bias, magnitude + bias.abs(), 9 * 7)
 
-        feats64, weight64 = feats.double().requires_grad_(), weight.double().requires_grad_()
         grad = torch.randn(kernel_map.num_outputs, 20)
-        y64 = reference.convolve(feats64, weight64, kernel_map)
-        expected = torch.autograd.grad(y64, (feats64, weight64), grad.double())
+        expected = gradients_of(feats, weight, grad, kernel_map)
         of_feats = native.convolve_step(grad, weight, step, up=not up, transposed=True)
         of_weight = native.step_weight_gradient(feats, grad, step, up=up)
-        for found, wanted in zip((of_feats, of_weight), expected, strict=True):
-            assert_within_winograd_bound(found, wanted)
+        assert_within_bound(of_feats, *expected[0], 9 * 20)
+        assert_within_bound(of_weight, *expected[1], len(grad))
 
 
 @pytest.mark.parametrize("rows", [0, 1, 13, 500])
@@ -267,46 +268,6 @@ def test_the_result_does_not_depend_on_the_threads(threads: int) -> None:
         assert torch.equal(a, b)
 
 
-def test_python_threads_do_not_disturb_each_other() -> None:
-    pixels = ActivePixels.from_mask(torch.rand(1, 60, 60) < 0.5)
-    problems = [(torch.randn(len(pixels), c), torch.randn(9, c, c)) for c in (8, 16, 48, 80)]
-    expected = [native.convolve_submanifold(*problem, pixels) for problem in problems]
-    wrong: list[int] = []
-
-    def work(number: int) -> None:
-        for _ in range(20):
-            if not torch.equal(
-                native.convolve_submanifold(*problems[number], pixels), expected[number]
-            ):
-                wrong.append(number)
-
-    workers = [threading.Thread(target=work, args=(number,)) for number in range(len(problems))]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert not wrong
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_forked_child_computes() -> None:
-    code = """
-import os, torch
-from sparserefine.sparse import ActivePixels, native
-torch.set_num_threads(2)
-pixels = ActivePixels.from_mask(torch.rand(1, 60, 60) < 0.5)
-feats, weight = torch.randn(len(pixels), 16), torch.randn(9, 16, 16)
-expected = native.convolve_submanifold(feats, weight, pixels)
-child = os.fork()
-if child == 0:
-    os._exit(0 if (native.convolve_submanifold(feats, weight, pixels) == expected).all() else 1)
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"""
-    command = [sys.executable, "-W", "ignore", "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    assert done.stdout.strip() == "0"
-
-
 def test_a_changed_weight_is_packed_anew() -> None:
     weight = torch.randn(9, 4, 4)
     first = packed(weight, "direct")
@@ -331,13 +292,6 @@ def test_training_and_evaluation_use_the_kernels_and_agree_with_plain_torch() ->
         torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-4)
 
 
-def test_exact_mode_never_takes_winograd() -> None:
-    pixels = ActivePixels.from_mask(torch.ones(1, 64, 64, dtype=torch.bool))
-    assert plan.choose_method(pixels, 64, 64) == "winograd4"
-    with use_backend(exact=True):
-        assert plan.choose_method(pixels, 64, 64) == "direct"
-
-
 def test_reasons_against_the_kernels() -> None:
     feats, weight = torch.zeros(1, 2), torch.zeros(9, 2, 2)
     assert can_run_native(feats, weight) is None
@@ -346,38 +300,3 @@ def test_reasons_against_the_kernels() -> None:
     x = SparseTensor(feats.double(), ActivePixels.from_mask(torch.ones(1, 1, 1, dtype=torch.bool)))
     with pytest.raises(ValueError, match=r'backend "native" cannot run: feats are torch\.float64'):
         submanifold_conv2d(x, weight.double(), backend="native")
-
-
-def test_without_the_library_plain_torch_serves(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    x = SparseTensor(torch.randn(4, 2), ActivePixels.from_mask(torch.ones(1, 2, 2).bool()))
-    weight = torch.randn(9, 2, 3)
-    expected = submanifold_conv2d(x, weight).feats
-    for content, reason in ((None, "was not built"), (b"no library", "cannot be loaded")):
-        file = tmp_path / "libsparserefine.so"
-        if content is not None:
-            file.write_bytes(content)
-        monkeypatch.setattr(library, "LIBRARY", file)
-        library.load.cache_clear()
-        try:
-            torch.testing.assert_close(submanifold_conv2d(x, weight).feats, expected)
-            with pytest.raises(ValueError, match=reason):
-                submanifold_conv2d(x, weight, backend="native")
-        finally:
-            library.load.cache_clear()
-
-
-def test_a_missing_or_failing_compiler_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("CXX", raising=False)
-    with pytest.raises(build.BuildError, match=r"no C\+\+ compiler was found\. Install g"):
-        build.build(tmp_path / "lib.so")
-    compiler = tmp_path / "c++"
-    compiler.write_text("#!/bin/sh\necho 'error: out of order' >&2\nexit 1\n")
-    compiler.chmod(0o755)
-    with pytest.raises(build.BuildError, match=r"c\+\+ failed: error: out of order"):
-        build.build(tmp_path / "lib.so")
-    assert not (tmp_path / "lib.so").exists()

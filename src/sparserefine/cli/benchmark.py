@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from rich.table import Table
+from rich.text import Text
 
 from sparserefine.cli.console import console, counted, stage_table
 from sparserefine.cli.latency import MatrixOptions, run_matrix
@@ -100,8 +101,9 @@ def _environment_table(environment: Mapping[str, Any]) -> Table:
     table = Table("", "", show_header=False)
     for key, value in environment.items():
         if key != "backends":
-            table.add_row(key, str(value))
+            table.add_row(key, Text(str(value)))
     table.add_section()
     for name, answer in environment["backends"].items():
-        table.add_row(f"backend {name}", answer)
+        # As it is: rich would take the brackets of sparserefine[triton] for a style.
+        table.add_row(f"backend {name}", Text(answer))
     return table

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from sparserefine.sparse.choice import Backend, asked_backend
+from sparserefine.sparse.choice import VARIABLE, Backend, asked_backend
 from sparserefine.sparse.gpu import can_run_triton
 from sparserefine.sparse.native import library
 
@@ -44,25 +45,50 @@ CAN_RUN: dict[str, Callable[[Tensor, Tensor], str | None]] = {
 
 
 def explain_backends() -> dict[str, str]:
-    """For each backend, fastest first, whether it runs float32 here, and why not.
+    """For each backend, fastest first, whether it runs float32 here, and why or why not.
 
-    Asked for the CPU, and for the GPU where torch sees one.
+    Asked for the CPU, and for the GPU where torch sees one. That a backend cannot run which
+    `use_backend` or the environment asks for is part of the answer, not an error.
+
+    Raises:
+        ValueError: The environment asks for an unknown backend.
     """
-    if not torch.cuda.is_available():
-        return _explain_on("cpu")
-    on_cpu, on_gpu = _explain_on("cpu"), _explain_on("cuda")
-    return {name: f"CPU: {on_cpu[name]}; GPU: {on_gpu[name]}" for name in CAN_RUN}
+    try:
+        asked = asked_backend("auto")
+    except ValueError as error:  # `use_backend` lets no such name pass
+        raise ValueError(f"{VARIABLE}: {error}") from None
+    answers = {name: _explain_on(device, asked) for name, device in _devices().items()}
+    if len(answers) == 1:
+        return next(iter(answers.values()))
+    return {
+        name: "; ".join(f"{device}: {of[name].rstrip('.')}" for device, of in answers.items())
+        for name in CAN_RUN
+    }
 
 
-def _explain_on(device: str) -> dict[str, str]:
-    feats, weight = torch.zeros(1, 1, device=device), torch.zeros(9, 1, 1, device=device)
-    chosen = resolve_backend("auto", feats, weight)
+def _devices() -> dict[str, str]:
+    """Devices to ask about, with the names users know them by."""
+    return {"CPU": "cpu", "GPU": "cuda"} if torch.cuda.is_available() else {"CPU": "cpu"}
+
+
+def _explain_on(device: str, asked: str) -> dict[str, str]:
+    try:
+        feats, weight = torch.zeros(1, 1, device=device), torch.zeros(9, 1, 1, device=device)
+    except RuntimeError as error:  # torch sees a GPU, but another process has all of its memory
+        return dict.fromkeys(CAN_RUN, f"cannot run: {str(error).splitlines()[0]}")
+    reasons = {name: can_run(feats, weight) for name, can_run in CAN_RUN.items()}
+    fastest = next(name for name, reason in reasons.items() if reason is None)
+    chosen = fastest if asked == "auto" else asked
+    by = VARIABLE if os.environ.get(VARIABLE) == asked else "use_backend"
     answers = {}
-    for name, can_run in CAN_RUN.items():
-        reason = can_run(feats, weight)
-        answers[name] = f"cannot run: {reason}" if reason else "can run"
-        if name == chosen:
-            answers[name] = "runs"
+    for name, reason in reasons.items():
+        can = "can run" if reason is None else f"cannot run: {reason}"
+        if name != chosen:
+            answers[name] = can
+        elif asked == "auto":
+            answers[name] = "runs, the fastest that can"
+        else:
+            answers[name] = f"forced by {by}, but {can}" if reason else f"runs, forced by {by}"
         if name == "native" and reason is None:
             found = library.loaded()
             answers[name] += f", with {found.isas[found.isa]} of {', '.join(found.isas)}"

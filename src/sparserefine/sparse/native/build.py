@@ -9,6 +9,7 @@ one process would fight for the cores.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -53,6 +54,19 @@ def find_compiler() -> str:
     raise BuildError("no C++ compiler was found. Install g++ or clang++, or set CXX.")
 
 
+def source_hash() -> int | None:
+    """64 bits that name the C++ sources beside this file; None where there are none.
+
+    Compiled into the library: one from before a change of the sources is then known when loaded,
+    and nobody has a version to count up.
+    """
+    digest = hashlib.sha256()
+    paths = sorted((*SOURCES.glob("*.h"), *SOURCES.glob("*.cpp")))
+    for path in paths:
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return int.from_bytes(digest.digest()[:8], "little") if paths else None
+
+
 def build(target: Path = LIBRARY, extra_flags: tuple[str, ...] = ()) -> Path:
     """Compile the library and put it into place in one step.
 
@@ -61,14 +75,17 @@ def build(target: Path = LIBRARY, extra_flags: tuple[str, ...] = ()) -> Path:
         extra_flags: For the compiler and the linker, such as "-fsanitize=address".
 
     Raises:
-        BuildError: There is no compiler, or it fails.
+        BuildError: There are no sources or no compiler, or it fails.
     """
+    sources = source_hash()
+    if sources is None:
+        raise BuildError(f"there are no sources in {SOURCES}.")
     compiler = find_compiler()
     x86 = _run(compiler, "-dumpmachine").startswith("x86_64")  # of the target, not of this machine
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         objects = {f"kernels_{isa}.o": flags for isa, flags in X86_FLAGS.items()} if x86 else {}
         objects["kernels_portable.o"] = ()
-        objects["api.o"] = ()
+        objects["api.o"] = (f"-DSR_SOURCE={sources:#x}ull",)
 
         def compile_one(name: str) -> None:
             source = "api.cpp" if name == "api.o" else "kernels.cpp"

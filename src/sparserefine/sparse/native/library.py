@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from sparserefine.sparse.native.build import LIBRARY
+from sparserefine.sparse.native.build import LIBRARY, source_hash
 
 
 class Convolution(ctypes.Structure):
@@ -72,6 +72,7 @@ class Level(ctypes.Structure):
 
 
 _SIGNATURES = {
+    "sr_source": (c_uint64, ()),
     "sr_isa_count": (c_int32, ()),
     "sr_isa_name": (c_char_p, (c_int32,)),
     "sr_isa_supported": (c_int32, (c_int32,)),
@@ -94,6 +95,11 @@ _SIGNATURES = {
     "sr_group_by_parity": (None, (c_void_p, c_int64, *(c_int32,) * 2, *(c_void_p,) * 3)),
 }
 
+_OTHER_SOURCES = (
+    f"it was compiled from another version of its sources. Build it anew: python "
+    f"{Path(__file__).with_name('build.py')}"
+)
+
 
 class Library:
     """The loaded library.
@@ -101,14 +107,24 @@ class Library:
     Attributes:
         c: Its functions, as csrc/api.h declares them.
         isa: Number of the instruction set that its kernels use, the widest this processor has.
+
+    Raises:
+        OSError: The file is no library, or the system refuses it.
+        ImportError: It was compiled from other sources than those that this package has.
     """
 
     def __init__(self, path: Path) -> None:
         _share_openmp()
         self.c = ctypes.CDLL(str(path))
         for name, (result, arguments) in _SIGNATURES.items():
-            function = getattr(self.c, name)
+            function = getattr(self.c, name, None)
+            if function is None:
+                raise ImportError(_OTHER_SOURCES)
             function.restype, function.argtypes = result, arguments
+        # Structures of another layout would be read all the same. Where somebody has taken the
+        # sources out of an installed package, the library in it is still the one it came with.
+        if source_hash() not in (None, self.c.sr_source()):
+            raise ImportError(_OTHER_SOURCES)
         self.isa = self.isas.index(self.supported_isas[0])
 
     @property
@@ -136,8 +152,8 @@ def load() -> Library | str:
         )
     try:
         return Library(LIBRARY)
-    except OSError as error:
-        return f"the native library cannot be loaded: {error}."
+    except (OSError, ImportError) as error:
+        return f"the native library cannot be loaded: {error}"
 
 
 def loaded() -> Library:

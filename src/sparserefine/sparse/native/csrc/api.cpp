@@ -6,6 +6,10 @@
 #include "kernels.h"
 #include "maps.h"
 
+#ifndef SR_SOURCE
+#error "build.py compiles this, and defines SR_SOURCE"
+#endif
+
 using sparserefine::Kernels;
 
 namespace {
@@ -21,6 +25,8 @@ const Kernels *const kTables[] = {
 }  // namespace
 
 extern "C" {
+
+uint64_t sr_source(void) { return SR_SOURCE; }
 
 int32_t sr_isa_count(void) { return int32_t(sizeof(kTables) / sizeof(*kTables)); }
 

@@ -53,6 +53,10 @@ typedef struct {
   int64_t grid_width;
 } sr_blocks;
 
+// Which sources the library was compiled from (`source_hash` in build.py): a caller that has others
+// calls nothing else.
+uint64_t sr_source(void);
+
 // Instruction sets, widest first; "portable" runs on any processor.
 int32_t sr_isa_count(void);
 const char *sr_isa_name(int32_t isa);

@@ -1,0 +1,47 @@
+"""`sparserefine benchmark --env` answers where something is wrong: that is what it is for."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+from rich.console import Console
+
+from sparserefine.cli.benchmark import _environment_table
+
+
+def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sparserefine.cli", "benchmark", "--env", *arguments]
+    environment = {**os.environ, "COLUMNS": "300", "TRITON_INTERPRET": "0", **variables}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+def test_a_forced_backend_that_cannot_run_does_not_end_it() -> None:
+    answer = "forced by SPARSEREFINE_BACKEND, but cannot run: feats are on cpu. Move them to a CUDA"
+    done = run(SPARSEREFINE_BACKEND="triton")
+    assert done.returncode == 0, done.stderr
+    line = next(line for line in done.stdout.splitlines() if "backend triton" in line)
+    assert answer in line
+    done = run("--json", SPARSEREFINE_BACKEND="triton")
+    assert done.returncode == 0, done.stderr
+    assert answer in json.loads(done.stdout)["backends"]["triton"]
+
+
+def test_a_wrong_name_in_the_variable_is_one_line() -> None:
+    done = run(SPARSEREFINE_BACKEND="cudnn")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "sparserefine: SPARSEREFINE_BACKEND: backend 'cudnn' is unknown. Use one of auto, triton, "
+        "native, torch, reference.\n"
+    )
+
+
+def test_brackets_are_printed_as_they_are() -> None:
+    answer = 'cannot run: Triton is missing. Install it: pip install "sparserefine[triton]"'
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(_environment_table({"device": "x [bold]", "backends": {"triton": answer}}))
+    assert answer in capture.get()
+    assert "x [bold]" in capture.get()
