@@ -96,10 +96,11 @@ clean:
 
 NATIVE := hatch_build.py $(wildcard src/sparserefine/sparse/native/build.py src/sparserefine/sparse/native/csrc/*)
 
+# Most of what is installed is never imported: Python compiles the rest when it is.
 .venv/demo.stamp: pyproject.toml constraints.txt $(NATIVE) | .venv/bin/python
-	$(BIN)/pip install $(PIP_FLAGS) -c constraints.txt -e .
+	$(BIN)/pip install --no-compile $(PIP_FLAGS) -c constraints.txt -e .
 	@touch $@
 
 .venv/dev.stamp: pyproject.toml constraints.txt $(NATIVE) | .venv/bin/python
-	$(BIN)/pip install $(PIP_FLAGS) -c constraints.txt -e ".[dev]"
+	$(BIN)/pip install --no-compile $(PIP_FLAGS) -c constraints.txt -e ".[dev]"
 	@touch $@

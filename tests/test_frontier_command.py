@@ -28,6 +28,7 @@ def run(*arguments: object) -> int | str | None:
     return end.value.code
 
 
+@pytest.mark.slow
 def test_widths_and_points_are_trained_and_compared(
     folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

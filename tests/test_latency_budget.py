@@ -57,6 +57,7 @@ def run(*arguments: str) -> None:
     assert not end.value.code
 
 
+@pytest.mark.slow
 def test_a_trained_refiner_is_timed_at_several_densities(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -64,6 +64,7 @@ def test_gpu_extractor(tmp_path: Path) -> None:
     assert ("convolution at stage 0", "compact") in alone and ("maps", "table") in alone
 
 
+@pytest.mark.slow
 def test_gpu_timeline(tmp_path: Path) -> None:
     lines = run("timeline", tmp_path, "TIMELINE")
     (total,) = json.loads(lines[-1])["totals"].values()
