@@ -5,9 +5,9 @@ PIP_FLAGS ?=
 OUT ?= out
 BIN := .venv/bin
 
-# Two processes, each with torch's threads: threads that wait must sleep, or the processes take turns
-# spinning and together are slower than one.
-PYTEST := OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -q -n 2 --dist worksteal
+# Two processes of one thread each: with two threads each they wait for one another. Tests of threads ask
+# for more; threads that wait must sleep, or the processes take turns spinning.
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 # The GPU kernels run on the CPU too, slowly: Triton decides when imported whether it interprets.
 INTERPRET := TRITON_INTERPRET=1 $(PYTEST) tests/gpu
