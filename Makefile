@@ -5,6 +5,9 @@ PIP_FLAGS ?=
 OUT ?= out
 BIN := .venv/bin
 
+# Where byte code is not kept, each command that a test starts would compile all that it imports again.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Two processes of one thread each: with two threads each they wait for one another. Tests of threads ask
 # for more; threads that wait must sleep, or the processes take turns spinning.
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -q -n 2 --dist worksteal
@@ -96,7 +99,7 @@ clean:
 
 NATIVE := hatch_build.py $(wildcard src/sparserefine/sparse/native/build.py src/sparserefine/sparse/native/csrc/*)
 
-# Most of what is installed is never imported: Python compiles the rest when it is.
+# Most of what is installed is never imported: Python compiles the rest when it is, and keeps it.
 .venv/demo.stamp: pyproject.toml constraints.txt $(NATIVE) | .venv/bin/python
 	$(BIN)/pip install --no-compile $(PIP_FLAGS) -c constraints.txt -e .
 	@touch $@

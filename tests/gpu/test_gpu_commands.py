@@ -51,6 +51,7 @@ def test_gpu_test(tmp_path: Path) -> None:
     assert kinds == {"submanifold", "strided", "inverse"}
 
 
+@pytest.mark.slow
 def test_gpu_extractor(tmp_path: Path) -> None:
     options = ("--densities", "0.12", "--pyramids", "floor")
     lines = run("extractor", tmp_path, "EXTRACTOR", *options)

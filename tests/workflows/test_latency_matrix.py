@@ -90,6 +90,7 @@ def test_cases_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     assert turns == [*rounds, *(f"close {method}" for method in methods)]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="limits need Linux")
 def test_memory_beyond_the_limit_becomes_a_row() -> None:
     conditions = {**SMALL, "size": (512, 1024), "memory_gib": 0.35}
