@@ -5,7 +5,7 @@ PIP_FLAGS ?=
 OUT ?= out
 BIN := .venv/bin
 
-# Where byte code is not kept, each command that a test starts would compile all that it imports again.
+# Where byte code is not kept, each command that a test starts would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
 # Two processes of one thread each: with two threads each they wait for one another. Tests of threads ask
@@ -99,11 +99,10 @@ clean:
 
 NATIVE := hatch_build.py $(wildcard src/sparserefine/sparse/native/build.py src/sparserefine/sparse/native/csrc/*)
 
-# Most of what is installed is never imported: Python compiles the rest when it is, and keeps it.
 .venv/demo.stamp: pyproject.toml constraints.txt $(NATIVE) | .venv/bin/python
-	$(BIN)/pip install --no-compile $(PIP_FLAGS) -c constraints.txt -e .
+	$(BIN)/pip install $(PIP_FLAGS) -c constraints.txt -e .
 	@touch $@
 
 .venv/dev.stamp: pyproject.toml constraints.txt $(NATIVE) | .venv/bin/python
-	$(BIN)/pip install --no-compile $(PIP_FLAGS) -c constraints.txt -e ".[dev]"
+	$(BIN)/pip install $(PIP_FLAGS) -c constraints.txt -e ".[dev]"
 	@touch $@

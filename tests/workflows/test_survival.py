@@ -210,6 +210,7 @@ def test_a_full_disk_loses_nothing(photos: Path, tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             check=False,
+            env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},  # byte code would be cut off too
             preexec_fn=None if limit is None else lambda: limit_files(limit),
         )
 
