@@ -8,6 +8,7 @@ BIN := .venv/bin
 # Where byte code is not kept, each command that a test starts would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
+# At most 300 CPU-seconds with the installation (user + sys); what is slow is in test-all.
 # Two processes of one thread each: with two threads each they wait for one another. Tests of threads ask
 # for more; threads that wait must sleep, or the processes take turns spinning.
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -q -n 2 --dist worksteal
@@ -27,11 +28,11 @@ demo: .venv/demo.stamp
 demo-train: .venv/dev.stamp
 	$(BIN)/python runs/train_demo.py $(PHOTOS) --out $(OUT)/demo-train
 
-test: .venv/dev.stamp
+test: .venv/test.stamp
 	$(PYTEST) -m "not slow and not gpu"
 	$(INTERPRET) -m "interpreter and not slow"
 
-test-all: .venv/dev.stamp
+test-all: .venv/test.stamp
 	$(PYTEST) -m "not gpu"
 	$(INTERPRET) -m interpreter
 
@@ -52,7 +53,7 @@ fuzz: .venv/dev.stamp
 
 # On a CUDA machine, with its own Python and torch: nothing of ours needs to be installed there.
 GPU_PYTHON ?= python3
-GPU := PYTHONPATH=src:benchmarks$(if $(PYTHONPATH),:$(PYTHONPATH)) PYTHONUNBUFFERED=1 $(GPU_PYTHON) benchmarks/gpu
+GPU := PYTHONPATH=src:benchmarks:tests$(if $(PYTHONPATH),:$(PYTHONPATH)) PYTHONUNBUFFERED=1 $(GPU_PYTHON) benchmarks/gpu
 
 gpu-test:
 	$(GPU)/kernels.py --out $(OUT) $(TEST)
@@ -101,6 +102,11 @@ NATIVE := hatch_build.py $(wildcard src/sparserefine/sparse/native/build.py src/
 
 .venv/demo.stamp: pyproject.toml constraints.txt $(NATIVE) | .venv/bin/python
 	$(BIN)/pip install $(PIP_FLAGS) -c constraints.txt -e .
+	@touch $@
+
+# Most of what the tests install is never imported: Python compiles the rest when it is.
+.venv/test.stamp: pyproject.toml constraints.txt $(NATIVE) | .venv/bin/python
+	$(BIN)/pip install --no-compile $(PIP_FLAGS) -c constraints.txt -e ".[test]"
 	@touch $@
 
 .venv/dev.stamp: pyproject.toml constraints.txt $(NATIVE) | .venv/bin/python

@@ -118,7 +118,7 @@ def _published(result: dict[str, Any]) -> str:
     lines = [
         "## The paper's five\n",
         "| name | source | low resolution of 1024×2048 | threshold, nats | parameters | "
-        "multiplications at low resolution | at 1024×2048 | logits at |",
+        "MACs at low resolution | at 1024×2048 | logits at |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in result["published"]:

@@ -21,7 +21,7 @@ from PIL import Image
 
 from sparserefine import dense
 from sparserefine.environment import Environment
-from sparserefine.workflows.confusion import ConfusionMatrix
+from sparserefine.evaluation.metrics import ConfusionMatrix
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "espnetv2_camvid.json"

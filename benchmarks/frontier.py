@@ -21,18 +21,15 @@ from typing import Any
 import torch
 
 import sparserefine as sr
+from sparserefine.cli.console import progress_bars
 from sparserefine.data import CamVid, ImageFolder
 from sparserefine.data.source import SampleSource
+from sparserefine.experiments.ablations import Variant, train_variant
+from sparserefine.experiments.frontier import VARIANTS
+from sparserefine.experiments.frontier_report import FILE, HEADINGS, PLOT, cells, markdown
+from sparserefine.experiments.frontier_result import FrontierPoint
 from sparserefine.images import list_images
 from sparserefine.refine.features import Input, count_channels
-from sparserefine.workflows.contenders import contenders
-from sparserefine.workflows.frontier import FrontierPoint, frontier
-from sparserefine.workflows.frontier_report import HEADINGS, cells, markdown, save
-from sparserefine.workflows.held_out import check_held_out
-from sparserefine.workflows.identity import identity
-from sparserefine.workflows.peak_memory import measure_peaks, missing_peaks
-from sparserefine.workflows.truth import Against
-from sparserefine.workflows.variants import Variant, points_of, train_variant
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -94,12 +91,8 @@ def _street(data: Path, options: argparse.Namespace) -> Path:
     )
     training = ImageFolder([path for path in photos if path.stem not in HELD_OUT])
     model = sr.SparseRefiner.from_pretrained("demo")
-    points = None
-    if not options.no_points:
-        points = train_variant(
-            model, points_of(model), training, options.work / "street", steps=options.steps
-        )
-    return _measure("street", {"": model}, points, held_out, "full", options)
+    train = None if options.no_points else training
+    return _measure("street", model, held_out, options, train=train, against="full")
 
 
 def _camvid(data: Path, options: argparse.Namespace) -> Path:
@@ -113,27 +106,31 @@ def _camvid(data: Path, options: argparse.Namespace) -> Path:
     others = [i for i, name in enumerate(frames.names) if VALIDATION_CLIP not in name]
     training = Subset(frames, others)
     test = Every(CamVid(folder, "val", dense.num_classes), TEST_EVERY)
+    # Beside the points, which `frontier` trains: they share what the dense model predicts.
+    variants = _folder("camvid", options) / VARIANTS
     wide, narrow = _untrained(dense, (16, 32, 64)), _untrained(dense, (8, 16, 32))
-    variants = [
-        Variant.of(wide, "wide"),
-        Variant.of(narrow, "narrow"),
-        points_of(wide),
-    ]
-    trained = {
-        variant.name: train_variant(
-            wide, variant, training, options.work / "camvid", steps=options.steps
-        )
-        for variant in variants
-    }
-    points = trained.pop("points")
-    refiners = {"": trained["wide"], "narrow": trained["narrow"]}
-    return _measure("camvid", refiners, points, test, "labels", options)
+    with progress_bars() as progress:
+        trained = {
+            name: train_variant(
+                wide,
+                Variant.of(model, name),
+                training,
+                variants,
+                steps=options.steps,
+                progress=progress,
+            )
+            for name, model in (("wide", wide), ("narrow", narrow))
+        }
+    narrow = {"narrow": trained["narrow"]}
+    return _measure(
+        "camvid", trained["wide"], test, options, compare=narrow, train=training, against="labels"
+    )
 
 
 def _untrained(dense: sr.dense.DenseModel, widths: tuple[int, ...]) -> sr.SparseRefiner:
     extractor = sr.SparseUNet(
         dense.num_classes,
-        in_channels=count_channels(INPUTS, dense),
+        in_channels=count_channels(INPUTS, dense.num_classes),
         widths=widths,
         blocks=1,
         pyramid="floor",
@@ -144,33 +141,34 @@ def _untrained(dense: sr.dense.DenseModel, widths: tuple[int, ...]) -> sr.Sparse
 
 def _measure(
     name: str,
-    refiners: dict[str, sr.SparseRefiner],
-    points: sr.SparseRefiner | None,
+    model: sr.SparseRefiner,
     dataset: SampleSource,
-    against: Against,
     options: argparse.Namespace,
+    **more: Any,
 ) -> Path:
-    for refiner in refiners.values():
-        check_held_out(dataset, refiner.trained_on)
-    model = refiners[""]
-    ways = contenders(model, refiners, points)
-    out = options.work / f"{name}_frontier"
-    named = [identity(one) for one in (*refiners.values(), *([points] if points else []))]
-    peaks = measure_peaks(refiners, points, dataset, ways, out, identity=named)
-    notes = [] if points else ["Points were not trained for these photos."]
-    notes += missing_peaks(ways, peaks)
-    result = frontier(
-        model, dataset, ways, out,
-        against=against, rounds=options.rounds, peaks=peaks, notes=notes, identity=named,
-    )  # fmt: skip
+    """The folder with what was found."""
+    out = _folder(name, options)
+    with progress_bars() as progress:
+        result = sr.frontier(
+            model,
+            dataset,
+            steps=options.steps,
+            rounds=options.rounds,
+            out=out,
+            progress=progress,
+            **more,
+        )
     print(markdown(result))
-    return save(result, out)
+    return out
 
 
-def _keep(name: str, picture: Path) -> None:
-    (ROOT / "docs" / f"frontier_{name}.png").write_bytes(picture.read_bytes())
-    document = picture.with_suffix(".json").read_bytes()
-    (RESULTS / f"frontier_{name}.json").write_bytes(document)
+def _folder(name: str, options: argparse.Namespace) -> Path:
+    return options.work / f"{name}_frontier"
+
+
+def _keep(name: str, found: Path) -> None:
+    (ROOT / "docs" / f"frontier_{name}.png").write_bytes((found / PLOT).read_bytes())
+    (RESULTS / f"frontier_{name}.json").write_bytes((found / FILE).read_bytes())
 
 
 def with_figures(text: str) -> str:

@@ -58,7 +58,7 @@ def main() -> None:
         "rounds": options.rounds,
         "ms": {side: round(median(collected[1:]), 1) for side, collected in times.items()},
         "peak_mib": {side: round(kib / 1024) for side, kib in peak_kib.items()},
-        "settings": model.settings(),
+        "model": model.describe(weights=False),
         "environment": Environment.current().to_json(),
     }
     options.out.write_text(json.dumps(result, indent=2) + "\n")

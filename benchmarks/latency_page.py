@@ -19,7 +19,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from sparserefine.workflows import paper_figures
+from sparserefine.experiments import paper_figures
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

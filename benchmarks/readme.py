@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -51,96 +52,66 @@ def with_figures(text: str) -> str:
 
 
 def figures() -> str:
-    demo = json.loads((RESULTS / "demo.json").read_text())
-    held_out = json.loads((RESULTS / "demo_held_out.json").read_text())
+    demo, held_out, large = (
+        json.loads((RESULTS / f"{name}.json").read_text())
+        for name in ("demo", "demo_held_out", "large_photo")
+    )
     left_out = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("demo_without_*"))]
-    large = json.loads((RESULTS / "large_photo.json").read_text())
-    sections = [_latency(demo), _large_photo(large), _agreement(held_out)]
-    if left_out:
-        sections.append(_left_out(left_out))
-    return "\n" + "\n".join(sections) + "\n"
-
-
-def _latency(demo: dict[str, Any]) -> str:
-    stages = {name: ms for name, ms in demo["stages_ms"].items() if name not in ("read", "write")}
-    total, full = sum(stages.values()), demo["full_res_ms"]
-    environment = demo["environment"]
-    lines = [
-        f"Latency of the demo photo ({demo['width']}×{demo['height']}, density "
-        f"{demo['density']:.1%}) on {environment['device']}, {environment['threads']} threads, "
-        f"torch {environment['torch']}, commit {environment['commit']}; medians of "
-        f"{demo['rounds']} rounds in turns with the full-resolution model:",
-        "",
-        "| " + " | ".join(stages) + " | sum | full resolution, dense | ratio |",
-        "|" + "---|" * (len(stages) + 3),
-        "| "
-        + " | ".join(f"{ms:.0f} ms" for ms in stages.values())
-        + f" | {total:.0f} ms | {full:.0f} ms | {full / total:.2f} |",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _agreement(held_out: dict[str, Any]) -> str:
-    rows = held_out["rows"]
-    low, refined = (1 - rows[row]["agreement"] for row in ("low_res_bilinear", "refined"))
-    gained = [image for image in held_out["images"] if image["refined"] > image["low_res_bilinear"]]
-    lines = [
-        f"Agreement with the full-resolution dense model on {len(held_out['images'])} photos held "
-        f"out of training, other views of the places that it saw (mean density "
-        f"{held_out['density']:.1%}): the disagreement falls from {low:.2%} to {refined:.2%}, by "
-        f"{1 - refined / low:.0%}; it falls on {len(gained)} of {len(held_out['images'])} photos.",
-        "",
-        "| photo | density | low resolution | refined |",
-        "|---|---|---|---|",
-    ]
-    lines += [
-        f"| {image['name']} | {image['density']:.1%} | {image['low_res_bilinear']:.2%} | "
-        f"{image['refined']:.2%} |"
-        for image in held_out["images"]
-    ]
-    means = (
-        held_out["density"],
-        rows["low_res_bilinear"]["agreement"],
-        rows["refined"]["agreement"],
-    )
-    lines.append("| **mean** | " + " | ".join(f"{value:.2%}" for value in means) + " |")
-    oracle = rows["oracle"]["agreement"]
-    look = rows["second_look"]["agreement"]
-    lines += [
-        "",
-        f"The second look alone, without a refiner, gives {look:.2%}; every selected pixel right "
-        f"would give {oracle:.2%}.",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _large_photo(result: dict[str, Any]) -> str:
-    ms, peak = result["ms"], result["peak_mib"]
     return (
-        f"A photo of {result['width']}×{result['height']} ({result['photo']}, density "
-        f"{result['density']:.1%}; `python benchmarks/large_photo.py`, commit "
-        f"{result['environment']['commit']}): {ms['refined'] / 1000:.1f} s and "
-        f"{peak['refined'] / 1024:.1f} GiB at the peak, full resolution "
-        f"{ms['full_res'] / 1000:.1f} s and {peak['full_res'] / 1024:.1f} GiB: "
-        f"{ms['full_res'] / ms['refined']:.2f} times faster.\n"
+        "\n" + _table(demo, held_out, large) + "\n" + _notes(demo, held_out, large, left_out) + "\n"
     )
 
 
-def _left_out(runs: list[dict[str, Any]]) -> str:
+def _table(demo: dict[str, Any], held_out: dict[str, Any], large: dict[str, Any]) -> str:
+    rows, images = held_out["rows"], len(held_out["images"])
+    stages = demo["stages_ms"]
+    low_ms = stages["resize"] + stages["dense"]
+    refined_ms = sum(ms for stage, ms in stages.items() if stage not in ("read", "write"))
+    shares = ("agreement", "miou")
+    agreement, miou = (
+        [f"{rows[row][share]:.1%}" for row in ("low_res_bilinear", "refined")] for share in shares
+    )
+    ms = [f"{value:.0f} ms" for value in (low_ms, refined_ms, demo["full_res_ms"])]
+    seconds = [f"{large['ms'][side] / 1000:.1f} s" for side in ("refined", "full_res")]
     lines = [
-        "What a run that saw no photo of a place does on the held-out ones of that place:",
-        "",
-        "| left out | photos trained on | low resolution | refined | disagreement |",
-        "|---|---|---|---|---|",
+        ("ESPNetv2-2.0, the shipped pair", "low resolution", "refined", "full resolution"),
+        ("---",) * 4,
+        (f"labels as at full resolution, {images} held-out photos", *agreement, "100%"),
+        ("mIoU, taking those labels for the truth", *miou, "100%"),
+        (f"one photo of {demo['width']}×{demo['height']}", *ms),
+        (f"one photo of {large['width']}×{large['height']}", "", *seconds),
     ]
-    for run in runs:
-        low, refined = (run["rows"][row]["agreement"] for row in ("low_res_bilinear", "refined"))
-        change = (1 - refined) / (1 - low) - 1
-        lines.append(
-            f"| {run['training']['without']} | {run['training']['photos']} | {low:.2%} | "
-            f"{refined:.2%} | {change:+.0%} |"
-        )
-    return "\n".join(lines) + "\n"
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def _notes(
+    demo: dict[str, Any],
+    held_out: dict[str, Any],
+    large: dict[str, Any],
+    left_out: list[dict[str, Any]],
+) -> str:
+    rows, images = held_out["rows"], held_out["images"]
+    gained = sum(image["refined"] > image["low_res_bilinear"] for image in images)
+    environment = demo["environment"]
+    text = (
+        f"{environment['device']}, {environment['threads']} threads, torch "
+        f"{environment['torch']}, commit {environment['commit']}; mean density "
+        f"{held_out['density']:.1%}; better on {gained} of {len(images)} photos. The sparse U-Net "
+        f"alone has {rows['refinement_only']['agreement']:.1%} and mIoU "
+        f"{rows['refinement_only']['miou']:.1%}; every selected pixel right would be "
+        f"{rows['oracle']['agreement']:.1%}. Peak memory of the large photo "
+        f"{large['peak_mib']['refined'] / 1024:.1f} GiB, at full resolution "
+        f"{large['peak_mib']['full_res'] / 1024:.1f}."
+    )
+    if left_out:
+        places = ", ".join(_left_out(run) for run in left_out)
+        text += f" Trained without a place, on that place: {places}."
+    return textwrap.fill(text, 100) + "\n"
+
+
+def _left_out(run: dict[str, Any]) -> str:
+    low, refined = (run["rows"][row]["agreement"] for row in ("low_res_bilinear", "refined"))
+    return f"{run['training']['without']} {low:.1%} to {refined:.1%}"
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@
 The first table: all 3×3 submanifold convolutions of the paper's extractor (stages of 32 to 512
 channels at strides 1 to 16, "floor" pyramid, 1024×2048), on masks of several densities and seeds.
 The second: the whole extractor, its maps included, beside the same network on spconv and on dense
-convolutions. Contenders take turns; medians. With one thread, CPU seconds are counted, which
+convolutions. Baselines take turns; medians. With one thread, CPU seconds are counted, which
 neighbors on a shared machine disturb least; with more, wall time.
 
 A complete run, that is one with spconv and without other densities, seeds or rounds, writes
@@ -32,8 +32,8 @@ from boundary_masks import boundary_mask
 from sparse_page import PAGE, PER_STAGE, RESULT, SPCONV, WIDTHS, with_figures
 from sparse_unets import dense_unet, spconv_unet
 from sparserefine.environment import Environment
+from sparserefine.experiments.macs import extractor_macs
 from sparserefine.refine.extractor import SparseUNet
-from sparserefine.refine.multiplications import extractor_multiplications
 from sparserefine.sparse import (
     ActivePixels,
     SparseTensor,
@@ -53,7 +53,7 @@ QUICK = {**FULL, "threads": [1], "seeds": [0], "rounds": 1}
 # A round of whole extractors takes minutes; three are the fewest whose median drops an outlier.
 EXTRACTOR_ROUNDS = 3
 TABLES = ("stages", "extractors", "training")
-Contenders = dict[str, Callable[[], Any]]
+Baselines = dict[str, Callable[[], Any]]
 
 console = Console(stderr=True, soft_wrap=True)
 
@@ -198,13 +198,13 @@ def ratios_of(stages: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, flo
 
 
 def measure_stages(mask: Tensor, case: dict[str, Any], rounds: int) -> list[dict[str, Any]]:
-    """One row per stage: milliseconds of each contender for one C→C convolution."""
+    """One row per stage: milliseconds of each baseline for one C→C convolution."""
     rows = []
     pixels = ActivePixels.from_mask(mask[None])
     for stage, channels in enumerate(WIDTHS):
         if stage:
             pixels = pixels.downsampling("floor").coarse
-        ms = in_turns(stage_contenders(pixels, channels), rounds, case["threads"])
+        ms = in_turns(stage_baselines(pixels, channels), rounds, case["threads"])
         neighbors = pixels.submanifold_map.groups[0].neighbors
         row = {
             **case,
@@ -221,13 +221,13 @@ def measure_stages(mask: Tensor, case: dict[str, Any], rounds: int) -> list[dict
     return rows
 
 
-def stage_contenders(pixels: ActivePixels, channels: int) -> Contenders:
+def stage_baselines(pixels: ActivePixels, channels: int) -> Baselines:
     """One C→C convolution at one stage, by everyone."""
     x = SparseTensor(torch.randn(len(pixels), channels), pixels)
     weight = torch.randn(9, channels, channels)
     image = torch.randn(1, *pixels.spatial_shape, channels).permute(0, 3, 1, 2)  # channels_last
     kernel = torch.randn(channels, channels, 3, 3).contiguous(memory_format=torch.channels_last)
-    contenders: Contenders = {
+    baselines: Baselines = {
         "native": lambda: submanifold_conv2d(x, weight, backend="native"),
         "torch": lambda: submanifold_conv2d(x, weight, backend="torch"),
         "dense": lambda: torch.conv2d(image, kernel, padding=1),
@@ -237,8 +237,8 @@ def stage_contenders(pixels: ActivePixels, channels: int) -> Contenders:
         coords = pixels.coords.contiguous()
         entered = spconv.SparseConvTensor(x.feats, coords, list(pixels.spatial_shape), 1)
         with_map = layer(entered).replace_feature(x.feats)  # the map is made once, as ours is
-        contenders["spconv"] = lambda: layer(with_map)
-    return contenders
+        baselines["spconv"] = lambda: layer(with_map)
+    return baselines
 
 
 def measure_training(mask: Tensor, case: dict[str, Any], rounds: int) -> list[dict[str, Any]]:
@@ -285,21 +285,21 @@ def measure_extractors(
             with use_backend(backend):  # type: ignore[arg-type]
                 return network(SparseTensor.from_dense(image, mask[None]))
 
-        contenders: Contenders = {
+        baselines: Baselines = {
             "native": lambda run=run: run("native"),
             "torch": lambda run=run: run("torch"),
             "sgemm": lambda: left @ right,
         }
         if spconv is not None:
             peer = spconv_unet(WIDTHS, 19, pyramid).eval()
-            contenders["spconv"] = lambda peer=peer: peer(image, mask[None])
+            baselines["spconv"] = lambda peer=peer: peer(image, mask[None])
         if with_dense and pyramid == "floor":  # the dense network has no pyramid of active pixels
             dense = dense_unet(WIDTHS, 19).eval().to(memory_format=torch.channels_last)
             large = image.contiguous(memory_format=torch.channels_last)
-            contenders["dense"] = lambda dense=dense, large=large: dense(large)
-        ms = in_turns(contenders, rounds, case["threads"])
+            baselines["dense"] = lambda dense=dense, large=large: dense(large)
+        ms = in_turns(baselines, rounds, case["threads"])
         sgemm = 2 * 2048**3 / ms.pop("sgemm") / 1e6  # GFLOP/s
-        gflop = 2e-9 * extractor_multiplications(ours, mask[None])
+        gflop = 2e-9 * extractor_macs(ours, mask[None])
         rows.append(
             {
                 **case,
@@ -316,12 +316,12 @@ def measure_extractors(
     return rows
 
 
-def in_turns(contenders: Contenders, rounds: int, threads: int) -> dict[str, float]:
+def in_turns(baselines: Baselines, rounds: int, threads: int) -> dict[str, float]:
     """Median milliseconds of each, after one round to warm up."""
     clock = time.process_time if threads == 1 else time.perf_counter
-    taken: dict[str, list[float]] = {name: [] for name in contenders}
+    taken: dict[str, list[float]] = {name: [] for name in baselines}
     for _ in range(rounds + 1):
-        for name, run in contenders.items():
+        for name, run in baselines.items():
             start = clock()
             run()
             taken[name].append(1000 * (clock() - start))

@@ -6,6 +6,7 @@ python benchmarks/sparse_page.py
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,7 +20,7 @@ START, END = "<!-- figures: benchmarks/sparse_conv.py -->\n", "<!-- end of figur
 WIDTHS = (32, 64, 128, 256, 512)
 # C→C convolutions that the submanifold convolutions of each stage amount to.
 PER_STAGE = (9, 9, 9, 9, 4)
-CONTENDERS = ("native", "torch", "spconv", "dense")
+BASELINES = ("native", "torch", "spconv", "dense")
 SPCONV = "2.3.8"
 RATIOS = {
     "native_vs_spconv": "native against spconv",
@@ -79,7 +80,7 @@ def _machine(result: Result) -> str:
     alone = "" if _has_spconv(result) else " spconv was not installed."
     return (
         f"Measured on {_made_on(result)}, by `python benchmarks/sparse_conv.py`: masks of "
-        "1024×2048 pixels in bands around boundaries; contenders in turns, after a round to warm "
+        "1024×2048 pixels in bands around boundaries; baselines in turns, after a round to warm "
         "up; CPU time with one thread, wall time with more; no gradients but in the last table."
         f"{alone}\n\n"
         "All of it runs inside `reuse_memory()` (see Memory, above): native and plain torch write "
@@ -161,7 +162,7 @@ def _stages(result: Result) -> str:
     ]
     for density in sorted({row["density"] for row in rows}):
         lines += _head(f"{density:.0%}", (f"{width} channels" for width in WIDTHS))
-        for name in CONTENDERS:
+        for name in BASELINES:
             cells = []
             for stage in range(len(WIDTHS)):
                 here = [r for r in rows if (r["density"], r["stage"]) == (density, stage)]
@@ -190,11 +191,11 @@ def _extractors(result: Result) -> str:
         f"{f'; dense, which takes as long for every mask, at {where} alone' if where else ''}. "
         "spconv cannot keep the parents alone with 3×3 windows, so its floor pyramid has 2×2 ones "
         "and fewer products:\n",
-        *_head("density", ("threads", "pyramid", *CONTENDERS, "share of sgemm")),
+        *_head("density", ("threads", "pyramid", *BASELINES, "share of sgemm")),
     ]
     for row in rows:
         ms = {"dense": dense.get(row["threads"]), **row["ms"]}
-        cells = (_cell(ms.get(name), ".0f") for name in CONTENDERS)
+        cells = (_cell(ms.get(name), ".0f") for name in BASELINES)
         share = f"{row['native_share_of_sgemm']:.0%}"
         lines.append(
             _row(f"{row['density']:.0%}", (str(row["threads"]), row["pyramid"], *cells, share))
@@ -249,4 +250,5 @@ def _percent(density: str) -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__.split("\n\n")[0]).parse_args()
     PAGE.write_text(with_figures(PAGE.read_text()))

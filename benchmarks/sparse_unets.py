@@ -71,7 +71,7 @@ def spconv_unet(
     """The network on spconv: (images, mask) to logits [N, K].
 
     spconv dilates the active pixels with a 3×3 window, as "dilate" does. It cannot keep the
-    parents alone with such a window, so "floor" has 2×2 windows: fewer multiplications than ours.
+    parents alone with such a window, so "floor" has 2×2 windows: fewer MACs than ours.
 
     Args:
         algorithm: One of spconv's ConvAlgo; by default spconv chooses.

@@ -108,9 +108,9 @@ def measure(data: Path, work: Path) -> list[dict[str, Any]]:
         for against in ("labels", "full") if learn_from else ("full",):
             folder = work / name.replace(" ", "_") / against
             chosen = sr.calibrate(
-                model, dataset, folder / "calibrate", against=against, learn_from=learn_from
+                model, dataset, against=against, learn_from=learn_from, out=folder / "calibrate"
             )
-            room = sr.headroom(model, dataset, folder / "headroom", against=against)
+            room = sr.headroom(model, dataset, against=against, out=folder / "headroom")
             document = chosen.to_json()
             facts = ("threshold", "recall", "precision", "density", "error_rate", "intervals")
             rows.append(

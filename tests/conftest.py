@@ -8,6 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
+import sparserefine as sr
+from small_models import make_model
+from sparserefine.data import Sample
+from synthetic_street.scene import SyntheticStreet
+
 
 @pytest.fixture(autouse=True)
 def _seed() -> Iterator[None]:
@@ -22,3 +27,14 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no experiment data at {folder}")
     return folder
+
+
+@pytest.fixture
+def model() -> sr.SparseRefiner:
+    return make_model()
+
+
+@pytest.fixture(scope="session")
+def street() -> list[Sample]:
+    dataset = SyntheticStreet(3, size=(96, 160))
+    return [dataset[index] for index in range(3)]

@@ -13,8 +13,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "sparserefine"
 # Each layer may import itself and what stands before it.
 LAYERS = (
     "atomic",
+    "progress",
     "environment",
-    "vector_math",
     "sparse",
     "images",
     "viz",
@@ -22,7 +22,11 @@ LAYERS = (
     "dense",
     "data",
     "refine",
-    "workflows",
+    "evaluation",
+    "training",
+    "calibration",
+    "photos",
+    "experiments",
     "cli",
 )
 STRANGERS = {("data", "dense"), ("dense", "data")}
@@ -72,3 +76,26 @@ def test_files_are_small_and_named_after_what_they_hold(path: Path) -> None:
 def test_every_layer_is_listed() -> None:
     found = {p.stem for p in PACKAGE.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
     assert found - {"__init__"} == set(LAYERS)
+
+
+def test_the_method_knows_cuda_by_one_door() -> None:
+    refine = PACKAGE / "refine"
+    files = [path for path in refine.rglob("*.py") if path.parent.name != "cuda"]
+    mentions = [
+        line.strip()
+        for path in files
+        for line in path.read_text().splitlines()
+        if "cuda" in line.lower() or "gpu" in line.lower()
+    ]
+    assert mentions == ["from sparserefine.refine.cuda import GraphCache"]
+
+
+def test_nobody_assigns_a_selector_but_the_user() -> None:
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            targets = node.targets if isinstance(node, ast.Assign) else []
+            for target in targets:
+                if isinstance(target, ast.Attribute) and target.attr == "selector":
+                    where = (path.name, ast.unparse(target.value))
+                    # The model itself: made, calibrated by its user, copied.
+                    assert where in (("refiner.py", "self"), ("refiner.py", "other")), path

@@ -27,8 +27,13 @@ Run = Callable[..., SimpleNamespace]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Run:
     """Run a command in this process, which is much quicker than starting one."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))  # some write into the default folder
 
     def call(*arguments: object) -> SimpleNamespace:
         monkeypatch.setattr(console, "width", 200)
@@ -275,7 +280,7 @@ def test_a_model_folder_that_is_not_one(run: Run, photo: Path) -> None:
     weights.unlink()
     one_line(run(*predict, folder), "no weights file at")
     (folder / "config.json").write_text("{}")
-    one_line(run(*predict, folder), "has format None, expected 1")
+    one_line(run(*predict, folder), "has format None, expected 2")
     (folder / "config.json").unlink()
     one_line(run(*predict, folder), "has no config.json. Expected a folder written by")
     one_line(run(*predict, photo), "no model at")

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 
 from rich.console import Console
 
+from command_line import run_process
 from sparserefine.cli.benchmark import _environment_table
 
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sparserefine.cli", "benchmark", "--env", *arguments]
-    environment = {**os.environ, "COLUMNS": "300", "TRITON_INTERPRET": "0", **variables}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    return run_process("benchmark", "--env", *arguments, TRITON_INTERPRET="0", **variables)
 
 
 def test_a_forced_backend_that_cannot_run_does_not_end_it() -> None:

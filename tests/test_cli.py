@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,17 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import sparserefine.photos.demo
+from command_line import run, run_process
+from small_models import make_model
+from sparserefine import EntropySelector
 from sparserefine.cli import app
-from sparserefine.data import SyntheticStreet
 from sparserefine.dense import create
 from sparserefine.dense.weights import save_weights
 from sparserefine.images import write_labels
-
-
-def run(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sparserefine.cli", *map(str, arguments)]
-    environment = {**os.environ, "COLUMNS": "200", **variables}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+from synthetic_street.scene import SyntheticStreet
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +41,8 @@ def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_demo(tmp_path: Path) -> None:
+def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sparserefine.photos.demo, "ROUNDS", 1)
     done = run("demo", "--out", tmp_path / "demo")
     assert done.returncode == 0, done.stderr
     picture = tmp_path / "demo" / "before_after.png"
@@ -57,7 +53,7 @@ def test_demo(tmp_path: Path) -> None:
     assert {p.name for p in picture.parent.iterdir()} == names
     facts = json.loads((picture.parent / "result.json").read_text())
     assert facts["full_res_ms"] > 0
-    assert facts["agreement"]["refined"] > facts["agreement"]["low_res_bilinear"]
+    assert facts["agreement"]["refined"] > facts["agreement"]["low_res"]
     with Image.open(picture) as image:
         assert min(image.size) > 1000
 
@@ -87,8 +83,7 @@ def test_evaluate_without_labels_prints_one_json_document(streets: Path, tmp_pat
     assert set(document["rows"]) == {
         "low_res_nearest",
         "low_res_bilinear",
-        "second_look",
-        "refinement_alone",
+        "refinement_only",
         "refined",
         "oracle",
     }
@@ -103,7 +98,8 @@ def test_evaluate_with_labels(streets: Path, tmp_path: Path) -> None:
     assert document["against"] == "labels"
     assert "miou" in document["rows"]["refined"]
     assert len((tmp_path / "images.csv").read_text().splitlines()) == 3
-    assert sorted(p.name[:8] for p in (tmp_path / "gallery").iterdir()) == ["best_01_", "worst_01"]
+    pictures = (tmp_path / "gallery").glob("*.png")
+    assert sorted(path.name[:8] for path in pictures) == ["best_01_", "worst_01"]
 
 
 def test_train_then_predict(streets: Path, tmp_path: Path) -> None:
@@ -142,7 +138,7 @@ def test_calibrate_then_predict(streets: Path, tmp_path: Path) -> None:
     done = run("predict", photo, "--calibration", out / "calibration.json", *where)
     assert done.returncode == 0, done.stderr
     facts = json.loads((tmp_path / "out" / "0" / "result.json").read_text())
-    assert facts["threshold"] == document["threshold"]
+    assert facts["model"]["selector"]["threshold"] == document["threshold"]
 
 
 def test_calibrate_names_wrong_labels_in_one_line(streets: Path, tmp_path: Path) -> None:
@@ -174,6 +170,28 @@ def test_headroom_of_a_dense_model_reports_a_bad_image(streets: Path, tmp_path: 
     assert document["against"] == "labels" and len(document["ceilings"]) == 15
 
 
+def test_ablate_trains_variants_and_scores_them(streets: Path, tmp_path: Path) -> None:
+    folders = tmp_path / "train", tmp_path / "held out"
+    for index, folder in enumerate(folders):
+        folder.mkdir()
+        shutil.copy(streets / "images" / f"{index}.png", folder)
+    make_model().save_pretrained(tmp_path / "model")
+    make_model().with_selector(EntropySelector(0.5)).save_pretrained(tmp_path / "other")
+    options = ["--model", tmp_path / "model", "--compare", tmp_path / "other", "--steps", 1]
+    options += ["--train", folders[0], "--inputs", "rgb+entropy", "--out", tmp_path / "out"]
+    done = run("ablate", folders[1], *options, "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    names = ["this", "the same, trained alike", "inputs rgb+entropy", "other"]
+    assert list(document) == names
+    assert document["inputs rgb+entropy"]["model"]["inputs"] == ["rgb", "entropy"]
+    assert document == json.loads((tmp_path / "out" / "ablations.json").read_text())
+    done = run("ablate", folders[1], *options)  # from what is there
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "out" / "ablations.md")
+    assert all(name in done.stdout for name in names)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -199,10 +217,12 @@ def test_bad_input_gets_one_line(arguments: list[str], message: str, tmp_path: P
     assert not (tmp_path / "out").exists()
 
 
-def test_benchmark() -> None:
-    done = run("benchmark", "--rounds", "2", "--max-density", "0.1", "--json")
+def test_benchmark(tmp_path: Path) -> None:
+    where = ["--out", tmp_path]
+    done = run("benchmark", "--rounds", "2", "--max-density", "0.1", "--json", *where)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
+    assert document == json.loads((tmp_path / "benchmark.json").read_text())
     assert [row["method"] for row in document["rows"]] == ["dense", "dense_low", "sparserefine"]
     assert document["rows"][2]["density"] == pytest.approx(0.1, abs=0.001)
     p50 = {row["method"]: row["p50_ms"] for row in document["rows"]}
@@ -211,7 +231,7 @@ def test_benchmark() -> None:
 
 
 def test_benchmark_env_names_the_backends_and_why() -> None:
-    done = run("benchmark", "--env", SPARSEREFINE_BACKEND="reference")
+    done = run_process("benchmark", "--env", SPARSEREFINE_BACKEND="reference")
     assert done.returncode == 0, done.stderr
     assert re.search(r"backend native +.*(can run, with|cannot run: the native)", done.stdout)
     assert re.search(r"backend reference +. runs", done.stdout)
@@ -226,6 +246,7 @@ def test_commands_are_pinned() -> None:
         "train",
         "calibrate",
         "headroom",
+        "ablate",
         "frontier",
         "benchmark",
         "report",
@@ -233,10 +254,10 @@ def test_commands_are_pinned() -> None:
 
 
 def test_help_is_instant() -> None:
-    run("--help")  # compiles
+    run_process("--help")  # compiles
     times = []
     for _ in range(5):
         start = time.perf_counter()
-        assert "Full-resolution segmentation" in run("--help").stdout
+        assert "Full-resolution segmentation" in run_process("--help").stdout
         times.append(time.perf_counter() - start)
     assert min(times) < 0.4

@@ -13,7 +13,7 @@ from PIL import Image
 import sparserefine as sr
 from sparserefine.cli import main
 from sparserefine.dense.weights import save_weights
-from sparserefine.workflows.demo import shipped_photo
+from sparserefine.photos.shipped import shipped_photo
 
 pytest.importorskip("transformers", reason="needs the extra hf")
 

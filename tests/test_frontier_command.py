@@ -9,11 +9,12 @@ import pytest
 
 import sparserefine as sr
 from sparserefine.cli import main
+from synthetic_street.scene import SyntheticStreet
 
 
 @pytest.fixture
 def folders(tmp_path: Path) -> tuple[Path, Path]:
-    street = sr.data.SyntheticStreet(2, size=(96, 160))
+    street = SyntheticStreet(2, size=(96, 160))
     found = tmp_path / "held_out", tmp_path / "train"
     for index, folder in enumerate(found):
         folder.mkdir()
@@ -52,4 +53,7 @@ def test_widths_without_images_to_train_on(
     folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("frontier", folders[0], "--width", "half")
-    assert "--width compares what is yet to be trained" in capsys.readouterr().err
+    assert (
+        "width compares what is yet to be trained. Give images: train=FOLDER (--train)."
+        in capsys.readouterr().err
+    )

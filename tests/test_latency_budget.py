@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 import sparserefine as sr
+from sparserefine.calibration.budget import answer_budget
 from sparserefine.cli import main
-from sparserefine.workflows.latency_budget import answer_budget
+from synthetic_street.scene import SyntheticStreet
 
 CURVE = {"threshold": [0.1, 0.5, 1.0], "recall": [0.9, 0.7, 0.2], "density": [0.4, 0.2, 0.05]}
 ACCURACY = {
@@ -63,7 +64,7 @@ def test_a_trained_refiner_is_timed_at_several_densities(
 ) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
-    for index, sample in enumerate(sr.data.SyntheticStreet(2, size=(96, 160))[i] for i in (0, 1)):
+    for index, sample in enumerate(SyntheticStreet(2, size=(96, 160))[i] for i in (0, 1)):
         sr.images.write_image(sample.image.permute(1, 2, 0).numpy(), photos / f"{index}.png")
     run("calibrate", str(photos), "--accuracy", "--out", str(tmp_path / "calibrate"))
     told = capsys.readouterr().out
@@ -85,8 +86,10 @@ def test_a_calibration_of_another_model_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "calibration.json"
-    file.write_text(json.dumps({**CALIBRATION, "threshold": 0.5, "model": {"dense": "other"}}))
+    file.write_text(
+        json.dumps({**CALIBRATION, "threshold": 0.5, "model": {"dense": {"name": "other"}}})
+    )
     command = ["benchmark", "--models", "demo", "--budget-ms", "100", "--calibration", str(file)]
     with pytest.raises(SystemExit):
         main(command)
-    assert "is of another model: dense 'other'" in capsys.readouterr().err
+    assert "is of another model: dense name is 'other' there" in capsys.readouterr().err

@@ -10,17 +10,27 @@ import sparserefine as sr
 
 def test_public_names_are_pinned() -> None:
     assert sorted(sr.__all__) == [
+        "DensePass",
+        "EdgeSelector",
         "EntropySelector",
+        "Extractor",
         "GatedEnsembler",
         "Prediction",
+        "Selector",
         "SparseRefiner",
         "SparseUNet",
         "TrainConfig",
+        "ablate",
+        "benchmark",
         "calibrate",
         "data",
+        "demo",
         "dense",
         "evaluate",
+        "frontier",
         "headroom",
+        "predict",
+        "report",
         "sparse",
         "train",
     ]
@@ -32,6 +42,16 @@ def test_every_public_name_exists_and_is_documented() -> None:
     for name in sr.sparse.__all__:
         if name not in ("Backend", "DownsamplingMode"):  # a type alias has no docstring of its own
             assert getattr(sr.sparse, name).__doc__, name
+
+
+def test_public_names_survive_imports_of_their_modules() -> None:
+    """A module of the package's own name for a function would take its place."""
+    code = (
+        "import importlib, sparserefine as sr; "
+        "[importlib.import_module(home) for home in sr._HOME.values()]; "
+        "print([n for n in sr.__all__ if n in sr._HOME and not callable(getattr(sr, n))])"
+    )
+    assert _run(code).strip() == "[]"
 
 
 def _run(code: str) -> str:

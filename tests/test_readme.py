@@ -8,8 +8,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
-from sparserefine.workflows.demo import shipped_photo
+import sparserefine as sr
+from sparserefine.photos.shipped import shipped_photo
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -30,11 +32,33 @@ def test_the_first_python_block_works_as_written(
     }
 
 
-def test_the_tree_names_every_module() -> None:
+def test_the_three_calls_work_as_written() -> None:
+    block = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[1]
+    names: dict[str, object] = {
+        "sr": sr, "torch": torch, "model": sr.SparseRefiner.from_pretrained("demo"),
+    }  # fmt: skip
+    exec(block.replace("768, 1024", "96, 128"), names)
+    assert tuple(names["output"].labels.shape) == (1, 96, 128)  # type: ignore[attr-defined]
+
+
+def test_the_tree_is_that_of_the_folders() -> None:
     tree = README.split("## The code")[1].split("## Licenses")[0]
-    for path in (ROOT / "src" / "sparserefine").rglob("*.py"):
-        if path.name != "__init__.py":
-            assert path.name in tree, f"{path.name} has no caption in the README"
+    package = ROOT / "src" / "sparserefine"
+    for folder in package.iterdir():
+        if (folder / "__init__.py").is_file():
+            assert f"    {folder.name}/ " in tree, f"{folder.name} has no caption in the README"
+
+
+def test_it_stays_short() -> None:
+    assert len(README.splitlines()) <= 130
+
+
+def test_every_command_is_named() -> None:
+    from sparserefine.cli import COMMANDS
+
+    for command in COMMANDS:
+        name = command.__name__
+        assert f"sparserefine {name}" in README or f"make {name}" in README, name
 
 
 def test_the_figures_are_those_of_the_result_files() -> None:
@@ -45,6 +69,6 @@ def test_the_figures_are_those_of_the_result_files() -> None:
     assert module.with_figures(README) == README, "run: python benchmarks/readme.py"
 
 
-@pytest.mark.parametrize("path", re.findall(r"\]\((docs/[^)]+)\)", README))
+@pytest.mark.parametrize("path", re.findall(r"\]\(((?:docs|dev)/[^)]+|\w+\.md)\)", README))
 def test_pictures_exist(path: str) -> None:
     assert (ROOT / path).is_file()

@@ -1,4 +1,4 @@
-"""The extractor on a GPU: eager and recorded, beside its floor, the dense U-Net and spconv.
+"""The extractor on a GPU: eager and as a CUDA graph, beside its floor, the dense U-Net and spconv.
 
     make gpu-extractor OUT=out
 
@@ -21,8 +21,8 @@ from timing import graphed, interleaved_ms, percentile
 from torch import Tensor
 
 from sparse_unets import dense_unet, spconv_unet
+from sparserefine.refine.cuda.graph import GraphUNet
 from sparserefine.refine.extractor import SparseUNet
-from sparserefine.refine.recorded_extractor import RecordedExtractor
 from sparserefine.sparse import ActivePixels, SparseTensor
 from sparserefine.sparse.gpu import launch
 from sparserefine.sparse.gpu.levels import DeviceLevels
@@ -38,7 +38,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "tf32": torch.float32}
 FORMATS = ("fp16",) if DRY_RUN else ("bf16", "fp16", "tf32")
 ALGORITHMS = ("MaskImplicitGemm", "MaskSplitImplicitGemm", "Native")
 
-Contenders = dict[str, Callable[[], object]]
+Baselines = dict[str, Callable[[], object]]
 
 
 def main() -> None:
@@ -74,13 +74,13 @@ def main() -> None:
                     floor_ms=least,
                     of_floor=least / percentile(found, 50),
                 )
-            if pyramid == "floor" and "recorded bf16" in times:
-                best[density] = percentile(times["recorded bf16"], 50)
+            if pyramid == "floor" and "graph bf16" in times:
+                best[density] = percentile(times["graph bf16"], 50)
             if pyramid == options.pyramids[0]:
                 _single_convolutions(rows, mask, stages, pyramid, density)
     rows.table(["what", "pyramid", "density", "p50_ms", "p95_ms", "floor_ms", "of_floor"])
     rows.close(
-        recorded_bf16_ms=best,
+        graph_bf16_ms=best,
         target_ms=TARGET_MS,
         published_floor_ms=PUBLISHED_FLOOR_MS,
     )
@@ -89,9 +89,9 @@ def main() -> None:
 def _measure(
     rows: Rows, images: Tensor, mask: Tensor, pyramid: str, density: float
 ) -> dict[str, list[float]]:
-    """All contenders in turns; one that cannot run leaves a row that says why."""
+    """All baselines in turns; one that cannot run leaves a row that says why."""
     net = SparseUNet(19, widths=WIDTHS, blocks=BLOCKS, pyramid=pyramid).eval().to(DEVICE)
-    contenders: Contenders = {}
+    baselines: Baselines = {}
     right = net(SparseTensor.from_dense(images, mask))
     top = float(right.abs().max())
 
@@ -103,14 +103,14 @@ def _measure(
             reason = str(error).splitlines() or [""]
             rows.add(what=name, pyramid=pyramid, density=density, failed=reason[0][:200])
             return
-        contenders[name] = function
+        baselines[name] = function
 
     for form in FORMATS:
         dtype = DTYPES[form]
-        add(f"recorded {form}", lambda dtype=dtype: _recorded(net, images, mask, dtype))
-        if f"recorded {form}" in contenders:
-            error = float((contenders[f"recorded {form}"]()[: len(right)] - right).abs().max())
-            rows.add(what=f"recorded {form}", density=density, error_of_max=error / top)
+        add(f"graph {form}", lambda dtype=dtype: _captured(net, images, mask, dtype))
+        if f"graph {form}" in baselines:
+            error = float((baselines[f"graph {form}"]()[: len(right)] - right).abs().max())
+            rows.add(what=f"graph {form}", density=density, error_of_max=error / top)
         add(f"eager {form}", lambda dtype=dtype: _eager(net, images, mask, dtype))
     dense_format = FORMATS[0]
     if pyramid == "floor":  # the dense network has no pyramid
@@ -124,13 +124,13 @@ def _measure(
             f"spconv {algorithm} fp16",
             lambda algorithm=algorithm: _spconv(images, mask, pyramid, algorithm),
         )
-    return interleaved_ms(contenders, ROUNDS, REPEATS)
+    return interleaved_ms(baselines, ROUNDS, REPEATS)
 
 
-def _recorded(
+def _captured(
     net: SparseUNet, images: Tensor, mask: Tensor, dtype: torch.dtype
 ) -> Callable[[], Tensor]:
-    extractor = RecordedExtractor(net, 1, SIZE, density=float(mask.float().mean()), dtype=dtype)
+    extractor = GraphUNet(net, 1, SIZE, density=float(mask.float().mean()), dtype=dtype)
     extractor(images, mask)  # finds the capacities
     return lambda: extractor.launch(images, mask).logits
 
@@ -178,7 +178,7 @@ def _single_convolutions(
             compact_levels=compact,
             device=DEVICE,
         )
-        functions: Contenders = {"maps": graphed(lambda levels=levels: levels.update(mask), times)}
+        functions: Baselines = {"maps": graphed(lambda levels=levels: levels.update(mask), times)}
         levels.update(mask)
         for level, width in enumerate(WIDTHS):
             capacity = levels.levels[level].capacity

@@ -4,8 +4,8 @@
 
 Random weights, random images; the most uncertain pixels are refined, up to a fixed density, so
 that a model without trained weights selects as many as a trained one. The dense model runs the
-same way on all sides: "eager", or "recorded", as one CUDA graph per size. A case that runs out of
-memory, or cannot be recorded, leaves a row too. With --dry-run on the CPU, tiny.
+same way on all sides: "eager", or as a "graph", one CUDA graph per size. A case that runs out of
+memory, or cannot be captured, leaves a row too. With --dry-run on the CPU, tiny.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SIZE = (64, 96) if DRY_RUN else (1024, 2048)
 BATCHES = [1] if DRY_RUN else [1, 4, 2, 8]
 REPEATS = 1 if DRY_RUN else 5
 FORMATS = ("fp16", "fp32")
-RUNTIMES = ("eager",) if DRY_RUN else ("eager", "recorded")
+RUNTIMES = ("eager",) if DRY_RUN else ("eager", "graph")
 
 
 def main() -> None:
@@ -88,8 +88,8 @@ def _measure(rows: Rows, case: dict, options: argparse.Namespace) -> None:
     images = torch.rand(case["batch"], 3, *SIZE, device=DEVICE)
     for runtime in RUNTIMES:
         here = {**case, "dense": runtime}
-        if runtime == "recorded":
-            dense.forward = recorded(dense.forward)
+        if runtime == "graph":
+            dense.forward = captured(dense.forward)
         try:
             _measure_sides(rows, here, model, images, options.rounds)
         except Exception as error:  # many models wait for the device, which no graph can
@@ -100,8 +100,6 @@ def _measure(rows: Rows, case: dict, options: argparse.Namespace) -> None:
 def _measure_sides(
     rows: Rows, case: dict, model: sr.SparseRefiner, images: Tensor, rounds: int
 ) -> None:
-    low = model.dense_size.resized(SIZE)
-
     def autocast() -> AbstractContextManager[object]:
         if case["format"] == "fp32":
             return nullcontext()
@@ -116,7 +114,7 @@ def _measure_sides(
 
     functions = {
         "full resolution": under(lambda: model.full_resolution_labels(images)),
-        "low resolution": under(lambda: _low_resolution(model, images, low)),
+        "low resolution": under(lambda: _low_resolution(model, images)),
         "refined": under(lambda: model(images).labels),
     }
     peaks, fitting = {}, {}
@@ -137,20 +135,20 @@ def _measure_sides(
         )
     if "refined" not in fitting:
         return
-    timer = StageTimer()
+    timer = StageTimer(DEVICE)
     with autocast():
-        output = model(images, timer)
+        output = model(images, timer=timer)
     weight = model.extractor.stem.weight
     rows.add(
         **case,
         stages_ms={stage: round(ms, 3) for stage, ms in timer.stages_ms.items()},
         density=float(output.mask.float().mean()),
         backend=resolve_backend("auto", weight[0].detach(), weight.detach()),
-        settings=model.settings(),
+        refiner=model.describe(weights=False),
     )
 
 
-def recorded(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+def captured(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     """`forward` as one CUDA graph per size of its input; a result lasts until the next run."""
     graphs: dict[tuple[int, ...], tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
 
@@ -174,10 +172,8 @@ def recorded(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     return run
 
 
-def _low_resolution(model: sr.SparseRefiner, images: Tensor, size: tuple[int, int]) -> Tensor:
-    from sparserefine.refine.resampling import upsampled_labels
-
-    return upsampled_labels(model.dense_logits(images, size), SIZE)
+def _low_resolution(model: sr.SparseRefiner, images: Tensor) -> Tensor:
+    return model.low_resolution_labels(model.dense_pass(images), SIZE)
 
 
 def _peak_mib(function: Callable[[], object]) -> float | None:

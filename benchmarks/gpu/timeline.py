@@ -1,4 +1,4 @@
-"""Where the recorded extractor's time goes: every kernel, copy and gap of a replay, in order.
+"""Where the captured extractor's time goes: every kernel, copy and gap of a replay, in order.
 
     make gpu-timeline OUT=out
 
@@ -22,8 +22,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-# As torch does where torch.compile records graphs: a second session of the profiler may crash
-# graphs that were recorded before it.
+# As torch does where torch.compile captures graphs: a second session of the profiler may crash
+# graphs that were captured before it.
 os.environ["DISABLE_CUPTI_LAZY_REINIT"] = "1"
 os.environ["TEARDOWN_CUPTI"] = "0"
 
@@ -36,8 +36,8 @@ from timing import interleaved_ms, percentile
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
+from sparserefine.refine.cuda.graph import GraphUNet
 from sparserefine.refine.extractor import SparseUNet
-from sparserefine.refine.recorded_extractor import RecordedExtractor
 from sparserefine.sparse.gpu import launch
 
 SIZE = (16, 24) if DRY_RUN else (1024, 2048)
@@ -88,7 +88,7 @@ def main() -> None:
         replays=options.replays,
         seed=options.seed,
     )
-    # So that the profiler is ready when the graph is recorded.
+    # So that the profiler is ready when the graph is captured.
     _profiled(lambda: torch.zeros(1, device=DEVICE).add_(1), 1, [])
     images = torch.randn(1, 3, *SIZE, device=DEVICE)
     net = SparseUNet(19, widths=WIDTHS, blocks=BLOCKS, pyramid="floor").eval().to(DEVICE)
@@ -106,7 +106,7 @@ def _measure(
 ) -> dict[str, Any]:
     density = float(mask.float().mean())
     with watched_convolutions() as calls:
-        extractor = RecordedExtractor(net, 1, SIZE, density=density, dtype=FORMAT)
+        extractor = GraphUNet(net, 1, SIZE, density=density, dtype=FORMAT)
         extractor(images, mask)  # finds the capacities
         run = lambda: extractor.launch(images, mask)  # noqa: E731
         found = run().found.tolist()
@@ -174,11 +174,11 @@ def _kind(num_in: int, neighbors: Tensor | None, num_rows: int, options: dict[st
 
 
 def _labels(steps: tuple[Step, ...], calls: list[Call]) -> list[dict[str, Any]]:
-    """What each position's convolution is. The last calls are those that were recorded."""
+    """What each position's convolution is. The last calls are those that were captured."""
     own = [i for i, step in enumerate(steps) if step.name.startswith(CONVOLUTION)]
     if not own or len(own) > len(calls):
         raise ValueError(
-            f"{len(own)} kernels named {CONVOLUTION} in a replay, {len(calls)} were recorded."
+            f"{len(own)} kernels named {CONVOLUTION} in a replay, {len(calls)} were captured."
         )
     labels: list[dict[str, Any]] = [{"convolution": "", "rows": None} for _ in steps]
     for i, call in zip(own, calls[-len(own) :], strict=True):

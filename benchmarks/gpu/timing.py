@@ -34,7 +34,7 @@ def percentile(times: list[float], share: int) -> float:
 
 
 def graphed(function: Callable[[], object], times: int) -> Callable[[], object]:
-    """Record `times` calls into one CUDA graph, so that Python's share is not measured."""
+    """Capture `times` calls as one CUDA graph, so that Python's share is not measured."""
     if not torch.cuda.is_available():
         return function
     stream = torch.cuda.Stream()
@@ -48,7 +48,7 @@ def graphed(function: Callable[[], object], times: int) -> Callable[[], object]:
             function()
 
     def replay() -> None:
-        # Recording the next graph gives unused memory back to the device. What this one reads and
+        # Capturing the next graph gives unused memory back to the device. What this one reads and
         # writes belongs to the function, which must live as long.
         _ = function
         graph.replay()

@@ -19,9 +19,10 @@ from dry_run import DEVICE, DRY_RUN
 from rows import Rows
 
 import sparserefine as sr
-from sparserefine.data import SyntheticStreet, open_dataset
+from sparserefine.data import open_dataset
 from sparserefine.data.source import SampleSource
 from sparserefine.sparse import SparseTensor, submanifold_conv2d
+from synthetic_street.scene import SyntheticStreet
 
 
 def main() -> None:
@@ -58,7 +59,7 @@ def main() -> None:
         views=1 if DRY_RUN else 4,
     )
     start = time.perf_counter()
-    result = sr.train(model, _data(options.data, seed=0), config, options.out / "gpu_train")
+    result = sr.train(model, _data(options.data, seed=0), config, out=options.out / "gpu_train")
     rows.add(
         what="training",
         seconds=time.perf_counter() - start,

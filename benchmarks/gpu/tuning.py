@@ -38,7 +38,7 @@ from sparserefine.sparse.gpu import launch
 from sparserefine.sparse.gpu.levels import DeviceLevels
 from sparserefine.sparse.gpu.shapes import ConvolutionShape, convolution_shape, number_format
 
-SIZE = (32, 48) if DRY_RUN else (1024, 2048)
+SIZE = (16, 24) if DRY_RUN else (1024, 2048)
 WIDTHS = (16, 32) if DRY_RUN else (32, 64, 128, 256, 512)
 COMPACT_LEVELS = 2
 TIMES = 1 if DRY_RUN else 20

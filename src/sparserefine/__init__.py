@@ -1,4 +1,4 @@
-"""Full-resolution segmentation at low-resolution cost, for the model you already have.
+"""Full-resolution segmentation from a low-resolution prediction, for the model you already have.
 
 Names are loaded when first used, so that `import sparserefine.cli` does not wait for torch.
 """
@@ -10,46 +10,74 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sparserefine import data, dense, sparse
+    from sparserefine.calibration.calibrate import calibrate
+    from sparserefine.calibration.headroom import headroom
+    from sparserefine.evaluation.evaluate import evaluate
+    from sparserefine.experiments.ablations import ablate
+    from sparserefine.experiments.frontier import frontier
+    from sparserefine.photos.benchmark import benchmark
+    from sparserefine.photos.demo import demo
+    from sparserefine.photos.predict import predict
+    from sparserefine.photos.report import report
+    from sparserefine.refine.dense_pass import DensePass
+    from sparserefine.refine.edge_selector import EdgeSelector
     from sparserefine.refine.ensembler import GatedEnsembler
-    from sparserefine.refine.extractor import SparseUNet
+    from sparserefine.refine.extractor import Extractor, SparseUNet
     from sparserefine.refine.prediction import Prediction
     from sparserefine.refine.refiner import SparseRefiner
-    from sparserefine.refine.selector import EntropySelector
-    from sparserefine.workflows.calibrate import calibrate
-    from sparserefine.workflows.evaluate import evaluate
-    from sparserefine.workflows.headroom import headroom
-    from sparserefine.workflows.train import train
-    from sparserefine.workflows.train_config import TrainConfig
+    from sparserefine.refine.selector import EntropySelector, Selector
+    from sparserefine.training.config import TrainConfig
+    from sparserefine.training.train import train
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "DensePass",
+    "EdgeSelector",
     "EntropySelector",
+    "Extractor",
     "GatedEnsembler",
     "Prediction",
+    "Selector",
     "SparseRefiner",
     "SparseUNet",
     "TrainConfig",
+    "ablate",
+    "benchmark",
     "calibrate",
     "data",
+    "demo",
     "dense",
     "evaluate",
+    "frontier",
     "headroom",
+    "predict",
+    "report",
     "sparse",
     "train",
 ]
 
 _HOME = {
+    "DensePass": "sparserefine.refine.dense_pass",
+    "EdgeSelector": "sparserefine.refine.edge_selector",
     "EntropySelector": "sparserefine.refine.selector",
+    "Extractor": "sparserefine.refine.extractor",
     "GatedEnsembler": "sparserefine.refine.ensembler",
     "Prediction": "sparserefine.refine.prediction",
+    "Selector": "sparserefine.refine.selector",
     "SparseRefiner": "sparserefine.refine.refiner",
     "SparseUNet": "sparserefine.refine.extractor",
-    "TrainConfig": "sparserefine.workflows.train_config",
-    "calibrate": "sparserefine.workflows.calibrate",
-    "evaluate": "sparserefine.workflows.evaluate",
-    "headroom": "sparserefine.workflows.headroom",
-    "train": "sparserefine.workflows.train",
+    "TrainConfig": "sparserefine.training.config",
+    "ablate": "sparserefine.experiments.ablations",
+    "benchmark": "sparserefine.photos.benchmark",
+    "calibrate": "sparserefine.calibration.calibrate",
+    "demo": "sparserefine.photos.demo",
+    "evaluate": "sparserefine.evaluation.evaluate",
+    "frontier": "sparserefine.experiments.frontier",
+    "headroom": "sparserefine.calibration.headroom",
+    "predict": "sparserefine.photos.predict",
+    "report": "sparserefine.photos.report",
+    "train": "sparserefine.training.train",
 }
 _PACKAGES = ("data", "dense", "sparse")
 

@@ -13,7 +13,7 @@ _PARTIAL = re.compile(r"\.[0-9a-f]{16}(\.\w+)?")
 
 
 class WriteError(OSError):
-    """A file or folder that could not be written; what was there before is unchanged."""
+    """A file or folder could not be written; what was there before is unchanged."""
 
     def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
         super().__init__(
@@ -26,7 +26,7 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
     """Make a folder and those above it, unless it is there.
 
     Raises:
-        OSError: It cannot be made or is not writable.
+        OSError: The folder cannot be made or is not writable.
     """
     folder = Path(path)
     try:
@@ -86,7 +86,7 @@ def atomic_write_all(path: str | os.PathLike[str], write: Callable[[Path], objec
     needs no space. Files of other names in `path` stay.
 
     Args:
-        path: Folder; made, with those above it, where it does not exist.
+        path: Folder to write into; made, with those above it, where it does not exist.
         write: Writes files and folders into the folder that it is given. A folder in it takes the
             place of one of that name.
 
@@ -120,7 +120,7 @@ def atomic_write_all(path: str | os.PathLike[str], write: Callable[[Path], objec
 def remove_partials(folder: Path) -> None:
     """Delete what the functions above left in a folder when their process was killed.
 
-    Only for a folder that nobody else is writing into.
+    Call it only on a folder that nobody else is writing into.
     """
     for path in folder.iterdir():
         if _PARTIAL.fullmatch(path.name):

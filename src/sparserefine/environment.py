@@ -1,4 +1,4 @@
-"""What a measurement was made with."""
+"""The hardware and software that a measurement was made with."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class Environment:
         )
 
     def to_json(self) -> dict[str, str | int]:
-        """Plain values."""
+        """Plain values of all fields, by name."""
         return asdict(self)
 
 
 def _version() -> str:
-    """Of the installed package, or of the source tree this runs from."""
+    """Version of the installed package, or of the source tree this runs from."""
     try:
         return version("sparserefine")
     except PackageNotFoundError:

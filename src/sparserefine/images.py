@@ -22,12 +22,12 @@ from torch import Tensor
 from sparserefine.atomic import atomic_write
 
 MAX_PIXELS = 178_956_970
-"""Largest image that is read; where Pillow, too, refuses to go on."""
+"""Number of pixels of the largest image that is read; Pillow refuses larger ones too."""
 
 IMAGE_SUFFIXES = frozenset(
     {".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
-"""Files that `list_images` takes for images, in lower case."""
+"""Suffixes of the files that `list_images` takes for images, in lower case."""
 
 # BytesIO is an IO[bytes] to pyright, but not to beartype.
 ImageSource = str | os.PathLike[str] | IO[bytes] | BytesIO | Image.Image
@@ -35,7 +35,7 @@ ImageLike = ImageSource | np.ndarray | Tensor
 
 
 class ImageError(ValueError):
-    """An image that cannot be read, and what to do about it, in one line."""
+    """An image cannot be read; the message says in one line why and what to do about it."""
 
 
 def read_image(source: ImageSource) -> UInt8[np.ndarray, "H W 3"]:
@@ -65,10 +65,11 @@ def read_labels(source: ImageSource) -> UInt8[np.ndarray, "H W"] | UInt16[np.nda
         source: Path, binary file object, or Pillow image. A 1-bit image gives labels 0 and 1.
 
     Returns:
-        uint8, or uint16 for images of more than 8 bits.
+        Labels as uint8, or uint16 for images of more than 8 bits.
 
     Raises:
-        ImageError: As `read_image`, or the image has colors instead of labels.
+        ImageError: The file is missing, empty, truncated, not an image, or above `MAX_PIXELS`; or
+            the image has colors instead of labels.
     """
     with _decoded(source) as image:
         if image.mode in ("P", "L", "1"):
@@ -94,8 +95,8 @@ def as_uint8_rgb(image: ImageLike) -> UInt8[np.ndarray, "H W 3"]:
         A new array.
 
     Raises:
-        ImageError: A file that `read_image` refuses.
-        ValueError: Another shape or dtype, NaN, or floats outside 0..1.
+        ImageError: A file cannot be read; see `read_image`.
+        ValueError: An array has another shape or dtype, NaN, or floats outside 0..1.
     """
     if isinstance(image, Tensor):
         return _array_to_rgb(_channels_last(image))
@@ -149,12 +150,13 @@ def write_labels(
     """Write a label map atomically as a palette PNG: the indices are the labels.
 
     Args:
-        labels: Values 0..255.
+        labels: Label of each pixel, 0..255.
         palette: RGB of the first K labels; the rest, such as 255 for "ignore", is black.
-        path: Ends in .png; its folder exists.
+        path: File to write, ending in .png, in an existing folder.
 
     Raises:
-        ValueError: Labels outside 0..255, more than 256 colors, or another suffix.
+        ValueError: Labels are outside 0..255, there are more than 256 colors, or the suffix is
+            another.
         OSError: The folder is missing or not writable.
     """
     if Path(path).suffix.lower() != ".png":
@@ -184,7 +186,7 @@ def _decoded(source: ImageSource) -> Iterator[Image.Image]:
 
 
 def _load(source: ImageSource, opened: ExitStack) -> Image.Image:
-    """Whatever goes wrong in a decoder comes out as one kind of error."""
+    """Open and decode `source`; whatever goes wrong in a decoder becomes an `ImageError`."""
     name = _name(source)
     try:
         # Pillow warns of half its limit and of broken metadata; neither keeps us from the pixels.
@@ -256,7 +258,7 @@ def _to_8_bit(values: np.ndarray) -> UInt8[np.ndarray, "H W"]:
         finite = values[np.isfinite(values)]
         low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
         values = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low)
-    # One value only is black.
+    # An image of one value only becomes black.
     scaled = (values - low) / (high - low or 1.0)
     return np.round(scaled * 255).astype(np.uint8)
 

@@ -27,7 +27,8 @@ def training_curves(rows: Sequence[Mapping[str, int | float]]) -> UInt8[np.ndarr
     """Draw the loss over the steps, and how many of the selected pixels are right.
 
     Args:
-        rows: Per step: "step", "loss", and the shares "right_dense" and "right_fused".
+        rows: One mapping per step, with "step", "loss", and the shares "right_dense" and
+            "right_refined".
     """
     from matplotlib.figure import Figure
 
@@ -37,7 +38,7 @@ def training_curves(rows: Sequence[Mapping[str, int | float]]) -> UInt8[np.ndarr
     curves = [
         (left, "loss", "loss", _REFINED),
         (right, "right_dense", "before", _DENSE),
-        (right, "right_fused", "refined", _REFINED),
+        (right, "right_refined", "refined", _REFINED),
     ]
     for axes, key, label, color in curves:
         values = np.array([row[key] for row in rows])
@@ -61,9 +62,9 @@ def error_curves(
     """Draw recall over density for some scores, and all three over the threshold of the entropy.
 
     Args:
-        curves: (density, recall) by the name of the score, ascending; "entropy" is one of them.
-        thresholds: Of the entropy, in nats, ascending.
-        precision: At each of them.
+        curves: (density, recall) of each score by its name, ascending; "entropy" is one of them.
+        thresholds: Thresholds of the entropy, in nats, ascending.
+        precision: Precision at each threshold.
         chosen: Threshold, density and recall of the choice.
     """
     from matplotlib.figure import Figure
@@ -114,9 +115,9 @@ def frontier_curves(
     """Draw accuracy over what it costs: each setting, and stairs for the best within a budget.
 
     Args:
-        panels: By cost, for the axis: (cost, score, lower and upper end of its interval) by way,
-            scores as shares.
-        score: For the other axis, in percent.
+        panels: One panel per cost, by the label of its axis: for each method, by name, a point
+            (cost, score, lower and upper end of its interval) per setting; scores are shares.
+        score: Label of the other axis, which shows the score in percent.
     """
     from matplotlib.figure import Figure
 
@@ -151,8 +152,8 @@ def latency_bars(
     """Draw horizontal bars, grouped.
 
     Args:
-        groups: By group (a model), then by bar (a method), a time.
-        unit: Of the times.
+        groups: Time of each bar (a method), by group (a model) and then by bar.
+        unit: Unit of the times, the label of the axis.
     """
     from matplotlib.figure import Figure
 

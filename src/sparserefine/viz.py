@@ -42,7 +42,7 @@ def default_palette(num_classes: int) -> UInt8[np.ndarray, "K 3"]:
     black, so the palette of fewer classes begins that of more. After 256 colors it repeats.
 
     Args:
-        num_classes: K.
+        num_classes: Number of classes K.
 
     Source: Ottosson 2020, bottosson.github.io/posts/oklab.
     """
@@ -67,7 +67,7 @@ def overlay(
 
     Args:
         image: The photo.
-        labels: Of each of its pixels; those outside the palette show the bare photo.
+        labels: Label of each of its pixels; those outside the palette show the bare photo.
         palette: RGB of each class.
         alpha: Opacity of the colors, 0..1.
     """
@@ -80,8 +80,8 @@ def entropy_map(entropy: Float[np.ndarray, "h w"], max_nats: float) -> UInt8[np.
     """Paint uncertainty from black (sure) over purple and orange to yellow (unsure).
 
     Args:
-        entropy: In nats; NaN counts as 0.
-        max_nats: What is shown brightest, such as ln K; more is as bright.
+        entropy: Entropy of each pixel in nats; NaN counts as 0.
+        max_nats: Entropy that is shown brightest, such as ln K; more is as bright.
     """
     share = np.nan_to_num(entropy.astype(np.float64)) / max_nats
     stops = np.linspace(0, 1, len(_ENTROPY_ANCHORS))
@@ -155,9 +155,9 @@ def legend(names: Sequence[str], colors: UInt8[np.ndarray, "K 3"], width: int) -
     """Draw the names of classes beside swatches of their colors, in as many lines as needed.
 
     Args:
-        names: One per color.
-        colors: RGB.
-        width: Of the result, in pixels; the text grows with it.
+        names: Name of each class.
+        colors: RGB of each class.
+        width: Width of the result, in pixels; the text grows with it.
     """
     font = _font(width)
     size = _text_height(font)
@@ -184,9 +184,10 @@ def panel_grid(panels: Sequence[Panel], columns: int, width: int = 2000) -> Draw
     """Lay out pictures in rows, each below its title, all of the same size.
 
     Args:
-        panels: Row by row. The first gives the proportions, within 1:3 and 3:1; others are fitted.
-        columns: Pictures in a row.
-        width: Of the result, in pixels.
+        panels: The pictures, row by row. The first gives the proportions, within 1:3 and 3:1; the
+            others are fitted.
+        columns: Number of pictures in a row.
+        width: Width of the result, in pixels.
 
     Raises:
         ValueError: There are no panels, or they would be less than 16 pixels wide.
@@ -218,11 +219,11 @@ def panel_grid(panels: Sequence[Panel], columns: int, width: int = 2000) -> Draw
 def best_window(
     gain: Num[np.ndarray, "H W"] | Bool[np.ndarray, "H W"], size: tuple[int, int]
 ) -> Box:
-    """Find the window with the largest sum of `gain`; of equal ones the first, row by row.
+    """Find the box with the largest sum of `gain`; of equal ones the first, row by row.
 
     Args:
-        gain: Of each pixel, such as +1 where a label was corrected and −1 where it was spoiled.
-        size: (height, width) of the window; cut to the image where larger.
+        gain: Gain of each pixel, such as +1 where a label was corrected and −1 where it regressed.
+        size: (height, width) of the box; cut to the image where larger.
     """
     height, width = (min(want, have) for want, have in zip(size, gain.shape, strict=True))
     integral = np.zeros((gain.shape[0] + 1, gain.shape[1] + 1), np.float64)
@@ -253,21 +254,22 @@ def before_after(
     """Show in one picture what refinement did to an image.
 
     Two rows of three: photo, low-resolution labels, entropy; selected pixels, refined labels,
-    labels of the dense model at full resolution. Below, the window where most was gained,
+    labels of the dense model at full resolution. Below, the detail where most was gained,
     enlarged to its pixels, and a legend of the classes that occur.
 
     Args:
         image: The photo.
-        low_labels: Of the dense model at low resolution, at any size.
-        entropy: Of the same, in nats, at any size; shown from 0 to ln K.
-        mask: The refined pixels.
-        labels: After refinement.
-        full_labels: Of the dense model at full resolution, where it was run.
+        low_labels: Labels of the dense model at low resolution, at any size.
+        entropy: Entropy of that low-resolution prediction in nats, at any size; shown from 0 to
+            ln K.
+        mask: True at the pixels that were selected for refinement.
+        labels: Labels after refinement.
+        full_labels: Labels of the dense model at full resolution, where it was run.
         palette: RGB of each class.
-        class_names: One per class; numbers where they are missing.
+        class_names: Name of each class; a class without one is shown by its number.
         reference: True labels that decide what is a gain; by default `full_labels`, without which
             every changed pixel is one.
-        width: Of the result, in pixels.
+        width: Width of the result, in pixels.
     """
     size = image.shape[0], image.shape[1]
     low_labels = resize_nearest(low_labels, size)
@@ -319,7 +321,7 @@ def _stack(blocks: Sequence[np.ndarray]) -> Drawing:
 
 
 def _inset_size(size: tuple[int, int]) -> tuple[int, int]:
-    """3:4, small enough for its pixels to be seen."""
+    """(height, width) of the enlarged detail: 3:4, small enough for its pixels to be seen."""
     width = min(max(size[1] // 8, 48), 160)
     return width * 3 // 4, width
 
@@ -330,7 +332,7 @@ def _blend(below: np.ndarray, above: np.ndarray, alpha: float) -> np.ndarray:
 
 
 def _font(width: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Readable when a picture of this width fills a screen."""
+    """A font that is readable when a picture of this width fills a screen."""
     return ImageFont.load_default(size=max(width / 66, 9))
 
 

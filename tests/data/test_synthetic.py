@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sparserefine.data import SyntheticStreet
+from synthetic_street.scene import SyntheticStreet
 
 
 def test_depends_on_seed_and_index_only() -> None:

@@ -105,7 +105,7 @@ def test_grid_samples_what_the_crop_shows(crop: Crop) -> None:
     """Every pixel of the crop shows what the whole scaled image has at its coordinates."""
     size = (24, 28)
     height, width = scaled_size(size, crop.scale)
-    y, x = crop_coords(crop, size).unbind(-1)
+    y, x = crop_coords(crop).unbind(-1)
     scaled = torch.arange(height * width).reshape(height, width)
     whole = Crop(crop.scale, 0, 0, height, width)
     labels = torch.arange(24 * 28).reshape(size)

@@ -52,10 +52,6 @@ class DenseModelBehavior:
         assert 0 < logits.shape[2] <= self.size[0]
         assert logits.shape[2] * self.size[1] == logits.shape[3] * self.size[0]
 
-    def test_probabilities_sum_to_one(self, model: DenseModel) -> None:
-        total = predict(model, self.size).softmax(1).sum(1)
-        torch.testing.assert_close(total, torch.ones_like(total))
-
     def test_takes_odd_sizes_padded_to_its_divisor(self, model: DenseModel) -> None:
         padded = DenseSize(1.0, model.size_divisor).padded(self.odd)
         logits = predict(model, padded)
@@ -68,9 +64,9 @@ class DenseModelBehavior:
     def test_a_batch_does_not_change_an_image(self, model: DenseModel) -> None:
         images = random_images(2, *self.size)
         with torch.no_grad():
-            both = model(images).softmax(1)
-            alone = torch.cat([model(image[None]) for image in images]).softmax(1)
-        torch.testing.assert_close(both, alone, rtol=1e-3, atol=1e-4)
+            both = model(images)
+            alone = torch.cat([model(image[None]) for image in images])
+        assert_equal_but_for_rounding(both, alone)
 
     def test_the_images_matter(self, model: DenseModel) -> None:
         assert not torch.equal(predict(model, self.size), predict(model, self.size, seed=1))
@@ -121,17 +117,33 @@ class DenseModelBehavior:
         monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
         compiled = torch.compile(model, backend="eager", fullgraph=True)
         with torch.no_grad():
-            torch.testing.assert_close(compiled(images), model(images), rtol=1e-3, atol=1e-4)
+            # First: in its first pass transformers takes a lock, which no graph can.
+            expected = model(images)
+            assert_equal_but_for_rounding(compiled(images), expected)
 
+    @pytest.mark.slow
     def test_exports(self, model: DenseModel) -> None:
         if self.no_export:
             pytest.skip(self.no_export)
-        images = random_images(1, *self.size)
-        with torch.no_grad():
-            program = torch.export.export(model, (images,))
-            torch.testing.assert_close(
-                program.module()(images), model(images), rtol=1e-3, atol=1e-4
-            )
+        assert_exports(model, self.size)
+
+
+def assert_exports(model: DenseModel, size: tuple[int, int]) -> None:
+    images = random_images(1, *size)
+    with torch.no_grad():
+        program = torch.export.export(model, (images,))
+        assert_equal_but_for_rounding(program.module()(images), model(images))
+
+
+def assert_equal_but_for_rounding(found: Tensor, expected: Tensor) -> None:
+    """The same sums of the same terms.
+
+    Libraries choose the order of a matrix product's sums by its shape, and a batch has another: a
+    layer then differs by some units in the last place, some dozen layers by some dozen.
+    """
+    unit = torch.finfo(torch.float32).eps * float(expected.abs().max())
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() <= 128 * unit
 
 
 def random_images(batch: int, height: int, width: int, seed: int = 0) -> Tensor:

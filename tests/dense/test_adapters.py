@@ -262,3 +262,52 @@ def test_an_onnx_file_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"nothing")
     with pytest.raises(ValueError, match="is not an ONNX model that onnxruntime can run"):
         sr.dense.from_onnx(tmp_path / "bad.onnx", "logits", 4)
+
+
+@legacy
+def test_an_onnx_file_is_named_by_its_bytes_and_by_those_of_its_weights(
+    onnx_file: Any, tmp_path: Path
+) -> None:
+    import onnx
+
+    path, _ = onnx_file("one.onnx", dynamic=True)
+    same = tmp_path / "same.onnx"
+    same.write_bytes(path.read_bytes())
+    apart = tmp_path / "apart.onnx"
+    onnx.save_model(
+        onnx.load(path), apart, save_as_external_data=True, location="w.bin", size_threshold=0
+    )
+
+    def identity(path: Path) -> str | None:
+        return sr.dense.from_onnx(path, "logits", 4).identity()
+
+    assert identity(same) == identity(path) is not None
+    before = identity(apart)
+    weights = bytearray((tmp_path / "w.bin").read_bytes())
+    weights[0] ^= 1
+    (tmp_path / "w.bin").write_bytes(weights)
+    assert len({identity(path), before, identity(apart)}) == 3
+
+
+def test_a_function_is_named_by_its_user_or_not_at_all() -> None:
+    def wrap(identity: str | None) -> sr.dense.DenseModel:
+        return sr.dense.from_callable(lambda x: x, "logits", 3, identity=identity)
+
+    assert wrap("mine 1").describe() == wrap("mine 1").describe() != wrap("mine 2").describe()
+    nameless = wrap(None)
+    assert nameless.identity() is None
+    assert nameless.describe() == nameless.describe() != wrap(None).describe()
+
+
+def test_a_module_is_named_by_its_weights_and_what_is_done_around_it() -> None:
+    network = nn.Conv2d(3, 4, 4, stride=4)
+
+    def described(**options: Any) -> dict[str, Any]:
+        return sr.dense.from_callable(network, "logits", 4, **options).describe()
+
+    before = described()
+    assert described() == before
+    assert described(std=(0.5, 0.5, 0.5)) != before and described(channels="bgr") != before
+    with torch.no_grad():
+        network.bias[3] += 1
+    assert described() != before

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from behavior import DenseModelBehavior
+from behavior import DenseModelBehavior, assert_exports, predict, random_images
 from torch import Tensor, nn
 
 import sparserefine as sr
@@ -122,6 +122,12 @@ def test_every_family_is_run_here() -> None:
     assert run == set(FAMILIES)
 
 
+@pytest.mark.parametrize("kind", [TestESPNetv2, TestSegFormer, TestMaskFormer])
+def test_one_of_each_kind_exports(kind: type[DenseModelBehavior]) -> None:
+    """The others: slow."""
+    assert_exports(kind.make(), kind.size)
+
+
 class Masks(nn.Module):
     """Class and mask logits, at an eighth of the resolution."""
 
@@ -151,6 +157,13 @@ class TestProbabilitiesOfACallable(DenseModelBehavior):
         return sr.dense.from_callable(
             nn.Sequential(nn.ReplicationPad2d(1), network), "probabilities", CLASSES
         )
+
+    def test_softmax_gives_the_probabilities_back(self, model: DenseModel) -> None:
+        network = model.model
+        assert isinstance(network, nn.Module)
+        with torch.no_grad():
+            probabilities = network(model.normalize(random_images(1, *self.size)))  # type: ignore[operator]
+        torch.testing.assert_close(predict(model, self.size).softmax(1), probabilities)
 
 
 class TestBinaryCallable(DenseModelBehavior):

@@ -7,6 +7,7 @@ import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -93,7 +94,7 @@ def test_hrnet_of_mmsegmentation(hrnet: HRNet, tmp_path: Path, foreign: type) ->
     assert foreign.built == 1  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("prefix", ["", "model."])
+@pytest.mark.parametrize("prefix", [pytest.param("", marks=pytest.mark.slow), "model."])
 def test_hrnet_of_its_authors(hrnet_with_bias: HRNet, tmp_path: Path, prefix: str) -> None:
     state = {
         prefix + re.sub("^head", "last_layer", name.removeprefix("backbone.")): tensor
@@ -106,12 +107,14 @@ def test_hrnet_of_its_authors(hrnet_with_bias: HRNet, tmp_path: Path, prefix: st
     assert_same_forward(read, hrnet_with_bias)
 
 
-def test_align_corners_changes_the_prediction(hrnet: HRNet, tmp_path: Path) -> None:
-    sr.dense.weights.save_weights(hrnet.state_dict(), tmp_path / "model.safetensors")
-    aligned = sr.dense.create("hrnet-w48", tmp_path, align_corners=True)
+def test_align_corners_changes_the_prediction() -> None:
+    created = sr.dense.create("hrnet-w48", device="meta", align_corners=True)
+    assert isinstance(created, HRNet) and created.align_corners
+    first, aligned = (HRNet(5, width=4, align_corners=asked).eval() for asked in (False, True))
+    aligned.load_state_dict(with_random_statistics(first).state_dict())
     images = torch.rand(1, 3, *SIZE, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        assert not torch.allclose(aligned(images), hrnet(images), rtol=1e-2)
+        assert not torch.allclose(aligned(images), first(images), rtol=1e-2)
 
 
 def test_segnext_of_its_authors(tmp_path: Path) -> None:
@@ -128,12 +131,35 @@ def test_segnext_of_its_authors(tmp_path: Path) -> None:
 
 def test_the_rank_and_the_bases_of_segnext_are_chosen() -> None:
     images = torch.rand(1, 3, *SIZE, generator=torch.Generator().manual_seed(0))
+    default = sr.dense.create("segnext-l")
     with torch.inference_mode():
-        default = sr.dense.create("segnext-l")(images)
-        for options in ({"rank": 16}, {"rank": 64, "seed": 1}):
+        for options in ({"rank": 16}, {"seed": 1}):
             model = sr.dense.create("segnext-l", **options)
-            assert not torch.equal(model(images), default)
+            model.load_state_dict(default.state_dict())  # which has no bases
+            assert not torch.equal(model(images), default(images))
     assert SegNeXt(5, rank=16).decode_head.hamburger.ham.bases.shape == (1024, 16)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("segnext-l", {"rank": 16, "seed": 1}),
+        pytest.param(
+            "hrnet-w48", {"align_corners": True, "head_bias": True}, marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_options_are_described_and_saved(
+    name: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    """A refiner that is read again has the dense model that it was trained for."""
+    model = sr.dense.create(name, **options)
+    assert model.describe()["options"] == options
+    extractor = sr.SparseUNet(model.num_classes, widths=(4,), blocks=1)
+    sr.SparseRefiner(model, extractor=extractor).save_pretrained(tmp_path)
+    read = sr.SparseRefiner.from_pretrained(tmp_path).dense
+    assert read is not None and read.describe() == model.describe()
+    assert_same_forward(read, model)
 
 
 def test_an_unknown_option_is_named() -> None:

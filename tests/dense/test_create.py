@@ -35,7 +35,12 @@ def test_names_are_pinned():
     )
 
 
-@pytest.mark.parametrize("name", names())
+LARGE = "mask2former-swin-large"
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n == LARGE else ()) for n in names()]
+)
 def test_models_come_frozen_and_in_eval_mode(name: str):
     model = create(name)
     assert isinstance(model, DenseModel)
@@ -60,11 +65,10 @@ def test_global_randomness_is_untouched():
     assert torch.equal(torch.rand(3), expected)
 
 
-@pytest.mark.parametrize("as_type", [str, Path])
-def test_weights_from_a_file_or_its_folder(weights: Path, as_type: type):
+def test_weights_from_a_file_or_its_folder(weights: Path):
     original = create(NAME, seed=7)
-    for source in (weights, weights.parent):
-        model = create(NAME, as_type(source))
+    for source in (weights, str(weights.parent)):
+        model = create(NAME, source)
         assert_same_weights(model, original)
         assert "non-commercial" in model.preset.license
         assert not any(parameter.requires_grad for parameter in model.parameters())

@@ -23,7 +23,9 @@ with Record():
 """
 
 
-@pytest.mark.parametrize("module", ["dense", "refine.refiner", "workflows.train"])
+@pytest.mark.parametrize(
+    "module", ["dense", pytest.param("training.train", marks=pytest.mark.slow)]
+)
 def test_settled_at_import(module: str) -> None:
     script = RECORD.replace("MODULE", f"sparserefine.{module}")
     done = subprocess.run(

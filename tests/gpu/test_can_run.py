@@ -8,8 +8,8 @@ import sys
 import pytest
 import torch
 
+from sparserefine.refine.cuda.graph import GraphUNet
 from sparserefine.refine.extractor import SparseUNet
-from sparserefine.refine.recorded_extractor import RecordedExtractor
 from sparserefine.sparse import ActivePixels, SparseTensor, submanifold_conv2d
 from sparserefine.sparse.gpu import can_run_triton, shapes
 
@@ -26,8 +26,8 @@ def test_cpu_tensors_need_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> No
     x = SparseTensor(torch.zeros(1, 2), ActivePixels.from_mask(torch.ones(1, 1, 1).bool()))
     with pytest.raises(ValueError, match='backend "triton" cannot run: feats are on cpu'):
         submanifold_conv2d(x, torch.zeros(9, 2, 3), backend="triton")
-    with pytest.raises(RuntimeError, match="the extractor cannot be recorded: feats are on cpu"):
-        RecordedExtractor(SparseUNet(3, widths=(8,)), 1, (8, 8))
+    with pytest.raises(RuntimeError, match="the extractor cannot be captured: feats are on cpu"):
+        GraphUNet(SparseUNet(3, widths=(8,)), 1, (8, 8))
 
 
 def test_number_formats(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,7 +49,7 @@ def test_the_package_runs_where_triton_is_missing() -> None:
     code = (
         "import sys; sys.modules['triton'] = None\n"
         "import torch, sparserefine as sr\n"
-        "from sparserefine.refine import recorded_extractor\n"
+        "from sparserefine.refine.cuda import graph\n"
         "net = sr.SparseUNet(3, widths=(8, 16))\n"
         "x = sr.sparse.SparseTensor.from_dense(torch.zeros(1, 3, 8, 8), torch.ones(1, 8, 8) > 0)\n"
         "assert net(x).shape == (64, 3)\n"

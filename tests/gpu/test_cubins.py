@@ -10,8 +10,8 @@ import pytest
 import torch
 from cubin import SHARED_LIMIT, Recorder, compile_call
 
+from sparserefine.refine.cuda.fused_unet import FusedUNet
 from sparserefine.refine.extractor import SparseUNet
-from sparserefine.refine.fused_extractor import FusedExtractor
 from sparserefine.sparse.gpu import checksum, launch, levels
 from sparserefine.sparse.gpu.shapes import ARCHITECTURES, CHANNELS
 
@@ -33,6 +33,14 @@ MAP_KERNELS = (
     "gather_kernel",
 )
 ON_EVERY_ARCHITECTURE = pytest.mark.parametrize("capability", ARCHITECTURES)
+# In the fast tests on the newest alone.
+NEWEST_IS_FAST = pytest.mark.parametrize(
+    "capability",
+    [
+        pytest.param(c, marks=() if c == max(ARCHITECTURES) else pytest.mark.slow)
+        for c in ARCHITECTURES
+    ],
+)
 
 
 @pytest.fixture(autouse=True)
@@ -120,7 +128,7 @@ VARIANTS = (
 )
 
 
-@ON_EVERY_ARCHITECTURE
+@NEWEST_IS_FAST
 def test_a_sample_of_the_table(capability: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """One width per number format, another on each architecture."""
     first = ARCHITECTURES.index(capability)
@@ -132,7 +140,7 @@ def test_a_sample_of_the_table(capability: int, monkeypatch: pytest.MonkeyPatch)
                 assert_fits(*call, capability)
 
 
-@ON_EVERY_ARCHITECTURE
+@NEWEST_IS_FAST
 def test_maps(capability: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def run() -> None:
         mask = torch.zeros(1, 64, 96, dtype=torch.bool)
@@ -148,7 +156,7 @@ def test_maps(capability: int, monkeypatch: pytest.MonkeyPatch) -> None:
     assert compiled == set(MAP_KERNELS)
 
 
-@pytest.mark.parametrize("capability", [80, 90])
+@NEWEST_IS_FAST
 def test_offsets_of_64_bits(capability: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "_MAX_INT32", 0)
     for variant in ("fused", "inverse", "plain", "weight gradient"):
@@ -210,7 +218,7 @@ def test_the_whole_table(capability: int, form: str, monkeypatch: pytest.MonkeyP
 @ON_EVERY_ARCHITECTURE
 def test_every_kernel_of_the_extractor(capability: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def run() -> None:
-        network = FusedExtractor(SparseUNet(19).eval(), torch.bfloat16)
+        network = FusedUNet(SparseUNet(19).eval(), torch.bfloat16)
         made = levels.DeviceLevels(1, (128, 256), [4096, 2048, 1024, 512, 256], device="cpu")
         network(torch.empty(4096, network.in_width, dtype=torch.bfloat16), made)
 

@@ -58,7 +58,7 @@ def test_gpu_extractor(tmp_path: Path) -> None:
     assert set(json.loads(lines[-1])["target_ms"]) == {"0.12", "0.24", "0.35"}
     _, *rows, _ = documents(tmp_path / "gpu_extractor.jsonl")
     timed = {row["what"] for row in rows if "p50_ms" in row}
-    assert {"recorded fp16", "eager fp16", "dense fp16"} <= timed
+    assert {"graph fp16", "eager fp16", "dense fp16"} <= timed
     errors = [row["error_of_max"] for row in rows if "error_of_max" in row]
     assert errors and max(errors) < 5e-3
     alone = {(row["what"], row["map"]) for row in rows if "single_ms" in row}

@@ -129,6 +129,7 @@ class _Net(nn.Module):
         return self.head(y.feats + x.feats)
 
 
+@pytest.mark.slow
 def test_training_takes_the_same_way_as_with_the_definition() -> None:
     pixels = ActivePixels.from_mask(MASKS["two_images_one_empty"])
     x = SparseTensor(torch.randn(len(pixels), 3), pixels)

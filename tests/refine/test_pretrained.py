@@ -27,11 +27,11 @@ def model() -> sr.SparseRefiner:
 def test_round_trip(model: sr.SparseRefiner, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "model")
     again = sr.SparseRefiner.from_pretrained(tmp_path / "model")
-    assert again.settings() == model.settings()
+    assert again.describe() == model.describe()
     assert {p.name for p in (tmp_path / "model").iterdir()} == {"config.json", "model.safetensors"}
     images = torch.rand(1, 3, 70, 90)
     assert torch.equal(model(images).labels, again(images).labels)
-    torch.testing.assert_close(model(images).pixels.fused, again(images).pixels.fused)
+    torch.testing.assert_close(model(images).pixels.refined, again(images).pixels.refined)
 
 
 def test_a_dense_model_of_ones_own_is_given_again(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_a_dense_model_of_ones_own_is_given_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("dense", None, "lacks or misnames a setting"),
+        ("dense", {}, "lacks or misnames a setting"),
         ("extractor", {"depth": 3}, "lacks or misnames a setting"),
     ],
 )
@@ -101,3 +101,75 @@ def test_weights_of_another_size(model: sr.SparseRefiner, tmp_path: Path) -> Non
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="weights do not fit SparseRefiner"):
         sr.SparseRefiner.from_pretrained(tmp_path)
+
+
+def as_format_1(folder: Path, **changes: object) -> None:
+    """Rewrite a configuration as the version before wrote it."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config["format"] = 1
+    del config["num_classes"]
+    for part in ("selector", "extractor", "ensembler"):
+        config[part] = {k: v for k, v in config[part].items() if k not in ("kind", "identity")}
+    keep = ("name", "license", "files")
+    config["dense"] = {k: v for k, v in config["dense"].items() if k in keep}
+    path.write_text(json.dumps({**config, "second_look": 0.0, **changes}))
+
+
+def test_folders_of_the_format_before_are_read(model: sr.SparseRefiner, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path)
+    as_format_1(tmp_path)
+    assert sr.SparseRefiner.from_pretrained(tmp_path).describe() == model.describe()
+
+
+@pytest.mark.parametrize("changes", [{"second_look": 0.35}, {"inputs": ["rgb", "stem"]}])
+def test_what_this_version_cannot_do_is_said(
+    model: sr.SparseRefiner, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    model.save_pretrained(tmp_path)
+    as_format_1(tmp_path, **changes)
+    with pytest.raises(ValueError, match=r"no longer has\. Train it again"):
+        sr.SparseRefiner.from_pretrained(tmp_path)
+
+
+def test_without_a_dense_model(tmp_path: Path) -> None:
+    model = sr.SparseRefiner(None, num_classes=3, extractor=sr.SparseUNet(3, widths=(4,), blocks=1))
+    model.save_pretrained(tmp_path)
+    again = sr.SparseRefiner.from_pretrained(tmp_path)
+    assert again.dense is None and again.selector == sr.EdgeSelector(1.0)
+    assert again.describe() == model.describe()
+
+
+class TopLeft:
+    """A selector of a user's own."""
+
+    def __call__(self, low: sr.DensePass, size: tuple[int, int]) -> torch.Tensor:
+        mask = torch.zeros(len(low.logits), *size, dtype=torch.bool)
+        mask[:, : size[0] // 2, : size[1] // 2] = True
+        return mask
+
+    def describe(self) -> dict[str, object]:
+        return {"kind": "top left"}
+
+
+def test_a_selector_of_ones_own_is_given_again(model: sr.SparseRefiner, tmp_path: Path) -> None:
+    own = model.with_selector(TopLeft())
+    own.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"'top left', which is not one of this package's.*Pass"):
+        sr.SparseRefiner.from_pretrained(tmp_path)
+    again = sr.SparseRefiner.from_pretrained(tmp_path, selector=TopLeft())
+    assert float(again(torch.rand(1, 3, 40, 60)).mask.float().mean()) == 0.25
+
+
+def test_an_extractor_of_ones_own_is_given_again(tmp_path: Path) -> None:
+    from sparserefine.experiments.point_head import PointMLP
+
+    dense = TinyDense()
+    model = sr.SparseRefiner(dense, extractor=PointMLP(5, hidden=16))
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"extractor 'points', which is not one"):
+        sr.SparseRefiner.from_pretrained(tmp_path, dense=dense)
+    other = PointMLP(5, hidden=16)
+    again = sr.SparseRefiner.from_pretrained(tmp_path, dense=dense, extractor=other)
+    images = torch.rand(1, 3, 40, 50)
+    assert torch.equal(model(images).pixels.refined, again(images).pixels.refined)

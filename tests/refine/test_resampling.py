@@ -50,11 +50,12 @@ def test_labels_are_the_argmax_of_interpolate(
     assert torch.equal(upsampled_labels(logits, size, mode).long(), expected)
 
 
-def test_skipped_pixels_may_be_anything_and_the_rest_is_right() -> None:
+def test_settled_pixels_may_be_anything_and_the_rest_is_right() -> None:
     logits = torch.randn(1, 4, 6, 6)
-    skip = torch.rand(1, 12, 12) < 0.3
+    settled = torch.rand(1, 12, 12) < 0.3
     full = upsampled_labels(logits, (12, 12))
-    assert torch.equal(upsampled_labels(logits, (12, 12), skip=skip)[~skip], full[~skip])
+    found = upsampled_labels(logits, (12, 12), settled=settled)
+    assert torch.equal(found[~settled], full[~settled])
 
 
 def test_more_than_256_classes() -> None:

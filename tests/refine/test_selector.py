@@ -7,25 +7,27 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparserefine.refine.selector import EntropySelector
+from sparserefine.refine.dense_pass import DensePass
+from sparserefine.refine.selector import EntropySelector, Selector, select_cells
 
 
 def test_is_strictly_greater() -> None:
-    mask = EntropySelector(0.5)(torch.tensor([[[0.5, 0.6]]]), (1, 2))
+    mask = select_cells(torch.tensor([[[0.5, 0.6]]]), (1, 2), 0.5)
     assert mask.tolist() == [[[False, True]]]
 
 
 def test_selects_whole_blocks() -> None:
     entropy = torch.tensor([[[0.0, 1.0], [0.0, 0.0]]])
-    mask = EntropySelector(0.5)(entropy, (4, 4))
+    mask = select_cells(entropy, (4, 4), 0.5)
     expected = torch.zeros(1, 4, 4, dtype=torch.bool)
     expected[:, :2, 2:] = True
     assert torch.equal(mask, expected)
 
 
 def test_a_higher_threshold_selects_a_subset() -> None:
-    entropy = 3 * torch.rand(2, 9, 11)
-    low, high = (EntropySelector(t)(entropy, (18, 22)) for t in (0.5, 1.5))
+    prediction = DensePass(3 * torch.randn(2, 5, 9, 11))
+    low, high = (EntropySelector(t)(prediction, (18, 22)) for t in (0.3, 0.8))
+    assert torch.equal(low[:, ::2, ::2], prediction.entropy > 0.3)
     assert bool((high <= low).all())
     assert high.sum() < low.sum()
 
@@ -40,18 +42,18 @@ def test_budget_is_never_exceeded(height: int, width: int, density: float, seed:
     generator = torch.Generator().manual_seed(seed)
     grid = (max(height // 2, 1), max(width // 3, 1))
     entropy = torch.rand(2, *grid, generator=generator)
-    mask = EntropySelector(0.0, density)(entropy, (height, width))
+    mask = select_cells(entropy, (height, width), 0.0, density)
     assert int(mask.flatten(1).sum(1).max()) <= density * height * width
 
 
 def test_budget_keeps_the_most_uncertain_of_each_image() -> None:
     entropy = torch.tensor([[[0.1, 0.9, 0.5, 0.7]], [[2.0, 1.0, 3.0, 4.0]]])
-    mask = EntropySelector(0.0, 0.5)(entropy, (1, 4))
+    mask = select_cells(entropy, (1, 4), 0.0, 0.5)
     assert mask[:, 0].tolist() == [[False, True, False, True], [False, False, True, True]]
 
 
 def test_budget_does_not_select_certain_pixels() -> None:
-    mask = EntropySelector(0.5, 0.9)(torch.tensor([[[0.1, 0.9]]]), (2, 4))
+    mask = select_cells(torch.tensor([[[0.1, 0.9]]]), (2, 4), 0.5, 0.9)
     assert int(mask.sum()) == 4
 
 
@@ -65,3 +67,15 @@ def test_bad_threshold(threshold: float) -> None:
 def test_bad_budget(density: float) -> None:
     with pytest.raises(ValueError, match=r"max_density is .*expected a share"):
         EntropySelector(0.1, density)
+
+
+def test_hard_labels_are_refused_with_the_remedy() -> None:
+    low = DensePass.of(torch.zeros(4, 4, dtype=torch.bool), kind="mask")
+    with pytest.raises(ValueError, match=r"no entropy to select by\. Use EdgeSelector"):
+        EntropySelector(0.1)(low, (8, 8))
+
+
+def test_it_is_a_selector() -> None:
+    selector = EntropySelector(0.1, 0.5)
+    assert isinstance(selector, Selector)
+    assert selector.describe() == {"kind": "entropy", "threshold": 0.1, "max_density": 0.5}

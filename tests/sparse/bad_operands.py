@@ -1,6 +1,6 @@
 """Operands that do not fit, and what the answer must say. Run as a program, it asks for them all.
 
-    python bad_operands.py native
+    python bad_operands.py native torch
 
 Our tests check the shapes of arguments as they are annotated, which users do not have: a process of
 its own sees what they see, and a crash ends only that.
@@ -102,9 +102,9 @@ CASES |= {
         lambda: submanifold_conv2d(X, WEIGHT.int()),
         r"the weight is torch\.int32 of shape \(9, 32, 48\), expected floating-point",
     ),
-    "half beside float": (
-        lambda: submanifold_conv2d(X, torch.ones(9, 2 * C_IN, C_OUT), beside=HALF),
-        r"beside is torch\.float16 on cpu, but the weight is torch\.float32",
+    "a half skip with float weights": (
+        lambda: submanifold_conv2d(X, torch.ones(9, 2 * C_IN, C_OUT), skip=HALF),
+        r"skip is torch\.float16 on cpu, but the weight is torch\.float32",
     ),
     "double added to float": (
         lambda: submanifold_conv2d(X, WEIGHT, add=DOUBLE),
@@ -205,15 +205,17 @@ for _name, _rows, _message in (
 
 def main() -> None:
     """Print what each case raises, as JSON; the name of each first, in case it is the last."""
-    found: dict[str, list[str]] = {}
-    for name, (call, _) in CASES.items():
-        print(name, file=sys.stderr, flush=True)
-        try:
-            with use_backend(sys.argv[1]), torch.no_grad():  # type: ignore[arg-type]
-                call()
-            found[name] = ["no error", ""]
-        except Exception as error:  # whatever it is, the test tells
-            found[name] = [type(error).__name__, str(error)]
+    found: dict[str, dict[str, list[str]]] = {}
+    for backend in sys.argv[1:]:
+        raised = found[backend] = {}
+        for name, (call, _) in CASES.items():
+            print(f"{backend}: {name}", file=sys.stderr, flush=True)
+            try:
+                with use_backend(backend), torch.no_grad():  # type: ignore[arg-type]
+                    call()
+                raised[name] = ["no error", ""]
+            except Exception as error:  # whatever it is, the test tells
+                raised[name] = [type(error).__name__, str(error)]
     print(json.dumps(found))
 
 

@@ -61,7 +61,7 @@ struct Pixels {
 struct Problem {
   Pixels pixels;
   int first, second, outputs;
-  Floats feats, beside, weight, scale, shift, bias, add, grad;
+  Floats feats, skip, weight, scale, shift, bias, add, grad;
 
   Problem()
       : pixels(1 + below(2), 1 + below(21), 1 + below(21), 0.1 * below(11)),
@@ -70,7 +70,7 @@ struct Problem {
         outputs(1 + below(40)) {
     const int64_t n = pixels.count();
     feats = normals(n * first);
-    beside = normals(n * second);
+    skip = normals(n * second);
     weight = normals(int64_t(kTaps) * inputs() * outputs);
     grad = normals(n * outputs);
     if (below(2)) scale = normals(inputs()), shift = normals(inputs());
@@ -82,7 +82,7 @@ struct Problem {
 
   double raw(int row, int channel) const {
     return channel < first ? feats[int64_t(row) * first + channel]
-                           : beside[int64_t(row) * second + channel - first];
+                           : skip[int64_t(row) * second + channel - first];
   }
 
   double input(int row, int channel) const {
@@ -93,7 +93,7 @@ struct Problem {
   sr_convolution to_c(const Floats &packed, Floats &out) const {
     sr_convolution conv = {};
     conv.feats[0] = feats.data(), conv.feats_stride[0] = first, conv.channels[0] = first;
-    conv.feats[1] = second ? beside.data() : nullptr;
+    conv.feats[1] = second ? skip.data() : nullptr;
     conv.feats_stride[1] = conv.channels[1] = second;
     conv.scale = scale.empty() ? nullptr : scale.data();
     conv.shift = shift.empty() ? nullptr : shift.data();

@@ -27,7 +27,7 @@ from sparserefine.sparse import (
 )
 from sparserefine.sparse.native import library
 
-CASES = int(os.environ.get("FUZZ_CASES", "150"))
+CASES = int(os.environ.get("FUZZ_CASES", "100"))
 LOADED = library.load()
 pytestmark = pytest.mark.skipif(isinstance(LOADED, str), reason=str(LOADED))
 ISAS = LOADED.supported_isas if isinstance(LOADED, library.Library) else ("none",)
@@ -103,7 +103,7 @@ def test_any_problem_agrees_with_the_reference(
     mask = torch.rand(size) < density
     pixels = ActivePixels.from_mask(mask)
     x = SparseTensor(_rows(len(pixels), first, layout), pixels)
-    beside = SparseTensor(_rows(len(pixels), second, layout), pixels) if second else None
+    skip = SparseTensor(_rows(len(pixels), second, layout), pixels) if second else None
     add = SparseTensor(_rows(len(pixels), c_out, layout), pixels) if options["add"] else None
     c_in = first + second
     bias, bias_back = (torch.randn(c) if options["bias"] else None for c in (c_out, c_in))
@@ -123,8 +123,8 @@ def test_any_problem_agrees_with_the_reference(
 
     def run(backend: str) -> list[Tensor]:
         keyed = {"backend": backend, "bias": bias, "norm": norm}
-        fine = submanifold_conv2d(x, weight, add=add, beside=beside, **keyed)  # type: ignore[arg-type]
-        point = pointwise_conv2d(x, matrix, beside=beside, **keyed)  # type: ignore[arg-type]
+        fine = submanifold_conv2d(x, weight, add=add, skip=skip, **keyed)  # type: ignore[arg-type]
+        point = pointwise_conv2d(x, matrix, skip=skip, **keyed)  # type: ignore[arg-type]
         results = [fine.feats, point.feats]
         if not second:
             way = {"mode": mode, "padding": padding, "backend": backend}
@@ -174,7 +174,7 @@ COORDINATE_FLAWS: dict[str, Callable[[Tensor], Tensor]] = {
     "the least": lambda t: torch.full_like(t, -(2**31)),
     "swapped": lambda t: t.flip(1),
 }
-OPERANDS = ("feats", "weight", "bias", "scale", "shift", "beside", "add")
+OPERANDS = ("feats", "weight", "bias", "scale", "shift", "skip", "add")
 CONVOLUTIONS = ("submanifold", "strided", "inverse", "pointwise")
 
 
@@ -196,7 +196,7 @@ def _flawed(operand: str) -> st.SearchStrategy[tuple[str, str]]:
     ),
     taps=st.sampled_from([9, 9, 9, 0, 1, 8, 10, 25]),
     options=st.fixed_dictionaries(
-        {name: st.booleans() for name in ("beside", "checked", "gradients", "pyramid")}
+        {name: st.booleans() for name in ("skip", "checked", "gradients", "pyramid")}
     ),
     step=STEPS,
     machine=MACHINES,
@@ -216,7 +216,7 @@ def test_bad_operands_are_refused_or_harmless(
     torch.manual_seed(seed)
     batch, *shape = size
     first, second, c_out = channels
-    second = second if options["beside"] and kind in ("submanifold", "pointwise") else 0
+    second = second if options["skip"] and kind in ("submanifold", "pointwise") else 0
     c_in = first + second
     coords = (torch.rand(size) < 0.5).nonzero().int()
     mode, padding = step
@@ -233,7 +233,7 @@ def test_bad_operands_are_refused_or_harmless(
         "bias": torch.randn(c_out),
         "scale": torch.randn(c_in),
         "shift": torch.randn(c_in),
-        "beside": torch.randn(number, second),
+        "skip": torch.randn(number, second),
         "add": torch.randn(number, c_out),
     }
 
@@ -253,7 +253,7 @@ def test_bad_operands_are_refused_or_harmless(
             weight = weight.detach().requires_grad_()
         rest = {"norm": (parts["scale"], parts["shift"]), "backend": backend}
         if second:
-            rest["beside"] = x.replace(parts["beside"])
+            rest["skip"] = x.replace(parts["skip"])
         if kind == "submanifold":
             y = submanifold_conv2d(x, weight, bias, add=x.replace(parts["add"]), **rest)  # type: ignore[arg-type]
         elif kind == "pointwise":

@@ -34,6 +34,14 @@ def test_repr_says_what_a_layer_is() -> None:
     )
 
 
+def test_the_mask_of_pixels_in_any_order() -> None:
+    mask = torch.rand(2, 5, 7) < 0.4
+    pixels = ActivePixels.from_mask(mask)
+    assert torch.equal(pixels.mask, mask)
+    shuffled = ActivePixels(pixels.coords[torch.randperm(len(pixels))], (5, 7), 2)
+    assert torch.equal(shuffled.mask, mask)
+
+
 def test_a_tensor_moves_with_its_pixels() -> None:
     assert X.to("cpu").pixels is PIXELS
     assert X.to(torch.float64).feats.dtype == torch.float64

@@ -52,8 +52,8 @@ CASES: dict[str, tuple[Callable[[], object], str]] = {
         lambda: submanifold_conv2d(X, WEIGHT, add=X),
         r"add has 2 features, but the result has 5",
     ),
-    "other pixels beside": (
-        lambda: submanifold_conv2d(X, WEIGHT, beside=ELSEWHERE),
+    "other pixels of skip": (
+        lambda: submanifold_conv2d(X, WEIGHT, skip=ELSEWHERE),
         r"the second tensor has other active pixels than x",
     ),
     "other pixels to concatenate": (

@@ -1,4 +1,4 @@
-"""The commands, one file each. They import torch when they run, so that help is instant."""
+"""The commands, one file each; they import torch when they run, so that help is instant."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from cyclopts import App
 
 from sparserefine import __version__
+from sparserefine.cli.ablate import ablate
 from sparserefine.cli.benchmark import benchmark
 from sparserefine.cli.calibrate import calibrate
 from sparserefine.cli.console import messages
@@ -23,7 +24,10 @@ app = App(
     version=__version__,
     help="Full-resolution segmentation at low-resolution cost, for the model you already have.",
 )
-for command in (demo, predict, evaluate, train, calibrate, headroom, frontier, benchmark, report):
+COMMANDS = (
+    demo, predict, evaluate, train, calibrate, headroom, ablate, frontier, benchmark, report,
+)  # fmt: skip
+for command in COMMANDS:
     app.command(command)
 
 
@@ -31,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run a command; what a user can cause ends in one line, not in a traceback.
 
     Args:
-        arguments: Default: those of the process.
+        arguments: Words of the command line. Default: those of the process.
     """
     try:
         app(arguments)

@@ -1,4 +1,4 @@
-"""`python -m sparserefine.cli`."""
+"""The entry of `python -m sparserefine.cli`."""
 
 from sparserefine.cli import main
 

@@ -1,4 +1,4 @@
-"""`sparserefine benchmark`."""
+"""The command `sparserefine benchmark`, which measures latency."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from cyclopts import Parameter
 from rich.table import Table
 from rich.text import Text
 
-from sparserefine.cli.console import console, counted, stage_table
+from sparserefine.cli.console import console, progress_bars, stage_table
 from sparserefine.cli.latency import MatrixOptions, run_matrix
 from sparserefine.cli.refiners import RefinerOptions, load_refiner, show_license
 
 if TYPE_CHECKING:
-    from sparserefine.workflows.benchmark import Benchmark
+    from sparserefine.photos.benchmark import Benchmark
 
 
 def benchmark(
@@ -30,12 +30,12 @@ def benchmark(
     out: Path = Path("out/benchmark"),
     json_output: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
-    """Time a pair beside its dense model at full and at low resolution, in turns.
+    """Time a refiner beside its dense model at full and at low resolution, in turns.
 
     Parameters
     ----------
     photo
-        Default: a photo that ships with the package.
+        Photo to refine. Default: one that ships with the package.
     env
         Only say what this machine is, and which sparse backends run here and why.
     matrix
@@ -43,18 +43,14 @@ def benchmark(
     refiner
         The model and its settings.
     rounds
-        Timed runs of each.
+        Number of timed runs of each method.
     out
-        Folder for latency.json, .md, .csv and .png; with --models.
+        Folder for benchmark.json; with --models for latency.json, .md, .csv and .png.
     json_output
         Print one JSON document and nothing else.
     """
-    import torch
-
-    from sparserefine.images import read_image
-    from sparserefine.workflows.benchmark import benchmark as run
-    from sparserefine.workflows.benchmark import describe_environment
-    from sparserefine.workflows.demo import shipped_photo
+    from sparserefine.photos.benchmark import FILE, describe_environment
+    from sparserefine.photos.benchmark import benchmark as run
 
     if env:
         environment = describe_environment()
@@ -74,10 +70,9 @@ def benchmark(
             json_output=json_output,
         )
         return
-    images = torch.from_numpy(read_image(photo or shipped_photo("lund"))).permute(2, 0, 1)[None]
     model = load_refiner(options)
-    with counted("rounds", rounds + 1) as advance:
-        result = run(model, images, rounds, advance)
+    with progress_bars() as progress:
+        result = run(model, photo, rounds=rounds, out=out, progress=progress)
     show_license(model)
     if json_output:
         print(json.dumps(result.to_json(), indent=2, allow_nan=False))
@@ -85,10 +80,11 @@ def benchmark(
     console.print(_latency_table(result))
     console.print(stage_table(result.rows[-1].stages_ms, "sparserefine"))
     console.print(f"{result.speedup:.2f} times as fast as the dense model at full resolution")
+    console.print(str(out / FILE), markup=False)
 
 
 def _latency_table(result: Benchmark) -> Table:
-    """Milliseconds of each method."""
+    """A table of the milliseconds of each method."""
     table = Table("", "p50, ms", "p95, ms", "density")
     for row in result.rows:
         share = f"{row.density:.1%}" if row.density else ""
@@ -97,7 +93,7 @@ def _latency_table(result: Benchmark) -> Table:
 
 
 def _environment_table(environment: Mapping[str, Any]) -> Table:
-    """Hardware, versions, and the sparse backends."""
+    """A table of hardware, versions, and the sparse backends."""
     table = Table("", "", show_header=False)
     for key, value in environment.items():
         if key != "backends":

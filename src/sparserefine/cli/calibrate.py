@@ -1,4 +1,4 @@
-"""`sparserefine calibrate`."""
+"""The command `sparserefine calibrate`, which chooses the entropy threshold."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from rich.table import Table
 
-from sparserefine.cli.console import console, counted, report_failure
+from sparserefine.cli.console import console, progress_bars, report_failure
 from sparserefine.cli.refiners import RefinerOptions, load_refiner, show_license
 
 if TYPE_CHECKING:
-    from sparserefine.workflows.accuracy_curve import AccuracyCurve
-    from sparserefine.workflows.calibrate import Calibration
+    from sparserefine.calibration.accuracy_curve import AccuracyCurve
+    from sparserefine.calibration.calibrate import Calibration
 
 SHARES = (0.05, 0.1, 0.2, 0.3)
 
@@ -32,6 +32,7 @@ def calibrate(
     accuracy: Annotated[bool, Parameter(negative="")] = False,
     learn_from: Path | None = None,
     learn_split: str | None = None,
+    learn_steps: int = 600,
     out: Path = Path("out/calibrate"),
     seed: int = 0,
     json_output: Annotated[bool, Parameter(name="--json", negative="")] = False,
@@ -47,53 +48,51 @@ def calibrate(
     split
         Part of the data, where the folder has train.txt, val.txt ….
     against
-        What the low-resolution prediction is compared with: labels, or the dense model at full
-        resolution. Default: labels where there are.
+        Reference for the low-resolution prediction: labels, or the dense model at full resolution.
+        Default: labels where there are some.
     recall
-        Find at least this share of the low-resolution errors. Default: 0.8, if no other goal is
+        Goal: find at least this share of the low-resolution errors. Default: 0.8, if no goal is
         given.
     density
-        Or: refine at most this share of the pixels.
+        Goal: refine at most this share of the pixels.
     latency_ms
-        Or: take no longer than this per image, on average, on this machine.
+        Goal: take no more milliseconds per image, on average, on this machine.
     accuracy
         Refine every image too, at a few densities: the accuracy to expect of each, which `benchmark
         --budget-ms` reads.
     learn_from
         Images to train a learned selector on, which is then compared too.
     learn_split
-        Part of these images.
+        Part of the images of --learn-from, where that folder has train.txt, val.txt ….
+    learn_steps
+        Number of steps that the learned selector is trained for.
     out
         Folder for calibration.json, calibration.png, and what a run that was stopped goes on from.
     seed
-        Of the bootstrap and the random selector.
+        Seeds the bootstrap and the random selector.
     json_output
         Print one JSON document and nothing else.
     """
-    from sparserefine.data import open_dataset
-    from sparserefine.workflows.calibrate import FILE, PLOT
-    from sparserefine.workflows.calibrate import calibrate as run
-    from sparserefine.workflows.train_error_head import STEPS
+    from sparserefine.calibration.calibrate import FILE, PLOT
+    from sparserefine.calibration.calibrate import calibrate as run
 
     model = load_refiner(refiner or RefinerOptions(), refines=accuracy or latency_ms is not None)
-    classes = model.dense.num_classes
-    dataset = open_dataset(data, split, classes)
-    learn = None if learn_from is None else open_dataset(learn_from, learn_split, classes)
-    images = len(dataset) + (len(learn) if learn else 0)
-    total = images + (STEPS if learn else 0) + (len(dataset) if accuracy else 0)
-    with counted("calibrate", total) as advance:
+    with progress_bars() as progress:
         result = run(
             model,
-            dataset,
-            out,
+            data,
+            split=split,
             against=against,
             recall=recall,
             density=density,
             latency_ms=latency_ms,
             accuracy=accuracy,
-            learn_from=learn,
+            learn_from=learn_from,
+            learn_split=learn_split,
+            learn_steps=learn_steps,
             seed=seed,
-            advance=advance,
+            out=out,
+            progress=progress,
         )
     show_license(model)
     for name, reason in result.failed.items():
@@ -105,15 +104,15 @@ def calibrate(
         console.print(_selector_table(result))
         if result.accuracy is not None:
             console.print(_accuracy_table(result.accuracy))
-        _print_notes(result, model.selector.max_density)
+        _print_notes(result)
         console.print(str(out / PLOT), markup=False)
         console.print(str(out / FILE), markup=False)
     if result.failed:
-        raise SystemExit(f"{len(result.failed)} of {images} images could not be read")
+        raise SystemExit(f"{len(result.failed)} images could not be read")
 
 
 def _choice_table(result: Calibration) -> Table:
-    """What the threshold gives, with intervals over images."""
+    """A table of what the threshold gives, with intervals over images."""
     table = Table("", f"threshold {result.threshold:.4g} nats", "95 % over images")
     for name in ("recall", "precision", "density", "error_rate"):
         interval = result.intervals.get(name)
@@ -123,7 +122,7 @@ def _choice_table(result: Calibration) -> Table:
 
 
 def _selector_table(result: Calibration) -> Table:
-    """Errors found in some shares of the pixels, by each score."""
+    """A table of the errors found in some shares of the pixels, by each score."""
     shares = sorted({*SHARES, result.point.density})
     table = Table("errors found in", *(f"{share:.3g} %" for share in (100 * s for s in shares)))
     columns = [result.recall_at(share) for share in shares]
@@ -133,7 +132,7 @@ def _selector_table(result: Calibration) -> Table:
 
 
 def _accuracy_table(curve: AccuracyCurve) -> Table:
-    """Scores at the densities that were refined."""
+    """A table of the scores at the densities that were refined."""
     table = Table("refined", "right", "95 % over images", "mIoU", "95 % over images")
     columns = (curve.density, curve.right, curve.right_interval, curve.miou, curve.miou_interval)
     for density, right, right_ends, miou, miou_ends in zip(*columns, strict=True):
@@ -143,7 +142,7 @@ def _accuracy_table(curve: AccuracyCurve) -> Table:
     return table
 
 
-def _print_notes(result: Calibration, max_density: float) -> None:
+def _print_notes(result: Calibration) -> None:
     what = "labels" if result.against == "labels" else "the dense model at full resolution"
     console.print(f"{result.images} images; errors are where low resolution differs from {what}")
     if result.latency is not None:
@@ -154,6 +153,6 @@ def _print_notes(result: Calibration, max_density: float) -> None:
         )
     if result.budgeted.selected < result.point.selected:
         console.print(
-            f"the model's pixel budget of {max_density:.0%} holds back some images: with it the "
+            f"the model's pixel budget holds back some images: with it the "
             f"density is {result.budgeted.density:.1%} and the recall {result.budgeted.recall:.1%}"
         )

@@ -1,14 +1,16 @@
-"""Where commands print: results to stdout, progress and messages to stderr."""
+"""The output of commands: results go to stdout, progress and messages to stderr."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 from rich.table import Table
 
-from sparserefine.workflows.progress import progress_bar
+from sparserefine.progress import Progress
 
 # Results go to stdout, so that --json can be piped.
 console = Console(highlight=False, soft_wrap=True)
@@ -16,7 +18,7 @@ messages = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def stage_table(stages_ms: Mapping[str, float], title: str) -> Table:
-    """Milliseconds per stage and their sum."""
+    """A table of the milliseconds per stage and their sum."""
     table = Table("stage", f"{title}, ms")
     table.columns[1].justify = "right"
     for stage, ms in stages_ms.items():
@@ -38,8 +40,21 @@ def report_failure(name: str, reason: str) -> None:
 
 
 @contextmanager
-def counted(description: str, total: int) -> Iterator[Callable[[], None]]:
-    """A progress bar; call what this yields once per step."""
-    with progress_bar() as progress:
-        task = progress.add_task(description, total=total)
-        yield lambda: progress.advance(task)
+def progress_bars() -> Iterator[Progress]:
+    """A bar for each stage that the work reports, on standard error; gone when it is done."""
+    with Bars(
+        TextColumn("{task.description:>14}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=messages,
+        transient=True,
+    ) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield report

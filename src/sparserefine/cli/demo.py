@@ -1,24 +1,27 @@
-"""`sparserefine demo`."""
+"""The command `sparserefine demo`, which refines a photo that ships with the package."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
-from sparserefine.cli.console import console, messages, stage_table
+from sparserefine.cli.console import console, progress_bars, stage_table
 
 
-def demo(*, out: Path = Path("out/demo")) -> None:
+def demo(*, photo: Literal["lund", "highway"] = "lund", out: Path = Path("out/demo")) -> None:
     """Refine a photo that ships with the package, next to the full-resolution result.
 
     Parameters
     ----------
+    photo
+        Name of the shipped photo.
     out
         Folder for before_after.png, labels.png, overlay.png and result.json.
     """
-    from sparserefine.workflows.demo import run_demo
+    from sparserefine.photos.demo import demo as run
 
-    with messages.status("timing the refiner and the full-resolution model in turns"):
-        result = run_demo(out)
+    with progress_bars() as progress:
+        result = run(photo=photo, out=out, progress=progress)
     table = stage_table(result.stages_ms, "refined")
     table.add_section()
     table.add_row("full-resolution dense model", f"{result.full_res_ms:.0f}")

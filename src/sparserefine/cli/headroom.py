@@ -1,4 +1,4 @@
-"""`sparserefine headroom`."""
+"""The command `sparserefine headroom`, which says whether refinement can be worth it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from rich.table import Table
 
-from sparserefine.cli.console import console, counted, report_failure
+from sparserefine.cli.console import console, progress_bars, report_failure
 from sparserefine.cli.refiners import RefinerOptions, load_refiner, show_license
 
 if TYPE_CHECKING:
-    from sparserefine.workflows.headroom import Accuracy, Headroom
+    from sparserefine.calibration.headroom import Accuracy, Headroom
 
 
 def headroom(
@@ -38,22 +38,22 @@ def headroom(
     split
         Part of the data, where the folder has train.txt, val.txt ….
     against
-        What the low-resolution prediction is compared with: labels, or the dense model at full
-        resolution. Default: labels where there are.
+        Reference for the low-resolution prediction: labels, or the dense model at full resolution.
+        Default: labels where there are some.
     out
         Folder for what a run that was stopped goes on from.
     seed
-        Of the random selection.
+        Seeds the random selection.
     json_output
         Print one JSON document and nothing else.
     """
-    from sparserefine.data import open_dataset
-    from sparserefine.workflows.headroom import headroom as run
+    from sparserefine.calibration.headroom import headroom as run
 
     model = load_refiner(refiner or RefinerOptions(), refines=False)
-    dataset = open_dataset(data, split, model.dense.num_classes)
-    with counted("headroom", len(dataset)) as advance:
-        result = run(model, dataset, out, against=against, seed=seed, advance=advance)
+    with progress_bars() as progress:
+        result = run(
+            model, data, split=split, against=against, seed=seed, out=out, progress=progress
+        )
     show_license(model)
     for name, reason in result.failed.items():
         report_failure(name, reason)
@@ -69,7 +69,7 @@ def headroom(
 
 
 def _loss_table(result: Headroom) -> Table:
-    """Accuracy and time of both resolutions."""
+    """A table of accuracy and time at both resolutions."""
     labeled = result.against == "labels"
     wrong = "wrong" if labeled else "unlike full resolution"
     table = Table(f"{result.images} images", wrong, *(["mIoU"] if labeled else []), "p50, ms")
@@ -82,7 +82,7 @@ def _loss_table(result: Headroom) -> Table:
 
 
 def _ceiling_table(result: Headroom) -> Table:
-    """What lies in the most suspicious pixels."""
+    """A table of the upper bounds for the most suspicious pixels."""
     labeled = result.against == "labels"
     columns = ["errors in them", "corrected: wrong"]
     if labeled:

@@ -1,4 +1,4 @@
-"""The matrix that `sparserefine benchmark --models` measures."""
+"""The latency matrix of `sparserefine benchmark --models`: its options, run and output."""
 
 from __future__ import annotations
 
@@ -10,38 +10,39 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from rich.table import Table
 
-from sparserefine.cli.console import console, counted, listed, messages
+from sparserefine.cli.console import console, listed, messages, progress_bars
 
 if TYPE_CHECKING:
-    from sparserefine.workflows.latency_budget import BudgetAnswer
-    from sparserefine.workflows.latency_matrix import LatencyMatrix
+    from sparserefine.calibration.budget import BudgetAnswer
+    from sparserefine.experiments.latency_matrix import LatencyMatrix
 
-# Of the table's columns, what a terminal has room for.
+# Columns of the table that a terminal has room for.
 SHOWN = ("model", "method", "precision", "batch", "p50, ms", "peak, MiB", "density",
          "times faster", "paper")  # fmt: skip
-FIT_DENSITIES = (0.02, 0.35)
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class MatrixOptions:
-    """What is timed beside what.
+    """The models and conditions that are timed.
 
     Attributes:
-        models: Comma-separated: dense models by name (random weights), or refiners. Each is timed
+        models: Dense models by name (random weights), or refiners, comma-separated. Each is timed
             at full resolution, at low resolution, and refined.
-        precision: Comma-separated: fp32, fp16, bf16. On a CPU the extractor stays in fp32.
-        batch: Comma-separated batch sizes.
+        precision: Precisions of the dense model, comma-separated: fp32, fp16, bf16. The extractor
+            stays in fp32.
+        batch: Batch sizes, comma-separated.
         size: HEIGHTxWIDTH of the images.
-        pyramids: Comma-separated, of an untrained extractor: floor, dilate.
+        pyramids: How an untrained extractor chooses coarser pixels, comma-separated: floor, dilate.
         widths: Preset of an untrained extractor: paper, half, paper-code, tiny.
         density: Share of the pixels that is refined. Default: that of the paper, or what a trained
             refiner selects of a photo.
         memory_limit: GiB that a case may allocate; one that needs more becomes a row "oom".
-        threads: Of torch on a CPU. Default: torch's own.
+        threads: Number of threads that torch has on a CPU. Default: its own choice.
         fit: Time refinement at three densities and fit milliseconds = a + b · density.
-        budget_ms: Answer what pixel budget fits, and with --calibration which threshold, what share
-            of the errors it finds, and what accuracy to expect (`calibrate --accuracy`).
+        budget_ms: Milliseconds per batch to find a pixel budget for, and with --calibration a
+            threshold, the share of the errors that it finds, and the accuracy to expect
+            (`calibrate --accuracy`).
     """
 
     models: str = ""
@@ -67,40 +68,28 @@ def run_matrix(
     json_output: bool,
 ) -> None:
     """Measure, print and write the matrix."""
-    import torch
-
-    import sparserefine as sr
-    from sparserefine.workflows.latency_matrix import cases_of, measure_matrix
-    from sparserefine.workflows.latency_report import HEADINGS, cells, save
+    from sparserefine.experiments.latency import measure_latency, read_calibration_of
+    from sparserefine.experiments.latency_report import HEADINGS, NAME, cells
 
     models = listed(options.models)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    fit = options.fit or options.budget_ms is not None
-    trained = [name for name in models if name not in sr.dense.names()]
-    if trained and len(trained) < len(models):
-        raise ValueError(
-            f"{trained[0]!r} is a refiner and {models[0]!r} a dense model without one. Time them "
-            "in two runs."
+    asked = None if calibration is None else read_calibration_of(models, calibration)
+    with progress_bars() as progress:
+        matrix = measure_latency(
+            models,
+            precision=_known(options.precision, ("fp32", "fp16", "bf16"), "precision"),
+            batch=[_number(text, "batch") for text in listed(options.batch)],
+            size=_size(options.size),
+            pyramids=_known(options.pyramids, ("floor", "dilate"), "pyramid"),
+            widths=options.widths,
+            density=options.density,
+            memory_limit=options.memory_limit,
+            threads=options.threads,
+            fit=options.fit or options.budget_ms is not None,
+            rounds=rounds,
+            device=device,
+            out=out,
+            progress=progress,
         )
-    asked = _read(calibration, trained)
-    groups = cases_of(
-        models,
-        _known(options.precision, ("fp32", "fp16", "bf16"), "precision"),
-        [_number(text, "batch") for text in listed(options.batch)],
-        _known(options.pyramids, ("floor", "dilate"), "pyramid") if not trained else [""],
-        FIT_DENSITIES if fit else (),
-        trained=bool(trained),
-        size=_size(options.size),
-        widths=options.widths,
-        density=options.density,
-        memory_gib=options.memory_limit,
-        threads=options.threads or torch.get_num_threads(),
-        device=device,
-    )
-    with counted("latency", len(groups) * (rounds + 1)) as advance:
-        matrix = measure_matrix(groups, rounds, trained=bool(trained), advance=advance)
-    picture = save(matrix, out)
     if json_output:
         document = matrix.to_json()
         if options.budget_ms is not None:
@@ -118,7 +107,7 @@ def run_matrix(
         if row.status != "ok":
             messages.print(f"{row.case.model} {row.case.method}: {row.reason}", markup=False)
     _print_fits(matrix, options.budget_ms, asked)
-    console.print(str(picture), markup=False)
+    console.print(str(out / f"{NAME}.png"), markup=False)
 
 
 def _print_fits(
@@ -141,21 +130,9 @@ def _print_fits(
 def _answer(
     fit: dict[str, Any], budget_ms: float, calibration: dict[str, Any] | None
 ) -> BudgetAnswer:
-    from sparserefine.workflows.latency_budget import answer_budget
+    from sparserefine.calibration.budget import answer_budget
 
     return answer_budget(budget_ms, fit["fixed_ms"], fit["ms_per_density"], calibration)
-
-
-def _read(path: Path | None, trained: list[str]) -> dict[str, Any] | None:
-    """A calibration, which must be one of the refiners that are timed."""
-    from sparserefine.refine.calibration import calibrated_threshold, read_calibration
-    from sparserefine.refine.refiner import SparseRefiner
-
-    if path is None:
-        return None
-    for name in trained:
-        calibrated_threshold(path, SparseRefiner.from_pretrained(name))
-    return read_calibration(path)
 
 
 def _known(text: str, known: tuple[str, ...], name: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""`sparserefine predict`."""
+"""The command `sparserefine predict`, which segments photos."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from sparserefine.cli.console import console, counted, report_failure, stage_table
+from sparserefine.cli.console import console, progress_bars, report_failure, stage_table
 from sparserefine.cli.refiners import RefinerOptions, load_refiner, show_license
 
 
@@ -29,12 +29,11 @@ def predict(
     refiner
         The model and its settings.
     """
-    from sparserefine.images import list_images
-    from sparserefine.workflows.predict import predict as run
+    from sparserefine.photos.predict import predict as run
 
     model = load_refiner(refiner or RefinerOptions())
-    with counted("predict", len(list_images(photos))) as advance:
-        results = run(model, photos, out, advance)
+    with progress_bars() as progress:
+        results = run(model, photos, out=out, progress=progress)
     if results.done:
         total: dict[str, float] = {}
         for image in results.done:
@@ -48,7 +47,9 @@ def predict(
         report_failure(str(source), reason)
     if results.done:
         only = len(results.done) == 1
-        console.print(str(results.done[0].folder / "overlay.png" if only else out), markup=False)
+        folder = results.done[0].folder
+        shown = folder / "overlay.png" if only and folder is not None else out
+        console.print(str(shown), markup=False)
     if results.failed:
         total_images = len(results.failed) + len(results.done)
         raise SystemExit(f"{len(results.failed)} of {total_images} photos could not be segmented")

@@ -1,7 +1,8 @@
-"""The refiner that a command's options describe."""
+"""The options of a command that describe a refiner, and the loading of that refiner."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,18 +18,19 @@ if TYPE_CHECKING:
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class RefinerOptions:
-    """What commands that run a refiner ask for.
+    """The refiner that a command runs, and its settings.
 
     Attributes:
-        model: "demo", a folder written by save_pretrained, a hub id, or the name of a dense model.
-        weights: Of that dense model: a file, a folder, or a hub id. No refiner being trained for
-            it, the result shows that the model runs, and how fast.
+        model: Refiner: "demo", a folder written by save_pretrained, or a hub id; or the name of a
+            dense model.
+        weights: Weights of the dense model that --model names: a file, a folder, or a hub id. No
+            refiner being trained for it, the result shows that the model runs, and how fast.
         threshold: Entropy in nats above which a pixel is refined. Default: the model's own.
-        calibration: calibration.json, written by `sparserefine calibrate`, with the threshold.
+        calibration: File calibration.json of `sparserefine calibrate`, to take the threshold from.
         max_density: Pixel budget, the most that is refined of any image, 0 to 1. Default: the
             model's own.
         allow_pickle: Read weights from a .pth file too, without executing what is in it.
-        device: "cpu", "cuda", "cuda:1" …; "auto" takes a GPU where there is one.
+        device: Device to run on: "cpu", "cuda", "cuda:1" …; "auto" takes a GPU where there is one.
     """
 
     model: str = "demo"
@@ -44,7 +46,7 @@ def load_refiner(options: RefinerOptions, *, refines: bool = True) -> SparseRefi
     """Read a refiner, change what the options change, and move it to its device.
 
     Args:
-        options: Which, and how.
+        options: Options that name the refiner and its settings.
         refines: Whether the command will refine with it, or only run its dense model.
     """
     from sparserefine.refine.refiner import SparseRefiner
@@ -54,21 +56,50 @@ def load_refiner(options: RefinerOptions, *, refines: bool = True) -> SparseRefi
     refiner = _untrained(options, refines) or SparseRefiner.from_pretrained(options.model)
     if options.calibration is not None:
         refiner.load_calibration(options.calibration)
-    changes = {
-        key: value
-        for key, value in (
-            ("threshold", options.threshold),
-            ("max_density", options.max_density),
+    return move(_with_changes(refiner, options), options.device)
+
+
+def load_others(options: RefinerOptions, names: Sequence[str]) -> dict[str, SparseRefiner]:
+    """Read other refiners with the options of the model, each under the name of its folder.
+
+    Args:
+        options: Options of the model itself.
+        names: Names of the refiners: folders, or anything else that `--model` takes.
+    """
+    return {_shown_name(name, names): load_refiner(replace(options, model=name)) for name in names}
+
+
+def _shown_name(name: str, names: Sequence[str]) -> str:
+    """The last part of a path that tells it from the others; `train` calls all of its "model"."""
+    parts = Path(name).parts
+    for count in range(1, len(parts) + 1):
+        short = "/".join(parts[-count:])
+        alike = [other for other in names if Path(other).parts[-count:] == parts[-count:]]
+        if len(alike) == 1 and short not in ("this", "model"):
+            return short
+    return name
+
+
+def _with_changes(refiner: SparseRefiner, options: RefinerOptions) -> SparseRefiner:
+    """A refiner that selects by the threshold and the budget that were asked for."""
+    from sparserefine.refine.selector import EntropySelector
+
+    asked = {"threshold": options.threshold, "max_density": options.max_density}
+    changes = {name: value for name, value in asked.items() if value is not None}
+    selector = refiner.selector
+    if not changes:
+        return refiner
+    if not isinstance(selector, EntropySelector):
+        raise ValueError(
+            f"--threshold and --max-density are of a selection by entropy, but {options.model!r} "
+            f"selects by {selector.describe()['kind']}. Leave them out."
         )
-        if value is not None
-    }
-    refiner.selector = replace(refiner.selector, **changes)
-    return move(refiner, options.device)
+    return refiner.with_selector(replace(selector, **changes))
 
 
 def show_license(refiner: SparseRefiner) -> None:
     """Say once what a user must know of the dense weights."""
-    if text := refiner.dense.preset.license:
+    if text := refiner.preset.license:
         messages.print(f"license of the dense weights: {text}", style="dim", markup=False)
 
 
@@ -105,7 +136,7 @@ def _untrained(options: RefinerOptions, refines: bool) -> SparseRefiner | None:
 
 
 def move(refiner: SparseRefiner, device: str) -> SparseRefiner:
-    """To a device; "auto" takes a GPU where there is one.
+    """Move a refiner to a device; "auto" takes a GPU where there is one.
 
     Raises:
         ValueError: This machine lacks the device.

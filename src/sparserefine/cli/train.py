@@ -1,4 +1,4 @@
-"""`sparserefine train`."""
+"""The command `sparserefine train`, which trains a refiner for a dense model."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from rich.table import Table
 
-from sparserefine.cli.console import console, messages, stage_table
+from sparserefine.cli.console import console, messages, progress_bars, stage_table
 from sparserefine.cli.refiners import move, show_license
-from sparserefine.workflows.train_config import TrainConfig
+from sparserefine.training.config import TrainConfig
 
 if TYPE_CHECKING:
-    from sparserefine.workflows.train import TrainResult
+    from sparserefine.training.train import TrainResult
 
 
 def train(
-    folder: Path,
+    data: Path,
     /,
     *,
     dense: str = "espnetv2-2.0",
@@ -27,7 +27,6 @@ def train(
     extractor: str = "tiny",
     pyramid: Literal["dilate", "floor"] = "dilate",
     inputs: tuple[Literal["rgb", "probabilities", "entropy"], ...] = ("rgb",),
-    second_look: float = 0.0,
     threshold: float | None = None,
     max_density: float = 1.0,
     allow_pickle: bool = False,
@@ -38,12 +37,12 @@ def train(
 
     Parameters
     ----------
-    folder
-        Images; with labels where it has images/ and labels/.
+    data
+        Images to train on; with labels where it has images/ and labels/.
     dense
         Name of the dense model.
     weights
-        Weights of the dense model: a file, a folder, or for those of transformers a hub id.
+        Weights of the dense model: a file, a folder, or for models of transformers a hub id.
     out
         Folder for the model, the checkpoint and the log.
     split
@@ -51,12 +50,9 @@ def train(
     extractor
         Size of the sparse network: paper, half, paper-code or tiny.
     pyramid
-        How coarser pixels become active; floor needs about half the multiplications.
+        How coarser pixels become active; floor needs about half the MACs.
     inputs
-        What the sparse network sees of a pixel.
-    second_look
-        Share of the image, 0 to 1, that the dense model sees again at full resolution: the window
-        with most selected pixels. 0: none.
+        Features that the sparse network sees of a pixel.
     threshold
         Entropy in nats above which a pixel is refined. Default: that of the dense model.
     max_density
@@ -64,12 +60,11 @@ def train(
     allow_pickle
         Read weights from a .pth file too, without executing what is in it.
     device
-        "cpu", "cuda", "cuda:1" …; "auto" takes a GPU where there is one.
+        Device to train on: "cpu", "cuda", "cuda:1" …; "auto" takes a GPU where there is one.
     """
     import torch
 
     import sparserefine as sr
-    from sparserefine.data import open_dataset
     from sparserefine.refine.features import count_channels
 
     settings = config or TrainConfig()
@@ -82,14 +77,15 @@ def train(
         extractor=sr.SparseUNet.from_preset(
             extractor,
             frozen.num_classes,
-            in_channels=count_channels(inputs, frozen),
+            in_channels=count_channels(inputs, frozen.num_classes),
             pyramid=pyramid,
         ),
         inputs=inputs,
-        second_look=second_look,
     )
-    dataset = open_dataset(folder, split, frozen.num_classes)
-    result = sr.train(move(refiner, device), dataset, settings, out)
+    with progress_bars() as progress:
+        result = sr.train(
+            move(refiner, device), data, settings, split=split, out=out, progress=progress
+        )
     console.print(_training_table(result))
     console.print(stage_table(result.stages_ms, f"{len(result.losses)} steps"))
     for reason in result.skipped.values():
@@ -100,13 +96,13 @@ def train(
 
 
 def _training_table(result: TrainResult) -> Table:
-    """The first against the last steps."""
+    """A table of the first steps against the last."""
     begin, end = result.summary()
     table = Table("", f"first {begin['steps']} steps", f"last {end['steps']} steps")
     for key, label in (
         ("loss", "loss"),
         ("right_dense", "right before"),
-        ("right_fused", "refined"),
+        ("right_refined", "refined"),
     ):
         form = ".4f" if key == "loss" else ".2%"
         table.add_row(label, format(begin[key], form), format(end[key], form))

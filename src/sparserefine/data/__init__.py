@@ -1,10 +1,9 @@
-"""Datasets, paired transforms and the synthetic street."""
+"""Datasets of images and labels, and the transforms that both undergo alike."""
 
 from sparserefine.data.camvid import CamVid
 from sparserefine.data.folder import ImageFolder, LabeledFolder
-from sparserefine.data.layout import open_dataset
+from sparserefine.data.layout import as_dataset, open_dataset
 from sparserefine.data.sample import IGNORE_INDEX, Sample, content_hash
-from sparserefine.data.synthetic import SyntheticStreet
 from sparserefine.data.transforms import (
     Crop,
     apply_crop_image,
@@ -21,9 +20,9 @@ __all__ = [
     "ImageFolder",
     "LabeledFolder",
     "Sample",
-    "SyntheticStreet",
     "apply_crop_image",
     "apply_crop_labels",
+    "as_dataset",
     "content_hash",
     "crop_coords",
     "draw_crop",

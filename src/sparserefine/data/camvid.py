@@ -1,4 +1,4 @@
-"""The layout of CamVid, which other small datasets share."""
+"""Datasets in the layout of CamVid, which other small datasets share."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class CamVid(LabeledFolder):
         Args:
             root: Folder of the dataset.
             split: Name of the split.
-            num_classes: K, to check the classes and labels against. Default: as stats.json says.
+            num_classes: Number of classes K, to check class names and labels against. Default: the
+                number of class names in stats.json.
 
         Raises:
             ImageError: The dataset or the split does not exist.

@@ -22,8 +22,8 @@ class ImageFolder(Dataset[Sample]):
 
     Attributes:
         paths: The image files.
-        names: One per image: the path below the folder that was given, without suffix. Where two
-            would be the same, all are relative to the folder that the inputs share, if need be
+        names: Name of each image: its path below the folder that was given, without suffix. Where
+            two would be the same, all are relative to the folder that the inputs share, if need be
             with suffix.
     """
 
@@ -51,17 +51,21 @@ class ImageFolder(Dataset[Sample]):
         """Read an image.
 
         Raises:
-            ImageError: It cannot be read.
+            ImageError: The image cannot be read.
         """
         return Sample(self.names[index], image_tensor(read_image(self.paths[index])))
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """The one file that an image is read from."""
+        return (self.paths[index],)
 
 
 class LabeledFolder(Dataset[Sample]):
     """Images of one folder, paired with the label maps of another by their names without suffix.
 
     Attributes:
-        names: One per image.
-        class_names: One per class, or empty.
+        names: Name of each image: its path below the folder of images, without suffix.
+        class_names: Name of each class; empty where unknown.
     """
 
     def __init__(
@@ -79,10 +83,10 @@ class LabeledFolder(Dataset[Sample]):
             images: Folder of images, with subfolders.
             labels: Folder of label maps, with the same subfolders; palette or gray images whose
                 values are the classes, 255 for "ignore".
-            num_classes: K. None counts the classes in the label maps when first asked for, and
-                allows any value.
-            class_names: One per class, or empty.
-            names: The images to take, in this order; None takes all.
+            num_classes: Number of classes K. None counts the classes in the label maps when first
+                asked for, and allows any value.
+            class_names: Name of each class; empty where unknown.
+            names: Names of the images to take, in this order; None takes all.
 
         Raises:
             ImageError: A folder does not exist or has no images.
@@ -103,7 +107,7 @@ class LabeledFolder(Dataset[Sample]):
 
     @cached_property
     def num_classes(self) -> int:
-        """K; where it was not given, counted by reading every label map once."""
+        """Number of classes; where it was not given, counted by reading every label map once."""
         if self._given_num_classes is not None:
             return self._given_num_classes
         present: set[int] = set()
@@ -119,7 +123,7 @@ class LabeledFolder(Dataset[Sample]):
 
         Raises:
             ImageError: A file cannot be read.
-            ValueError: Their sizes differ, or a label is neither 0..K−1 nor 255.
+            ValueError: Image and labels differ in size, or a label is neither 0..K−1 nor 255.
         """
         image_path, label_path = self._pairs[index]
         image, labels = read_image(image_path), read_labels(label_path)
@@ -131,6 +135,10 @@ class LabeledFolder(Dataset[Sample]):
         if self._given_num_classes is not None:
             _check_values(labels, self._given_num_classes, label_path)
         return Sample(self.names[index], image_tensor(image), labels_tensor(labels))
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """The file of an image, and that of its labels."""
+        return self._pairs[index]
 
 
 def _unique_names(roots: dict[Path, Path]) -> tuple[str, ...]:

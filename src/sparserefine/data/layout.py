@@ -1,11 +1,13 @@
-"""Finding out what kind of dataset a path is."""
+"""Opening of the dataset at a path, whatever its layout."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from sparserefine.data.camvid import CamVid, find_splits
 from sparserefine.data.folder import AnyPath, ImageFolder, LabeledFolder
+from sparserefine.data.source import SampleSource
 
 
 def open_dataset(
@@ -18,8 +20,8 @@ def open_dataset(
 
     Args:
         path: Folder or image file.
-        split: Which split; needed where the dataset has several.
-        num_classes: K, to check labels against.
+        split: Name of the split; needed where the dataset has several.
+        num_classes: Number of classes K, to check labels against.
 
     Raises:
         ImageError: There is nothing at `path`, or no such split.
@@ -39,3 +41,30 @@ def open_dataset(
     if (root / "images").is_dir() and (root / "labels").is_dir():
         return LabeledFolder(root / "images", root / "labels", num_classes)
     return ImageFolder(root)
+
+
+def as_dataset(
+    data: AnyPath | SampleSource, split: str | None = None, num_classes: int | None = None
+) -> SampleSource:
+    """Open what is at a path, or take a dataset as it is.
+
+    Args:
+        data: Folder or image file, or a dataset.
+        split: Name of the split to open, where `data` is a path.
+        num_classes: Number of classes K, to check the labels at a path against.
+
+    Raises:
+        ImageError: There is nothing at the path, or no such split.
+        ValueError: The dataset is empty, or has several splits and none is named, or is no path and
+            a split is named.
+    """
+    if isinstance(data, str | os.PathLike):
+        return open_dataset(data, split, num_classes)
+    if split is not None:
+        raise ValueError(
+            f'split is "{split}", but the data is a {type(data).__name__}, not a path. Give the '
+            f"path, or open the split: open_dataset(path, split)."
+        )
+    if not len(data):
+        raise ValueError("the dataset is empty. Give at least one image.")
+    return data

@@ -1,4 +1,4 @@
-"""What a dataset yields: one image, and what is known of its pixels."""
+"""One sample of a dataset: an image and, where known, its labels."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Sample:
     """One image of a dataset.
 
     Attributes:
-        name: Unique within the dataset; a relative path with "/" and without suffix, fit to name
-            output files.
-        image: RGB.
+        name: Name that is unique within the dataset: a relative path with "/" and without suffix,
+            fit to name output files.
+        image: The image, RGB.
         labels: Class of each pixel, 0..K−1 or 255 for "ignore"; None where unknown. uint8, an
             eighth of the memory of int64, unless a label map stores more than 8 bits; call
             `.long()` where a loss wants it.
@@ -33,18 +33,27 @@ class Sample:
 
 
 def image_tensor(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[Tensor, "3 H W"]:
-    """Channels to the front, as torch wants them."""
+    """An image as a tensor, channels first."""
     return torch.from_numpy(image).permute(2, 0, 1).contiguous()
 
 
 def labels_tensor(labels: np.ndarray) -> Integer[Tensor, "H W"]:
-    """uint8 where all values fit, else int64."""
+    """Labels as a tensor, uint8 where all values fit, else int64."""
     narrow = labels.dtype == np.uint8 or labels.max() <= np.iinfo(np.uint8).max
     return torch.from_numpy(labels.astype(np.uint8 if narrow else np.int64))
 
 
-def content_hash(image: UInt8[Tensor, "3 H W"]) -> str:
-    """16 hex digits that name the pixels of an image, whatever its file is called."""
+def content_hash(
+    image: UInt8[Tensor, "3 H W"], labels: Integer[Tensor, "H W"] | None = None
+) -> str:
+    """16 hex digits that name the pixels of an image, whatever its file is called.
+
+    Args:
+        image: The image, RGB.
+        labels: Labels of its pixels; where given, they are named too.
+    """
     digest = hashlib.sha256(str(tuple(image.shape)).encode())
     digest.update(image.cpu().contiguous().numpy().tobytes())
+    if labels is not None:
+        digest.update(labels.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

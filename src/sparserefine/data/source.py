@@ -1,11 +1,14 @@
-"""What training and evaluation ask of a dataset."""
+"""Protocols of the datasets that training and evaluation take."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from sparserefine.data.sample import Sample
+from sparserefine.data.sample import Sample, content_hash
+from sparserefine.images import ImageError
 
 
 @runtime_checkable
@@ -34,3 +37,32 @@ def sample_names(dataset: SampleSource) -> list[str]:
 def unread_name(dataset: SampleSource, index: int) -> str:
     """Name of a sample that cannot be read."""
     return dataset.names[index] if isinstance(dataset, NamedSource) else f"image {index}"
+
+
+@runtime_checkable
+class FileSource(SampleSource, Protocol):
+    """A dataset that knows which files each of its samples is read from."""
+
+    def files(self, index: int) -> Sequence[Path]:
+        """Paths of the image and, where there is one, of the label map."""
+        ...
+
+
+def sample_key(dataset: SampleSource, index: int) -> str:
+    """A name of a sample's content, labels included: from the bytes of its files, if it has any.
+
+    Returns:
+        16 hex digits. A sample that cannot be read has one too.
+    """
+    digest = hashlib.sha256()
+    try:
+        if isinstance(dataset, FileSource):
+            for path in dataset.files(index):
+                with path.open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+        else:
+            sample = dataset[index]
+            digest.update(content_hash(sample.image, sample.labels).encode())
+    except (OSError, ImageError) as error:
+        digest.update(str(error).encode())
+    return digest.hexdigest()[:16]

@@ -1,7 +1,7 @@
 """Paired geometric transforms: an image and its labels are scaled, cropped and flipped alike.
 
 Every random decision is a `Crop`, drawn from an explicit generator; applying it is deterministic.
-Colors are distorted elsewhere.
+Colors are changed in `jitter`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _TRIES = 10
 
 @dataclass(frozen=True)
 class Crop:
-    """A window of a scaled image, possibly mirrored: scale, then crop, then flip.
+    """A rectangle of a scaled image, possibly mirrored: scale, then crop, then flip.
 
     Attributes:
         scale: Size of the scaled image as a factor of the original's.
@@ -57,19 +57,19 @@ def draw_crop(
     """Draw a random crop.
 
     Args:
-        generator: Where all randomness comes from, on the CPU.
+        generator: Source of all randomness, on the CPU.
         size: (height, width) of the original.
         crop_size: (height, width) of the result.
         scales: Lowest and highest scale, drawn uniformly.
-        labels: Of the original. Where given, up to ten windows are drawn until no class takes
+        labels: Labels of the original. Where given, up to ten crops are drawn until no class takes
             more than `cat_max_ratio` of the labeled pixels of one; the last is kept.
         flip: Probability of mirroring.
-        cat_max_ratio: See `labels`.
+        cat_max_ratio: Largest share of a crop's labeled pixels for one class; needs `labels`.
 
     Raises:
         ValueError: Scales are not positive and ascending, or a size is not positive.
 
-    Source: the window rule is mmsegmentation's `RandomCrop`.
+    Source: the rule about labels is that of mmsegmentation's `RandomCrop`.
     """
     if not 0 < scales[0] <= scales[1]:
         raise ValueError(f"scales are {scales}, expected (lowest, highest) with 0 < lowest.")
@@ -93,11 +93,11 @@ def apply_crop_image(image: Shaped[Tensor, "*B C H W"], crop: Crop) -> Tensor:
     """Scale (bilinear, antialiased), crop and flip; padding is 0.
 
     Args:
-        image: One image or a batch; uint8 or float, which is kept.
-        crop: What to do.
+        image: One image or a batch, uint8 or float; the dtype is kept.
+        crop: The crop to make.
 
     Returns:
-        [*B, C, crop.height, crop.width].
+        The cropped images, [*B, C, crop.height, crop.width].
     """
     scaled = _resize(image, scaled_size((image.shape[-2], image.shape[-1]), crop.scale))
     window = scaled[..., crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
@@ -113,15 +113,15 @@ def apply_crop_labels(
 
     Args:
         labels: One label map or a batch, or a mask with fill 0; the dtype is kept.
-        crop: What to do.
+        crop: The crop to make.
         fill: Value of padding.
 
     Returns:
-        [*B, crop.height, crop.width].
+        The cropped labels, [*B, crop.height, crop.width].
     """
     height, width = labels.shape[-2:]
     scaled_height, scaled_width = scaled_size((height, width), crop.scale)
-    # Only the window is read, so that a small crop of a large label map is cheap.
+    # Only the rectangle is read, so that a small crop of a large label map is cheap.
     rows = _nearest(crop.top, crop.height, scaled_height, height, labels.device)
     columns = _nearest(crop.left, crop.width, scaled_width, width, labels.device)
     window = labels[..., rows[:, None], columns]
@@ -129,14 +129,13 @@ def apply_crop_labels(
     return window.flip(-1) if crop.flipped else window
 
 
-def crop_coords(crop: Crop, size: tuple[int, int]) -> Int[Tensor, "height width 2"]:
+def crop_coords(crop: Crop) -> Int[Tensor, "height width 2"]:
     """(y, x) in the scaled image of each pixel of the crop; those of padding lie beyond it.
 
     A prediction of the whole scaled image, read there, is the prediction of the crop.
 
     Args:
-        crop: What to do.
-        size: (height, width) of the original.
+        crop: The crop to locate.
     """
     y = torch.arange(crop.height) + crop.top
     x = torch.arange(crop.width) + crop.left
@@ -160,12 +159,12 @@ def _resize(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _nearest(start: int, length: int, scaled: int, original: int, device: torch.device) -> Tensor:
-    """Rows of the original that the rows of the window show, without the padding."""
+    """Rows of the original that the rows of a crop show, without the padding."""
     positions = torch.arange(start, min(start + length, scaled), device=device)
     return (positions * 2 + 1) * original // (2 * scaled)
 
 
 def _largest_share(labels: Tensor) -> float:
-    """Of the most frequent class among the labeled pixels; 1 where no pixel is labeled."""
+    """Share of the most frequent class among the labeled pixels; 1 where no pixel is labeled."""
     counts = labels[labels != IGNORE_INDEX].long().bincount()
     return float(counts.max() / counts.sum()) if counts.numel() else 1.0

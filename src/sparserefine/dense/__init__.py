@@ -10,7 +10,7 @@ from sparserefine.dense.espnetv2 import ESPNetv2
 from sparserefine.dense.hrnet import HRNet
 from sparserefine.dense.protocol import DenseModel, Preset
 from sparserefine.dense.segnext import SegNeXt
-from sparserefine.vector_math import settle
+from sparserefine.dense.vector_math import settle
 
 __all__ = [
     "DenseModel",

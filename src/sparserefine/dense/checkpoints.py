@@ -1,4 +1,4 @@
-"""Names of published HRNet and SegNeXt checkpoints, brought to ours."""
+"""Published HRNet and SegNeXt checkpoints, renamed to the names of our modules."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ def hrnet_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """An HRNet-W48 checkpoint under the names of `HRNet`.
 
     Args:
-        state: Of mmsegmentation (`decode_head.convs.0…`), of the official repository (with or
-            without `model.` before each name), or ours.
+        state: Tensors under the names of mmsegmentation (`decode_head.convs.0…`), of the official
+            repository (with or without `model.` before each name), or of `HRNet`.
 
     Returns:
-        The same tensors. Whether "head.0.bias" is among them depends on the source.
+        The tensors, unchanged. Whether "head.0.bias" is among them depends on the source.
     """
     if any(name.startswith("decode_head.") for name in state):
         return {_of_mmseg_hrnet(name): tensor for name, tensor in state.items()}

@@ -1,4 +1,4 @@
-"""Dense models by name."""
+"""Construction of dense models by name."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ WEIGHTS_NAME = "model.safetensors"
 
 @dataclass(frozen=True)
 class _Network:
-    """A network of ours.
+    """A network that is implemented here.
 
     Attributes:
-        build: Makes it; takes what `options` names.
-        license: Of published weights.
-        state: Brings the names of published checkpoints to ours.
-        options: What a checkpoint does not say of the network it belongs to.
-        fit: Options that the names in a checkpoint do tell.
+        build: Makes the network; takes the options that `options` names.
+        license: What a user must know about the published weights.
+        state: Renames the tensors of published checkpoints to our names.
+        options: Names of the options that a checkpoint does not tell.
+        fit: Finds the options that the names in a checkpoint do tell.
     """
 
     build: Callable[..., DenseModel]
@@ -92,16 +92,15 @@ def create(
     """Build a dense model, frozen and in eval mode.
 
     Args:
-        name: One of `names()`.
+        name: Name of the model, one of `names()`.
         weights: A file, a folder with a model.safetensors, or for the models of transformers a
             hub id, which is downloaded. None gives random weights and downloads nothing.
             Checkpoints of mmsegmentation and of the official repositories are read as they are.
-        seed: Of the random weights. The same seed gives the same weights; torch's global random
-            state stays as it was.
+        seed: Seeds the random weights, without touching torch's global random state.
         allow_pickle: Accept torch's pickled files (.pth) too; see `read_weights`.
-        device: Where the model goes; "meta" builds it without memory, to count with.
-        options: What a checkpoint does not say of its network: `align_corners` (hrnet-w48),
-            `rank` and `seed` of the bases (segnext-l).
+        device: Device of the model; "meta" builds it without memory, to count with.
+        options: Settings that a checkpoint does not tell: `align_corners` (hrnet-w48), `rank` and
+            `seed` of the bases (segnext-l).
 
     Returns:
         The model, no parameter requiring gradients. `preset.license` is set if weights were
@@ -111,7 +110,7 @@ def create(
         FileNotFoundError: There is no such file, or no model.safetensors in the folder.
         ValueError: The name or an option is unknown, `weights` is a hub id of a model without a
             hub source or the hub cannot be reached, or the file cannot be read or does not fit.
-        ImportError: A model of transformers, which is not installed.
+        ImportError: The model is one of transformers, which is not installed.
     """
     if name in published.MODELS:
         _check_options(name, options, ())
@@ -139,11 +138,17 @@ def _create_network(
 ) -> DenseModel:
     network = _NETWORKS[name]
     _check_options(name, options, network.options)
+    if "seed" in network.options:
+        options = {**options, "seed": seed}
     if weights is None:
-        return _build_seeded(partial(network.build, **options), seed, device)
+        model = _build_seeded(partial(network.build, **options), seed, device)
+        model.options = options
+        return model
     file = _find_file(name, weights)
     state = network.state(read_weights(file, allow_pickle=allow_pickle))
-    model = _build_seeded(partial(network.build, **{**network.fit(state), **options}), seed, "cpu")
+    options = {**network.fit(state), **options}
+    model = _build_seeded(partial(network.build, **options), seed, "cpu")
+    model.options = options
     try:
         load_weights(model, state)
     except ValueError as error:

@@ -58,7 +58,6 @@ class ESPNetv2(DenseModel):
         self.preset = Preset.of_cityscapes(self.num_classes, dense_size=0.5, threshold=0.5)
         c1, c2, c3, c4 = ENCODER_CHANNELS[width]
         d1, d2, d3 = DECODER_CHANNELS
-        self.stem_channels = (c1, c2)
         self.base_net = _Encoder(c1, c2, c3, c4)
         self.bu_dec_l1 = _PyramidBlock(c4, d1)
         self.merge_enc_dec_l2 = _Merge(c3, d1)
@@ -99,10 +98,6 @@ class ESPNetv2(DenseModel):
         x = self.bu_dec_l4(self.bu_br_l4(_upsample_like(x, at2) + self.merge_enc_dec_l4(at2)))
         return _upsample_like(x[:, : self.num_classes], images).float()
 
-    def stem(self, images: Float[Tensor, "B 3 h w"]) -> tuple[Float[Tensor, "B _ _ _"], ...]:
-        """Features at strides 2 and 4: a fifth of the model's time at the same size."""
-        return self.base_net.fine_features(self.normalize(images))
-
     def extra_repr(self) -> str:
         """Name the width."""
         return f"width={self.width}"
@@ -122,15 +117,11 @@ class _Encoder(nn.Module):
         """Features at strides 2, 4, 8 and 16."""
         image8 = _halve(_halve(_halve(images)))
         image16 = _halve(image8)
-        at2, at4 = self.fine_features(images)
+        at2 = self.level1(images)
+        at4 = self.level2_0(at2, _halve(_halve(images)))
         at8 = self.level3(self.level3_0(at4, image8))
         at16 = self.level4(self.level4_0(at8, image16))
         return at2, at4, at8, at16
-
-    def fine_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features at strides 2 and 4."""
-        at2 = self.level1(images)
-        return at2, self.level2_0(at2, _halve(_halve(images)))
 
 
 class _EESP(nn.Module):
@@ -157,7 +148,7 @@ class _EESP(nn.Module):
         return self.module_act(y + x if y.shape == x.shape else y)
 
     def transform(self, x: Tensor) -> Tensor:
-        """The block without residual and last activation."""
+        """Compute the block without residual and last activation."""
         projected = self.proj_1x1(x)
         sums = [self.spp_dw[0](projected)]
         for conv in self.spp_dw[1:]:
@@ -258,7 +249,7 @@ def _named(**modules: nn.Module) -> nn.Sequential:
 
 
 def _numbered(block: nn.Sequential) -> nn.Sequential:
-    """The same modules by number, which the published decoder has in place of names."""
+    """The modules of a block by number, which the published decoder has in place of names."""
     return nn.Sequential(*block)
 
 

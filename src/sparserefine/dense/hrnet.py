@@ -1,4 +1,4 @@
-"""HRNetV2-W48 with the FCN head, as the paper's baseline.
+"""HRNetV2-W48 with the FCN head, one of the paper's baselines.
 
 Module names are those of the published state dicts: `backbone.*`, and the head's convolutions in
 `head.0` (to 720 channels), `head.1` (norm) and `head.3` (to classes).
@@ -28,7 +28,7 @@ class HRNet(DenseModel):
     """HRNetV2 that predicts logits at a quarter of the resolution.
 
     Args:
-        num_classes: K.
+        num_classes: Number of classes K.
         width: Channels of the finest branch; each coarser branch has twice as many.
         head_bias: Whether the head's first convolution has a bias: the official checkpoints have
             one, those of mmsegmentation do not.
@@ -102,7 +102,7 @@ class _Backbone(nn.Module):
 
 
 class _Module(nn.Module):
-    """Parallel branches, then each branch the sum of all, resampled to it."""
+    """Parallel branches, each of which then becomes the sum of all, resampled to it."""
 
     def __init__(self, widths: tuple[int, ...], align_corners: bool) -> None:
         super().__init__()
@@ -186,7 +186,7 @@ def _widen(branches: list[Tensor], transition: nn.ModuleList) -> list[Tensor]:
 
 
 def _resample(widths: tuple[int, ...], source: int, target: int) -> nn.Module:
-    """What brings a branch to the channels, and if it is finer to the size, of another."""
+    """A module that brings a branch to the channels, and if it is finer to the size, of another."""
     if source == target:
         return nn.Identity()
     if source > target:

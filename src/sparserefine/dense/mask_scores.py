@@ -30,8 +30,8 @@ def log_scores(
     full size are never held.
 
     Args:
-        class_logits: Of each mask; the last class means "no object".
-        mask_logits: At the model's own resolution.
+        class_logits: Class logits of each mask; the last class means "no object".
+        mask_logits: Logits of each mask at the model's own resolution.
         size: (H, W) of the result.
         chunk: Elements of upsampled masks to hold at once.
 

@@ -86,15 +86,15 @@ _COMPUTED = ("relative_position_index",)
 
 
 def is_mmseg_mask2former(state: Mapping[str, Tensor]) -> bool:
-    """Whether the names are those of mmsegmentation."""
+    """Whether a state dict has the names of mmsegmentation's Mask2Former."""
     return "decode_head.query_feat.weight" in state
 
 
 def mask2former_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A Mask2Former with Swin backbone as transformers' version 4 named it, as its files still do.
+    """A Mask2Former with Swin backbone under the names of transformers 4, which files still have.
 
     Args:
-        state: Of mmsegmentation 1.x.
+        state: Tensors under the names of mmsegmentation 1.x.
 
     Returns:
         Tensors under the names of a model.safetensors.
@@ -163,8 +163,10 @@ def _layer_prefix(prefix: str) -> str:
 
 
 def _reordered(name: str, tensor: Tensor) -> Tensor:
-    """Merged pixels: theirs four of each channel, row by row; ours all channels of each pixel,
-    column by column.
+    """A tensor with the inputs of Swin's merging brought to the order of transformers.
+
+    mmsegmentation has the four pixels of each channel, row by row; transformers has all channels of
+    each pixel, column by column. Other tensors stay as they are.
     """
     if ".downsample." not in name:
         return tensor

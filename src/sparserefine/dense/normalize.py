@@ -1,4 +1,4 @@
-"""Mean and standard deviation that a model's images are normalized with."""
+"""Normalization of images with a mean and standard deviation per channel."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Normalize(nn.Module):
     """`(images - mean) / std` per channel; the numbers move with the model and are not saved.
 
     Args:
-        mean: Of red, green and blue in 0..1.
-        std: Likewise.
+        mean: Mean of red, green and blue in 0..1.
+        std: Standard deviation of red, green and blue in 0..1.
     """
 
     mean: Tensor

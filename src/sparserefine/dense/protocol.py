@@ -1,15 +1,20 @@
-"""What the refiner asks of a dense model: images in, logits out, and a few facts about it."""
+"""The protocol of dense models: images in, logits out, and a few facts about the model."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from sparserefine.dense import cityscapes
+from sparserefine.dense.fingerprint import fingerprint, new_token
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +40,7 @@ class Preset:
     def of_cityscapes(
         cls, num_classes: int, *, dense_size: float | tuple[int, int], threshold: float
     ) -> Preset:
-        """With names and colors of Cityscapes if there are as many classes."""
+        """A preset with names and colors of Cityscapes if there are as many classes."""
         known = num_classes == len(cityscapes.CLASS_NAMES)
         return cls(
             dense_size=dense_size,
@@ -49,17 +54,18 @@ class DenseModel(nn.Module, ABC):
     """A frozen semantic segmentation model, as the refiner sees it.
 
     Attributes:
-        name: What `create` knows the architecture by; empty for a model made otherwise.
+        name: The name by which `create` builds it; empty for a model made otherwise.
         num_classes: K, the number of classes it predicts.
-        size_divisor: Input sides must be multiples of it; the refiner pads, never squashes.
+        size_divisor: Number that input sides must be multiples of; the refiner pads to it.
         preset: Facts about the model and its weights.
-        stem_channels: Channels of each feature map that `stem` gives; empty where it gives none.
         files: Format of the files that `save_files` writes; empty where the state dict is enough.
+        options: Options that `create` built it with, as plain values.
     """
 
     name: str = ""
     files: str = ""
-    stem_channels: tuple[int, ...] = ()
+    options: Mapping[str, Any] = MappingProxyType({})
+    _token: str = ""
     num_classes: int
     size_divisor: int
     preset: Preset
@@ -76,21 +82,48 @@ class DenseModel(nn.Module, ABC):
             `log(clip(p, 1e-10))`, so that softmax gives the scores back.
         """
 
-    def stem(self, images: Float[Tensor, "B 3 h w"]) -> tuple[Float[Tensor, "B _ _ _"], ...]:
-        """Features of the model's first layers: cheap, so affordable at full resolution.
-
-        Args:
-            images: As in `forward`.
+    def identity(self) -> str | None:
+        """A name of the model's content: of its weights, of a file's bytes, or as a user says.
 
         Returns:
-            One map per entry of `stem_channels`, finest first, each covering the whole image.
+            The name; None where nothing gives one, as for a function that states no identity: its
+            results cannot be told from those of another.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no stem")
+        has_tensors = next(chain(self.parameters(), self.buffers()), None) is not None
+        return fingerprint(self) if has_tensors else None
+
+    def describe(self, *, weights: bool = True) -> dict[str, Any]:
+        """Everything that a prediction of the model depends on, as plain values.
+
+        Args:
+            weights: Name the content too; for a large model that takes a good part of a second.
+
+        Returns:
+            A dict for JSON. Under "identity" stands what `identity` says, or for a model without
+            one a text that no other object has.
+        """
+        described: dict[str, Any] = {
+            "name": self.name or type(self).__name__,
+            "num_classes": self.num_classes,
+            "size_divisor": self.size_divisor,
+            "files": self.files,
+            "license": self.preset.license,
+        }
+        if self.options:
+            described["options"] = dict(self.options)
+        if weights:
+            described["identity"] = self.identity() or self._own_token()
+        return described
+
+    def _own_token(self) -> str:
+        if not self._token:
+            self._token = new_token()
+        return self._token
 
     def save_files(self, folder: Path) -> None:
         """Write all that the model can be built from again; for models with `files`.
 
         Args:
-            folder: Exists.
+            folder: Existing folder to write into.
         """
         raise NotImplementedError(f"{type(self).__name__} has no files of its own")

@@ -1,4 +1,4 @@
-"""Tensors out of pickled checkpoints that hold foreign objects too, which are never built.
+"""A reader of tensors in pickled checkpoints that never builds the foreign objects beside them.
 
 mmengine writes its logs and configuration beside the weights, so that torch's own restricted
 reader refuses the file. Here such objects become placeholders that swallow what is done to them.
@@ -29,11 +29,11 @@ class Placeholder:
     """Stands for an object of the file that was not built."""
 
     def __new__(cls, *_: Any, **__: Any) -> Placeholder:
-        """Built from anything."""
+        """Make one from any arguments."""
         return object.__new__(cls)
 
     def __call__(self, *_: Any, **__: Any) -> Placeholder:
-        """A call of it is one more placeholder."""
+        """Answer any call with the placeholder itself."""
         return self
 
     def __setstate__(self, _: Any) -> None:
@@ -62,10 +62,10 @@ class Unpickler(pickle.Unpickler):
         return Placeholder
 
     def get_extension(self, code: int) -> Any:
-        """Registered extensions could be anything."""
+        """A placeholder, as registered extensions could be anything."""
         return Placeholder
 
 
 def load(file: IO[bytes], **options: Any) -> Any:
-    """As `pickle.load`."""
+    """Read a pickle as `pickle.load` does, with placeholders for foreign objects."""
     return Unpickler(file, **options).load()

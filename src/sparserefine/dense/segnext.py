@@ -16,7 +16,7 @@ from sparserefine.dense import cityscapes
 from sparserefine.dense.normalize import Normalize
 from sparserefine.dense.protocol import DenseModel, Preset
 
-# Of size L, per stage.
+# Hyperparameters of size L; those of the encoder per stage.
 WIDTHS = (64, 128, 320, 512)
 DEPTHS = (3, 5, 27, 3)
 MLP_RATIOS = (8, 8, 4, 4)
@@ -29,11 +29,11 @@ class SegNeXt(DenseModel):
     """SegNeXt-L that predicts logits at an eighth of the resolution.
 
     Args:
-        num_classes: K.
-        rank: Bases of the head's matrix decomposition. The weights were trained with one number
-            and load with any: 64 for the official L, 16 for that of mmsegmentation.
-        seed: Of the bases that the decomposition starts from. The published code draws them anew
-            in each forward pass, so that no two results are alike; here they are fixed.
+        num_classes: Number of classes K.
+        rank: Number of bases of the head's matrix decomposition. The weights were trained with one
+            number and load with any: 64 for the official L, 16 for that of mmsegmentation.
+        seed: Seeds the bases that the decomposition starts from. The published code draws them
+            anew in each forward pass, so that no two results are alike; here they are fixed.
 
     Source: Guo et al. 2022, arXiv:2209.08575.
     """
@@ -137,7 +137,7 @@ class _SpatialAttention(nn.Module):
 
 
 class _StripGate(nn.Module):
-    """Depthwise strips of 7, 11 and 21 pixels; their mixture multiplies what went in."""
+    """Depthwise strips of 7, 11 and 21 pixels, whose mixture multiplies the input."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -236,7 +236,7 @@ class _Factorization(nn.Module):
 
 
 def _update_weights(pixels: Tensor, bases: Tensor, weights: Tensor) -> Tensor:
-    """One multiplicative step, which keeps them non-negative."""
+    """One multiplicative step of the weights, which keeps them non-negative."""
     gram = bases.transpose(1, 2) @ bases
     return weights * (pixels.transpose(1, 2) @ bases) / (weights @ gram + 1e-6)
 

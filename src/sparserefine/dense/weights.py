@@ -69,7 +69,7 @@ def save_weights(
 
     Args:
         state: Tensors by name, on any device. Tensors that share memory are written one by one.
-        path: Ends in .safetensors; folders on the way are made.
+        path: File to write, ending in .safetensors; folders on the way are made.
         metadata: Strings by name, written to the head of the file.
 
     Raises:
@@ -105,7 +105,7 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Copy a state dict into a model, all of it or nothing.
 
     Args:
-        model: Changed in place.
+        model: Model to fill, changed in place.
         state: One tensor per entry of `model.state_dict()`, same names, same shapes.
 
     Raises:

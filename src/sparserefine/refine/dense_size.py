@@ -1,4 +1,4 @@
-"""The size at which the dense model runs."""
+"""The size that the dense model runs at."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class DenseSize:
     Attributes:
         value: A scale of each side, 0 to 1; or a fixed (height, width), into which the image is
             fitted with its proportions kept.
-        divisor: The model's input sides must be multiples of it.
+        divisor: Number that the sides of the model's inputs must be multiples of.
     """
 
     value: float | tuple[int, int]

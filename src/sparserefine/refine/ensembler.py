@@ -1,6 +1,8 @@
-"""The fusion of the dense and the sparse prediction of a pixel."""
+"""Ensemblers, which make one prediction of the dense and the sparse prediction of a pixel."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -8,35 +10,35 @@ from torch import Tensor, nn
 
 from sparserefine.refine.uncertainty import entropy
 
-# Rows fused at a time: what they need stays in the cache, and a 30-megapixel image does not need
+# Rows taken at a time: what they need stays in the cache, and a 30-megapixel image does not need
 # gigabytes of hidden activations.
 CHUNK_ROWS = 1 << 14
-# On a GPU starting the kernels for so few takes longer than running them.
-CHUNK_ROWS_GPU = 1 << 18
+# On an accelerator starting the kernels for so few rows takes longer than running them.
+CHUNK_ROWS_ACCELERATOR = 1 << 18
 
 
-def average(dense: Float[Tensor, "N K"], refined: Float[Tensor, "N K"]) -> Float[Tensor, "N K"]:
+def average(dense: Float[Tensor, "N K"], sparse: Float[Tensor, "N K"]) -> Float[Tensor, "N K"]:
     """The logarithm of the mean of both probabilities."""
-    return (0.5 * (dense.softmax(1) + refined.softmax(1))).clamp(min=1e-10).log()
+    return (0.5 * (dense.softmax(1) + sparse.softmax(1))).clamp(min=1e-10).log()
 
 
 def lower_entropy(
-    dense: Float[Tensor, "N K"], refined: Float[Tensor, "N K"]
+    dense: Float[Tensor, "N K"], sparse: Float[Tensor, "N K"]
 ) -> Float[Tensor, "N K"]:
-    """Of each pixel, the logits of whichever prediction is surer."""
-    surer = entropy(refined) < entropy(dense)
-    return torch.where(surer[:, None], refined, dense)
+    """The logits of whichever prediction of a pixel is surer."""
+    surer = entropy(sparse) < entropy(dense)
+    return torch.where(surer[:, None], sparse, dense)
 
 
 class GatedEnsembler(nn.Module):
     """Weighs the two predictions of each pixel, mixes their logits, and corrects the mixture.
 
-    w = softmax(gate([p1, e1, p2, e2])), mixture = w1 · l1 + w2 · l2, y = mixture + fuse(mixture),
+    w = softmax(gate([p1, e1, p2, e2])), mixture = w1 · l1 + w2 · l2, y = mixture + fuser(mixture),
     with l the logits, p their softmax and e the entropy of p. One weight per pixel serves all
     classes. 5,269 parameters at 19 classes.
 
     Args:
-        num_classes: K.
+        num_classes: Number of classes K.
         hidden: Width of both two-layer perceptrons.
         residual: Add the mixture to the fuser's output, whose last layer starts at zero, so that
             training starts from the plain mixture. False is what the authors' code does.
@@ -61,32 +63,37 @@ class GatedEnsembler(nn.Module):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
 
+    def describe(self) -> dict[str, Any]:
+        """All settings as plain values."""
+        return {"kind": "gated", "hidden": self.hidden, "residual": self.residual}
+
     def forward(
-        self, dense: Float[Tensor, "N K"], refined: Float[Tensor, "N K"]
+        self, dense: Float[Tensor, "N K"], sparse: Float[Tensor, "N K"]
     ) -> Float[Tensor, "N K"]:
-        """Fuse logits of the dense model with logits of the extractor."""
-        chunks = zip(_chunks(dense), _chunks(refined), strict=True)
+        """Combine logits of the dense model with logits of the extractor."""
+        chunks = zip(_chunks(dense), _chunks(sparse), strict=True)
         return torch.cat([self._fuse(*chunk) for chunk in chunks])
 
     def mixture(
-        self, dense: Float[Tensor, "N K"], refined: Float[Tensor, "N K"]
+        self, dense: Float[Tensor, "N K"], sparse: Float[Tensor, "N K"]
     ) -> Float[Tensor, "N K"]:
-        """The gate's weighted sum, without the fuser."""
-        chunks = zip(_chunks(dense), _chunks(refined), strict=True)
+        """The sum of both logits with the weights of the gate, before the fuser."""
+        chunks = zip(_chunks(dense), _chunks(sparse), strict=True)
         return torch.cat([self._mix(*chunk) for chunk in chunks])
 
-    def _mix(self, dense: Tensor, refined: Tensor) -> Tensor:
+    def _mix(self, dense: Tensor, sparse: Tensor) -> Tensor:
         evidence = []
-        for logits in (dense, refined):
+        for logits in (dense, sparse):
             evidence += [torch.softmax(logits, 1), entropy(logits)[:, None]]
         weights = torch.softmax(self.gate(torch.cat(evidence, 1)), 1)
-        return weights[:, :1] * dense + weights[:, 1:] * refined
+        return weights[:, :1] * dense + weights[:, 1:] * sparse
 
-    def _fuse(self, dense: Tensor, refined: Tensor) -> Tensor:
-        mixture = self._mix(dense, refined)
-        fused = self.fuser(mixture)
-        return mixture + fused if self.residual else fused
+    def _fuse(self, dense: Tensor, sparse: Tensor) -> Tensor:
+        mixture = self._mix(dense, sparse)
+        corrected = self.fuser(mixture)
+        return mixture + corrected if self.residual else corrected
 
 
 def _chunks(logits: Float[Tensor, "N K"]) -> tuple[Tensor, ...]:
-    return logits.split(CHUNK_ROWS_GPU if logits.is_cuda else CHUNK_ROWS)
+    on_cpu = logits.device.type == "cpu"
+    return logits.split(CHUNK_ROWS if on_cpu else CHUNK_ROWS_ACCELERATOR)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -20,13 +21,33 @@ from sparserefine.sparse import (
     reuse_memory,
 )
 
-# Widths per stage, and residual blocks on each side of a stage.
+# Channels of each stage, and the number of residual blocks on each side of a stage.
 PRESETS: dict[str, tuple[tuple[int, ...], int]] = {
     "paper": ((32, 64, 128, 256, 512), 2),
     "half": ((16, 32, 64, 128, 256), 2),
     "paper-code": ((32, 64, 128, 256, 512, 1024), 2),
     "tiny": ((16, 32, 64, 128, 128), 1),
 }
+
+
+@runtime_checkable
+class Extractor(Protocol):
+    """Any module that predicts classes of the selected pixels from what it sees of them."""
+
+    num_classes: int
+    in_channels: int
+
+    def __call__(self, x: SparseTensor) -> Tensor:
+        """Predict logits [N, K] at the active pixels of `x`, which has `in_channels` features."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """The weights, of which there is at least one."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """All settings as plain values, with "kind" naming the network."""
+        ...
 
 
 class ResidualBlock(nn.Module):
@@ -44,20 +65,20 @@ class ResidualBlock(nn.Module):
             else Pointwise(in_channels, out_channels, bias=False)
         )
 
-    def forward(self, x: SparseTensor, beside: SparseTensor | None = None) -> SparseTensor:
+    def forward(self, x: SparseTensor, skip: SparseTensor | None = None) -> SparseTensor:
         """Transform features; the pixels stay.
 
         Args:
             x: Active pixels.
-            beside: More channels of the same pixels, as if concatenated to `x`.
+            skip: More channels of the same pixels, as if concatenated to `x`.
         """
-        y = self.conv1(x, norm=self.norm1, beside=beside)
-        skip = self.shortcut(x, beside=beside) if self.shortcut else x
-        return self.conv2(y, norm=self.norm2, add=skip)
+        y = self.conv1(x, norm=self.norm1, skip=skip)
+        shortcut = self.shortcut(x, skip=skip) if self.shortcut else x
+        return self.conv2(y, norm=self.norm2, add=shortcut)
 
 
 class Stage(nn.Module):
-    """One level of the U: blocks, the level below, concatenated skip, blocks."""
+    """One level of the U: blocks, the level below, a concatenated skip connection, blocks."""
 
     def __init__(
         self, widths: Sequence[int], blocks: int, mode: DownsamplingMode, padding: int
@@ -85,7 +106,7 @@ class Stage(nn.Module):
             return x
         below = self.below(self.down(x, norm=self.down_norm))
         first, *rest = self.decoder
-        y = first(x, beside=self.up(below, x.pixels, norm=self.up_norm))
+        y = first(x, skip=self.up(below, x.pixels, norm=self.up_norm))
         for block in rest:
             y = block(y)
         return y
@@ -98,13 +119,13 @@ class SparseUNet(nn.Module):
     default widths it has 19.81 million parameters and 45 3×3 convolutions.
 
     Args:
-        num_classes: K.
-        in_channels: Features per selected pixel; 3 for RGB.
+        num_classes: Number of classes K.
+        in_channels: Number of features per selected pixel; 3 for RGB.
         widths: Channels of each stage; each stage halves the resolution.
-        blocks: Residual blocks before downsampling and after upsampling, at each stage.
-        pyramid: "dilate" or "floor": how the active pixels of coarser stages are chosen
-            (see `sparse_conv2d`). "floor" needs about half the multiplications.
-        padding: Of the strided convolutions; 0 is what the authors' code does.
+        blocks: Number of residual blocks before downsampling and after upsampling at each stage.
+        pyramid: How the active pixels of coarser stages are chosen, "dilate" or "floor" (see
+            `sparse_conv2d`). "floor" needs about half the MACs.
+        padding: Zero padding of the strided convolutions, 1 or 0; 0 is what the authors' code does.
 
     Source: SparseRefine, arXiv:2407.19014, section 3.3 and figure A1.
     """
@@ -150,12 +171,13 @@ class SparseUNet(nn.Module):
         """Make one of the known sizes.
 
         Args:
-            preset: "paper" 19.81 M parameters, "half" 4.96 M, "paper-code" 79.33 M (the authors'
-                released configuration), "tiny" for light dense models.
-            num_classes: K.
-            in_channels: As in `SparseUNet`.
-            pyramid: As in `SparseUNet`.
-            padding: As in `SparseUNet`.
+            preset: Name of the size: "paper" with 19.81 M parameters, "half" with 4.96 M,
+                "paper-code" with 79.33 M (the authors' released configuration), or "tiny" for light
+                dense models.
+            num_classes: Number of classes K.
+            in_channels: Number of features per selected pixel; 3 for RGB.
+            pyramid: How the active pixels of coarser stages are chosen, "dilate" or "floor".
+            padding: Zero padding of the strided convolutions, 1 or 0.
         """
         if preset not in PRESETS:
             raise ValueError(
@@ -170,6 +192,17 @@ class SparseUNet(nn.Module):
             pyramid=pyramid,
             padding=padding,
         )
+
+    def describe(self) -> dict[str, Any]:
+        """All settings as plain values."""
+        return {
+            "kind": "unet",
+            "in_channels": self.in_channels,
+            "widths": list(self.widths),
+            "blocks": self.blocks,
+            "pyramid": self.pyramid,
+            "padding": self.padding,
+        }
 
     def forward(self, x: SparseTensor) -> Float[Tensor, "N K"]:
         """Predict logits at the active pixels of `x`."""

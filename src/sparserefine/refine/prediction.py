@@ -25,11 +25,11 @@ class Prediction:
         image: The photo, RGB.
         labels: Class of each pixel, 0..K−1.
         mask: True where a pixel was refined at full resolution.
-        entropy: Of the dense prediction on its own grid, in nats.
-        stages_ms: Wall time of each stage in milliseconds.
-        settings: Threshold, pyramid, upsampling, widths … of the model.
-        class_names: One per class, or empty.
-        palette: One RGB triple per class, or empty.
+        entropy: Entropy of the low-resolution prediction on its own grid, in nats.
+        stages_ms: Wall time of each stage in milliseconds; empty where it was not asked for.
+        model: Description of the model that made it, from `SparseRefiner.describe`.
+        class_names: Name of each class; empty where unknown.
+        palette: RGB triple of each class; empty where unknown.
     """
 
     image: UInt8[np.ndarray, "H W 3"]
@@ -37,7 +37,7 @@ class Prediction:
     mask: Bool[np.ndarray, "H W"]
     entropy: Float[np.ndarray, "h w"]
     stages_ms: Mapping[str, float]
-    settings: Mapping[str, Any]
+    model: Mapping[str, Any]
     class_names: tuple[str, ...] = ()
     palette: tuple[tuple[int, int, int], ...] = ()
 
@@ -60,7 +60,7 @@ class Prediction:
             "width": width,
             "height": height,
             "density": round(self.density, 6),
-            **self.settings,
+            "model": dict(self.model),
             "stages_ms": {name: round(ms, 3) for name, ms in self.stages_ms.items()},
             "total_ms": round(sum(self.stages_ms.values()), 3),
             "classes": self._class_shares(),
@@ -77,7 +77,7 @@ class Prediction:
         """Write labels.png (palette PNG), overlay.png and result.json into `folder`.
 
         Args:
-            folder: Made where it does not exist.
+            folder: Folder to write into; made where it does not exist.
 
         Returns:
             The folder.

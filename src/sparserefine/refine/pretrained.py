@@ -2,34 +2,41 @@
 
 A folder holds `config.json` and `model.safetensors`, with the dense model's weights under
 `dense.`, or in files of their own in the folder `dense` where the model is another library's. All
-are complete before any appears. (The hub library's own mixin deletes the
-configuration first, and cannot rebuild a model whose parts are modules.)
+files are complete before any appears. (The hub library's own mixin deletes the configuration first,
+and cannot rebuild a model whose parts are modules.)
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from sparserefine import dense
 from sparserefine.atomic import atomic_write_all
 from sparserefine.dense import DenseModel
+from sparserefine.dense.fingerprint import fingerprint
 from sparserefine.dense.weights import load_weights, read_weights, save_weights
+from sparserefine.refine.edge_selector import EdgeSelector
 from sparserefine.refine.ensembler import GatedEnsembler
-from sparserefine.refine.extractor import SparseUNet
-from sparserefine.refine.selector import EntropySelector
+from sparserefine.refine.extractor import Extractor, SparseUNet
+from sparserefine.refine.selector import EntropySelector, Selector
 
 if TYPE_CHECKING:
     from sparserefine.refine.refiner import SparseRefiner
 
-FORMAT = 1
+FORMAT = 2
 CONFIG, WEIGHTS, DENSE = "config.json", "model.safetensors", "dense"
 SHIPPED = ("demo",)
+# What a configuration's "kind" names; parts of a user's own making are passed to `load`.
+SELECTORS = {"entropy": EntropySelector, "edges": EdgeSelector}
+EXTRACTORS = {"unet": SparseUNet}
 
 
 def save(refiner: SparseRefiner, folder: str | Path) -> None:
@@ -43,7 +50,7 @@ def save(refiner: SparseRefiner, folder: str | Path) -> None:
         save_weights(_own_state(refiner), partial / WEIGHTS)
         config = {**describe(refiner), "trained_on": sorted(refiner.trained_on)}
         (partial / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
-        if refiner.dense.files:
+        if refiner.dense is not None and refiner.dense.files:
             (partial / DENSE).mkdir()
             refiner.dense.save_files(partial / DENSE)
 
@@ -51,52 +58,53 @@ def save(refiner: SparseRefiner, folder: str | Path) -> None:
 
 
 def load(
-    kind: type[SparseRefiner], name: str | Path, dense_model: DenseModel | None
+    kind: type[SparseRefiner],
+    name: str | Path,
+    dense_model: DenseModel | None,
+    selector: Selector | None,
+    extractor: Extractor | None,
 ) -> SparseRefiner:
     """Read a refiner; see `SparseRefiner.from_pretrained`."""
     folder = _find(name)
     config = _read_config(folder)
     try:
-        refiner = _build(kind, config, dense_model, folder)
+        refiner = _build(kind, config, dense_model, selector, extractor, folder)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{folder / CONFIG} lacks or misnames a setting ({type(error).__name__}: {error}). "
             f"Write the folder again with save_pretrained."
         ) from None
     state = read_weights(folder / WEIGHTS)
-    if dense_model is not None or refiner.dense.files:
+    if refiner.dense is not None and (dense_model is not None or refiner.dense.files):
         own = {f"dense.{key}": value for key, value in refiner.dense.state_dict().items()}
         state = {key: value for key, value in state.items() if not key.startswith("dense.")} | own
     load_weights(refiner, state)
     return refiner.eval()
 
 
-def describe(refiner: SparseRefiner) -> dict[str, Any]:
-    """All that is needed to build the refiner again, but its weights, as plain values."""
-    extractor, ensembler = refiner.extractor, refiner.ensembler
+def describe(refiner: SparseRefiner, *, weights: bool = True) -> dict[str, Any]:
+    """Everything that results depend on; with the weights, enough to build the refiner again.
+
+    Args:
+        refiner: The refiner to describe.
+        weights: Name the content of its weights too.
+    """
+    parts = {"extractor": refiner.extractor, "ensembler": refiner.ensembler}
+    described = {name: part.describe() for name, part in parts.items()}
+    if weights:
+        for name, part in parts.items():
+            assert isinstance(part, nn.Module)
+            described[name]["identity"] = fingerprint(part)
+    size = refiner.dense_size.value
     return {
         "format": FORMAT,
-        "dense": {
-            "name": refiner.dense.name,
-            "license": refiner.dense.preset.license,
-            "files": refiner.dense.files,
-        },
-        "dense_size": refiner.dense_size.value,
-        "selector": {
-            "threshold": refiner.selector.threshold,
-            "max_density": refiner.selector.max_density,
-        },
-        "inputs": list(refiner.inputs),
-        "second_look": refiner.second_look,
+        "num_classes": refiner.num_classes,
+        "dense": None if refiner.dense is None else refiner.dense.describe(weights=weights),
+        "dense_size": list(size) if isinstance(size, tuple) else size,
         "upsampling": refiner.upsampling,
-        "extractor": {
-            "in_channels": extractor.in_channels,
-            "widths": list(extractor.widths),
-            "blocks": extractor.blocks,
-            "pyramid": extractor.pyramid,
-            "padding": extractor.padding,
-        },
-        "ensembler": {"hidden": ensembler.hidden, "residual": ensembler.residual},
+        "inputs": list(refiner.inputs),
+        "selector": refiner.selector.describe(),
+        **described,
     }
 
 
@@ -104,34 +112,66 @@ def _build(
     kind: type[SparseRefiner],
     config: dict[str, Any],
     dense_model: DenseModel | None,
+    selector: Selector | None,
+    extractor: Extractor | None,
     folder: Path,
 ) -> SparseRefiner:
     """The refiner that a configuration describes, with random weights."""
-    parts = config["dense"]
-    if dense_model is None:
-        if parts.get("files"):  # configurations of before had no such entry
-            dense_model = _read_files(parts, folder / DENSE)
-        elif not parts["name"]:
-            raise ValueError(
-                f"{folder} holds a refiner without its dense model. Pass the model that it was "
-                f"trained for: from_pretrained(folder, dense=model)."
-            )
-        else:
-            dense_model = dense.create(parts["name"])
-        dense_model.preset = replace(dense_model.preset, license=parts["license"])
-    classes, size = dense_model.num_classes, config["dense_size"]
+    if dense_model is None and config["dense"] is not None:
+        dense_model = _build_dense(config["dense"], folder)
+    classes, size = config["num_classes"], config["dense_size"]
+    if dense_model is not None and dense_model.num_classes != classes:
+        raise ValueError(
+            f"{folder} holds a refiner of {classes} classes, but the dense model has "
+            f"{dense_model.num_classes}. Pass the model that it was trained for."
+        )
+    if selector is None:
+        selector = _made_of(SELECTORS, config["selector"], "selector", folder)()
+    if extractor is None:
+        made = _made_of(EXTRACTORS, config["extractor"], "extractor", folder)
+        extractor = made(classes)
     refiner = kind(
         dense_model,
-        selector=EntropySelector(**config["selector"]),
-        extractor=SparseUNet(classes, **config["extractor"]),
-        ensembler=GatedEnsembler(classes, **config["ensembler"]),
+        num_classes=classes,
+        selector=selector,
+        extractor=extractor,
+        ensembler=GatedEnsembler(classes, **_settings(config["ensembler"])),
         dense_size=tuple(size) if isinstance(size, list) else size,
         upsampling=config["upsampling"],
         inputs=config["inputs"],
-        second_look=config.get("second_look", 0.0),  # as the next, not in older folders
     )
     refiner.trained_on = frozenset(config.get("trained_on", ()))
     return refiner
+
+
+def _made_of(
+    known: Mapping[str, Callable[..., Any]], config: dict[str, Any], part: str, folder: Path
+) -> Callable[..., Any]:
+    """A function that makes a part of the refiner with the settings that were saved."""
+    if config["kind"] not in known:
+        raise ValueError(
+            f"{folder} has the {part} {config['kind']!r}, which is not one of this package's "
+            f"({', '.join(known)}). Pass it: from_pretrained(folder, {part}=...)."
+        )
+    return partial(known[config["kind"]], **_settings(config))
+
+
+def _settings(config: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name not in ("kind", "identity")}
+
+
+def _build_dense(parts: dict[str, Any], folder: Path) -> DenseModel:
+    if parts["files"]:
+        model = _read_files(parts, folder / DENSE)
+    elif parts["name"] in dense.names():
+        model = dense.create(parts["name"], **parts.get("options", {}))
+    else:
+        raise ValueError(
+            f"{folder} holds a refiner without its dense model. Pass the model that it was "
+            f"trained for: from_pretrained(folder, dense=model)."
+        )
+    model.preset = replace(model.preset, license=parts["license"])
+    return model
 
 
 def _read_files(parts: dict[str, Any], folder: Path) -> DenseModel:
@@ -140,14 +180,16 @@ def _read_files(parts: dict[str, Any], folder: Path) -> DenseModel:
             f"{folder} holds a dense model of {parts['files']!r}, which this version cannot read: "
             f"pip install --upgrade sparserefine."
         )
-    if parts["name"]:
+    if parts["name"] in dense.names():
         return dense.create(parts["name"], folder)
     return dense.from_transformers(folder)
 
 
 def _own_state(refiner: SparseRefiner) -> dict[str, Tensor]:
+    """The weights to save: with those of the dense model only if `create` can build it."""
     state = refiner.state_dict()
-    if refiner.dense.name and not refiner.dense.files:
+    dense_model = refiner.dense
+    if dense_model is not None and dense_model.name and not dense_model.files:
         return state
     return {key: value for key, value in state.items() if not key.startswith("dense.")}
 
@@ -194,10 +236,35 @@ def _read_config(folder: Path) -> dict[str, Any]:
         config = json.loads(path.read_text())
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is not JSON ({error}). Write the folder again.") from None
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
+    if not isinstance(config, dict) or config.get("format") not in (1, FORMAT):
         found = config.get("format") if isinstance(config, dict) else type(config).__name__
         raise ValueError(
             f"{path} has format {found!r}, expected {FORMAT}. It is not of this package, or of "
             f"a newer version of it: pip install --upgrade sparserefine."
         )
-    return config
+    return _from_format_1(config, folder) if config["format"] == 1 else config
+
+
+def _from_format_1(config: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A configuration of format 1 in today's format, if today's refiner can do what it says."""
+    try:
+        if config.get("second_look") or "stem" in config["inputs"]:
+            raise ValueError(
+                f'{folder} holds a refiner with a second look or the input "stem", which this '
+                f"version no longer has. Train it again."
+            )
+        name = config["dense"]["name"]
+        if name in dense.names() and not config["dense"].get("files"):
+            classes = dense.create(name, device="meta").num_classes
+        else:
+            weights = read_weights(folder / WEIGHTS)
+            classes = len(weights["ensembler.fuser.2.bias"])
+        kinds = {"selector": "entropy", "extractor": "unet", "ensembler": "gated"}
+        parts = {part: {"kind": kind, **config[part]} for part, kind in kinds.items()}
+        parts["dense"] = {"files": "", **config["dense"]}
+        return {**config, **parts, "num_classes": classes}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{folder / CONFIG} lacks or misnames a setting ({type(error).__name__}: {error}). "
+            f"Write the folder again with save_pretrained."
+        ) from None

@@ -1,9 +1,8 @@
-"""The whole method: a frozen dense model at low resolution, refined at full resolution."""
+"""The whole method: a low-resolution prediction, refined at full resolution."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,126 +10,126 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Bool, Float, Integer, Num
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from sparserefine.dense import DenseModel
-from sparserefine.images import as_uint8_rgb
+from sparserefine.dense import DenseModel, Preset
+from sparserefine.images import ImageLike, as_uint8_rgb
 from sparserefine.refine import pretrained
-from sparserefine.refine.calibration import calibrated_threshold
+from sparserefine.refine.calibration_file import calibrated_threshold
+from sparserefine.refine.checks import check_parts, check_together, count_classes
+from sparserefine.refine.cuda import GraphCache
+from sparserefine.refine.dense_pass import DensePass
+from sparserefine.refine.dense_run import run_dense
 from sparserefine.refine.dense_size import DenseSize
+from sparserefine.refine.edge_selector import EdgeSelector
 from sparserefine.refine.ensembler import GatedEnsembler
-from sparserefine.refine.extractor import SparseUNet
-from sparserefine.refine.features import Input, as_unit_floats, count_channels, pixel_features
-from sparserefine.refine.outputs import DensePass, RefinedPixels, RefinerOutput
+from sparserefine.refine.extractor import Extractor, SparseUNet
+from sparserefine.refine.features import Input, count_channels, pixel_features
+from sparserefine.refine.output import RefinedPixels, RefinerOutput
 from sparserefine.refine.prediction import Prediction
-from sparserefine.refine.recordings import Recordings
 from sparserefine.refine.resampling import (
     Upsampling,
     check_upsampling,
     classes_of,
-    sample,
     upsampled_labels,
 )
-from sparserefine.refine.second_look import SecondLook, richest_window
-from sparserefine.refine.selector import EntropySelector
-from sparserefine.refine.stem import StemProjection
-from sparserefine.refine.timing import StageTimer
-from sparserefine.refine.uncertainty import entropy
+from sparserefine.refine.selector import EntropySelector, Selector
+from sparserefine.refine.sharing import in_evaluation, shallow_copy
+from sparserefine.refine.timing import StageTimer, stage
 from sparserefine.sparse import ActivePixels, SparseTensor
 
 Mode = Literal["default", "paper"]
 
 
 class SparseRefiner(nn.Module):
-    """Full-resolution segmentation from a dense model that runs at low resolution.
+    """Full-resolution segmentation from a prediction at low resolution.
 
-    The dense model sees the resized image. Where the entropy of its prediction exceeds a
-    threshold, a sparse U-Net looks at the full-resolution pixels, and an ensembler fuses both
-    predictions. All other pixels keep the dense model's label. The dense model stays frozen.
+    Three calls, which `forward` makes one after the other:
+
+        low = model.dense_pass(images)              # or DensePass.of(a prediction you have)
+        mask = model.selector(low, (H, W))          # where to look
+        output = model.refine(images, low, mask)    # look there, and combine
+
+    The dense model sees the resized image. Where the selector says, by default where the entropy
+    of the prediction exceeds a threshold, a sparse U-Net looks at the full-resolution pixels, and
+    an ensembler combines both predictions. All other pixels keep the label of the low-resolution
+    prediction. The dense model stays frozen. A new refiner is in evaluation mode.
 
     Args:
-        dense: Any dense model.
-        selector: Default: the entropy threshold of the dense model's preset.
-        extractor: Default: `SparseUNet` with the paper's widths. Its `in_channels` must fit
-            `inputs`.
-        ensembler: Default: `GatedEnsembler`.
+        dense: Any dense model. None makes a refiner of predictions from elsewhere.
+        num_classes: Number of classes K, where there is no dense model to tell it.
+        selector: Chooses the pixels to refine. Default: `EntropySelector` with the threshold of the
+            dense model's preset; without a dense model `EdgeSelector(1.0)`, which takes hard masks
+            too.
+        extractor: Predicts the selected pixels at full resolution. Default: `SparseUNet` with the
+            paper's widths. Its `in_channels` must fit `inputs`.
+        ensembler: Combines both predictions of a pixel. Default: `GatedEnsembler`.
         dense_size: Size the dense model runs at: a scale of each side, or (height, width).
             Default: that of the dense model's preset.
-        upsampling: How dense logits are brought to full resolution.
+        upsampling: How low-resolution logits are brought to full resolution, "bilinear" or
+            "nearest".
         inputs: What the extractor sees of a selected pixel: "rgb" at full resolution,
-            "probabilities" and "entropy" of the upsampled dense prediction, and "stem", the
-            dense model's own first features at full resolution, where it has a stem.
-        second_look: Share of the image, 0 to 1, that the dense model sees again, at full
-            resolution: the window with most selected pixels, where of both predictions the surer
-            counts. Worth it where the dense model is cheap beside the extractor.
-        mode: "paper" changes the defaults to what the authors' code does: nearest upsampling,
-            no padding in strided convolutions, no residual around the fuser.
+            "probabilities" and "entropy" of the upsampled low-resolution prediction.
+        mode: Set of defaults, "default" or "paper". The latter is what the authors' code does:
+            nearest upsampling, no padding in strided convolutions, no residual around the fuser.
 
     Attributes:
         trained_on: Content hashes of the images that the refiner was trained on, as far as known;
             `train` adds to them, and they are saved with the refiner.
+
+    Raises:
+        ValueError: The parts do not fit together, or nothing says how many classes there are.
 
     Source: SparseRefine, arXiv:2407.19014.
     """
 
     def __init__(
         self,
-        dense: DenseModel,
+        dense: DenseModel | None,
         *,
-        selector: EntropySelector | None = None,
-        extractor: SparseUNet | None = None,
+        num_classes: int | None = None,
+        selector: Selector | None = None,
+        extractor: Extractor | None = None,
         ensembler: GatedEnsembler | None = None,
         dense_size: float | tuple[int, int] | None = None,
         upsampling: Upsampling | None = None,
         inputs: Sequence[Input] = ("rgb",),
-        second_look: float = 0.0,
         mode: Mode = "default",
     ) -> None:
         super().__init__()
         if mode not in ("default", "paper"):
             raise ValueError(f'mode {mode!r} is unknown. Use "default" or "paper".')
-        if not 0 <= second_look <= 1:
-            raise ValueError(f"second_look={second_look}: expected a share of the image, 0 to 1.")
-        classes = dense.num_classes
         paper = mode == "paper"
-        self.dense = dense.requires_grad_(False).eval()
-        self.selector = selector or EntropySelector(dense.preset.threshold)
+        self.num_classes = count_classes(dense, num_classes)
+        self.dense = None if dense is None else dense.requires_grad_(False).eval()
         self.inputs: tuple[Input, ...] = tuple(inputs)
-        self.extractor = extractor or SparseUNet(
-            classes, in_channels=count_channels(self.inputs, dense), padding=0 if paper else 1
+        channels = count_channels(self.inputs, self.num_classes)
+        if selector is None:
+            selector = EdgeSelector() if dense is None else EntropySelector(dense.preset.threshold)
+        self.selector: Selector = selector
+        self.extractor: Extractor = extractor or SparseUNet(
+            self.num_classes, in_channels=channels, padding=0 if paper else 1
         )
-        self.ensembler = ensembler or GatedEnsembler(classes, residual=not paper)
-        self.stem = StemProjection(dense.stem_channels) if "stem" in self.inputs else None
+        self.ensembler = ensembler or GatedEnsembler(self.num_classes, residual=not paper)
         self.upsampling: Upsampling = upsampling or ("nearest" if paper else "bilinear")
         self.dense_size = DenseSize(
-            dense.preset.dense_size if dense_size is None else dense_size, dense.size_divisor
+            self.preset.dense_size if dense_size is None else dense_size,
+            1 if dense is None else dense.size_divisor,
         )
-        self.second_look = second_look
         self.trained_on: frozenset[str] = frozenset()
-        self._recordings = Recordings()
+        self._graphs = GraphCache()
         check_upsampling(self.upsampling)
-        self._check_parts()
-
-    def _check_parts(self) -> None:
-        classes = self.dense.num_classes
-        for part, found in (
-            ("extractor", self.extractor.num_classes),
-            ("ensembler", self.ensembler.num_classes),
-        ):
-            if found != classes:
-                raise ValueError(
-                    f"the {part} has {found} classes, but the dense model has {classes}. "
-                    f"Make the {part} with num_classes={classes}."
-                )
-        channels = count_channels(self.inputs, self.dense)
-        if self.extractor.in_channels != channels:
-            raise ValueError(
-                f"the extractor takes {self.extractor.in_channels} channels, but inputs="
-                f"{self.inputs} have {channels}. Make it with in_channels={channels}."
-            )
+        check_parts(self)
+        self.eval()
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, *, dense: DenseModel | None = None) -> SparseRefiner:
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        dense: DenseModel | None = None,
+        selector: Selector | None = None,
+        extractor: Extractor | None = None,
+    ) -> SparseRefiner:
         """Load a refiner with its dense model.
 
         Args:
@@ -138,17 +137,24 @@ class SparseRefiner(nn.Module):
                 `save_pretrained`, or a hub id.
             dense: Your own dense model, where the folder holds none: one that was not made by
                 `sparserefine.dense.create` is not saved with its refiner.
+            selector: Selector to use in place of the saved one; needed where that was of your own
+                making.
+            extractor: Network to load the saved weights into; needed where the saved one was of
+                your own making.
 
         Raises:
             ValueError: Files are missing, damaged, or of another model.
         """
-        return pretrained.load(cls, name, dense)
+        return pretrained.load(cls, name, dense, selector, extractor)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write weights (safetensors) and configuration (JSON) that `from_pretrained` reads.
 
         The dense model is written too if `sparserefine.dense.create` made it, so that it can be
         built again; your own you pass to `from_pretrained`.
+
+        Raises:
+            OSError: The folder cannot be written.
         """
         pretrained.save(self, folder)
 
@@ -156,24 +162,67 @@ class SparseRefiner(nn.Module):
         """Take the threshold that `calibrate` chose; the pixel budget stays.
 
         Args:
-            path: calibration.json.
+            path: Path of calibration.json.
 
         Raises:
-            ValueError: The file is no calibration, or one of another dense model or size.
+            ValueError: The file is no calibration, or one of another dense model or size; or the
+                selector has no threshold.
             OSError: The file cannot be read.
         """
-        self.selector = replace(self.selector, threshold=calibrated_threshold(path, self))
+        if not isinstance(self.selector, EntropySelector):
+            raise ValueError(
+                f"a calibration is a threshold of the entropy, but the selector is a "
+                f"{type(self.selector).__name__}. Set selector=EntropySelector(0.1) first."
+            )
+        threshold = calibrated_threshold(path, self.describe())
+        self.selector = replace(self.selector, threshold=threshold)
+
+    def with_selector(self, selector: Selector) -> SparseRefiner:
+        """A refiner with another selector that shares all weights; this one is unchanged."""
+        other = shallow_copy(self)
+        other.selector = selector
+        return other
+
+    def describe(self, *, weights: bool = True) -> dict[str, Any]:
+        """Everything that a result of the refiner depends on, as plain values.
+
+        Saving, calibration, caches and result files use it: two refiners of equal descriptions give
+        equal results.
+
+        Args:
+            weights: Name the content of the weights, of ONNX files, and what functions state as
+                their identity; for large models that takes a good part of a second.
+        """
+        return pretrained.describe(self, weights=weights)
+
+    @property
+    def preset(self) -> Preset:
+        """Facts about the dense model; without one the defaults."""
+        return Preset() if self.dense is None else self.dense.preset
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
-        return self.extractor.head.weight.device
+        """Device of the parameters."""
+        return next(self.extractor.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision that the extractor and the ensembler compute in."""
+        return next(self.extractor.parameters()).dtype
 
     def train(self, mode: bool = True) -> SparseRefiner:
         """Set training mode; the dense model stays in evaluation mode."""
         super().train(mode)
-        self.dense.eval()
+        if self.dense is not None:
+            self.dense.eval()
         return self
+
+    def in_evaluation(self) -> SparseRefiner:
+        """The refiner in evaluation mode: itself, or an object that shares all weights with it.
+
+        Unlike `eval` this changes nothing that other threads, or whoever trains it, can see.
+        """
+        return in_evaluation(self)
 
     @torch.no_grad()
     def dense_logits(
@@ -186,199 +235,169 @@ class SparseRefiner(nn.Module):
 
         Args:
             images: RGB, uint8 or float in 0..1.
-            size: (h, w) to run at; that of the images runs the model at full resolution.
+            size: (h, w) to run at; the size of the images means full resolution.
             timer: Collects the stages "resize" and "dense".
+
+        Raises:
+            ValueError: There is no dense model.
         """
-        with _stage(timer, "resize"):
-            # Resizing of uint8 exists on the CPU only, and rounds: floats give one answer anywhere.
-            images = as_unit_floats(images)
-            if tuple(images.shape[2:]) != size:
-                images = F.interpolate(images, size, mode="bilinear", antialias=True)
-            images = self._pad(images)
-            padded = (images.shape[2], images.shape[3])
-        with _stage(timer, "dense"):
-            logits = self.dense(images).float()
-            if tuple(logits.shape[2:]) != padded:
-                logits = F.interpolate(logits, padded, mode="bilinear", align_corners=False)
-        return logits[:, :, : size[0], : size[1]]
+        return run_dense(self._dense(), images, size, self.dense_size, timer)
 
-    def _pad(self, images: Tensor) -> Tensor:
-        """To the multiple that the dense model needs, repeating the last row and column."""
-        height, width = images.shape[2:]
-        padded = self.dense_size.padded((height, width))
-        bottom, right = padded[0] - height, padded[1] - width
-        if bottom or right:
-            images = F.pad(images, (0, right, 0, bottom), mode="replicate")
-        return images
-
-    def _stem_features(self, stem: StemProjection, images: Tensor, coords: Tensor) -> Tensor:
-        images = self._pad(as_unit_floats(images))
-        with torch.no_grad():
-            features = self.dense.stem(images)
-        return stem(features, coords, (images.shape[2], images.shape[3]))
+    def _dense(self) -> DenseModel:
+        if self.dense is None:
+            raise ValueError(
+                "this refiner has no dense model. Give the prediction to refine: "
+                "low=DensePass.of(...)."
+            )
+        return self.dense
 
     def dense_pass(
-        self, images: Num[Tensor, "B 3 H W"], timer: StageTimer | None = None
+        self, images: Num[Tensor, "B 3 H W"], *, timer: StageTimer | None = None
     ) -> DensePass:
-        """Run the dense model at low resolution."""
-        height, width = images.shape[2:]
-        logits = self.dense_logits(images, self.dense_size.resized((height, width)), timer)
-        with _stage(timer, "select"):
-            return DensePass(logits, entropy(logits))
+        """Run the dense model at low resolution.
 
-    def look_again(
-        self, images: Num[Tensor, "1 3 H W"], mask: Bool[Tensor, "H W"]
-    ) -> SecondLook | None:
-        """Run the dense model at full resolution on the window with most selected pixels.
+        Args:
+            images: RGB, uint8 or float in 0..1, any size.
+            timer: Collects the stages "resize" and "dense".
 
-        None where nothing is selected, or `second_look` is 0.
+        Raises:
+            ValueError: There is no dense model.
         """
-        window = richest_window(mask, self.second_look) if self.second_look else None
-        if window is None:
-            return None
-        top, left, bottom, right = window
-        part = images[:, :, top:bottom, left:right]
-        return SecondLook(window, self.dense_logits(part, (bottom - top, right - left))[0])
+        height, width = images.shape[2:]
+        return DensePass(self.dense_logits(images, self.dense_size.resized((height, width)), timer))
 
-    def dense_rows(
+    def refine(
         self,
         images: Num[Tensor, "B 3 H W"],
+        low: DensePass,
         mask: Bool[Tensor, "B H W"],
-        low: Float[Tensor, "B K h w"],
+        *,
         timer: StageTimer | None = None,
-    ) -> Float[Tensor, "N K"]:
-        """Dense logits at the selected pixels: upsampled, or of the second look where it is surer.
+    ) -> RefinerOutput:
+        """Predict the selected pixels at full resolution, and combine that with `low`.
 
         Args:
             images: RGB at full resolution, uint8 or float in 0..1.
-            mask: The N selected pixels.
-            low: Logits at low resolution.
-            timer: Collects the stages "select" and "look".
+            low: The low-resolution prediction of the same images.
+            mask: True at the pixels to refine.
+            timer: Collects the stages "select", "extract" and "ensemble".
+
+        Raises:
+            ValueError: Images, prediction and mask do not belong together.
         """
-        size = (mask.shape[1], mask.shape[2])
-        with _stage(timer, "select"):
-            coords = mask.nonzero().int()
-            rows = sample(low, coords, size, self.upsampling)
-        if self.second_look:
-            with _stage(timer, "look"):
-                first = 0
-                for index, count in enumerate(mask.sum((1, 2)).tolist()):
-                    own = slice(first, first + count)
-                    look = self.look_again(images[index : index + 1], mask[index])
-                    if look is not None:
-                        look.write(rows[own], coords[own])
-                    first += count
-        return rows
+        check_together(self, images, low, mask)
+        size = (images.shape[2], images.shape[3])
+        with stage(timer, "select"):
+            pixels = ActivePixels.from_mask(mask)
+            dense = low.at(pixels.coords, size, self.upsampling)
+        refined = self.refine_pixels(images, pixels, dense, timer=timer)
+        with stage(timer, "ensemble"):
+            labels = upsampled_labels(low.logits, size, self.upsampling, settled=mask)
+            batch, y, x = pixels.coords.long().unbind(1)
+            labels[batch, y, x] = classes_of(refined.refined).to(labels.dtype)
+        return RefinerOutput(labels, mask, low, refined)
 
     def refine_pixels(
         self,
         images: Num[Tensor, "B 3 H W"],
-        mask: Bool[Tensor, "B H W"],
+        pixels: ActivePixels,
         dense: Float[Tensor, "N K"],
+        *,
         timer: StageTimer | None = None,
     ) -> RefinedPixels:
-        """Predict the selected pixels anew.
+        """Predict the selected pixels anew: the part of `refine` that has weights to train.
 
         Args:
             images: RGB at full resolution, uint8 or float in 0..1.
-            mask: The N selected pixels.
-            dense: Dense logits at the selected pixels, row-major.
-            timer: Collects the stages "stem" (where it is an input), "extract" and "ensemble".
+            pixels: The N selected pixels, row-major.
+            dense: Logits of the low-resolution prediction at these pixels.
+            timer: Collects the stages "extract" and "ensemble".
         """
-        seen = self._see_pixels(images, mask, dense, timer)
-        with _stage(timer, "extract"):
-            extracted = self._recordings(self.extractor, seen, mask)
-        with _stage(timer, "ensemble"):
-            fused = self.ensembler(dense, extracted)
-        return RefinedPixels(seen.coords, dense, extracted, fused)
-
-    def _see_pixels(
-        self, images: Tensor, mask: Tensor, dense: Tensor, timer: StageTimer | None
-    ) -> SparseTensor:
-        """What the extractor sees. The stem's features are gone when it starts: on millions of
-        pixels they take hundreds of megabytes.
-        """
-        pixels = ActivePixels.from_mask(mask)
-        stem = None
-        if self.stem is not None:
-            with _stage(timer, "stem"):
-                stem = self._stem_features(self.stem, images, pixels.coords)
-        with _stage(timer, "extract"):
-            feats = pixel_features(images, pixels.coords, dense, self.inputs, stem)
-            return SparseTensor(feats, pixels)
+        with stage(timer, "extract"):
+            feats = pixel_features(images, pixels.coords, dense, self.inputs).to(self.dtype)
+            sparse = self._graphs(self.extractor, SparseTensor(feats, pixels))
+        with stage(timer, "ensemble"):
+            refined = self.ensembler(dense.to(self.dtype), sparse.to(self.dtype))
+        return RefinedPixels(pixels.coords, dense, sparse.float(), refined.float())
 
     def forward(
-        self, images: Num[Tensor, "B 3 H W"], timer: StageTimer | None = None
+        self,
+        images: Num[Tensor, "B 3 H W"],
+        *,
+        low: DensePass | None = None,
+        selector: Selector | None = None,
+        timer: StageTimer | None = None,
     ) -> RefinerOutput:
         """Segment images at full resolution.
 
         Args:
             images: RGB, uint8 or float in 0..1, any size.
+            low: The low-resolution prediction. Default: the dense model is run.
+            selector: Selector to use in this call in place of the refiner's own.
             timer: Collects milliseconds per stage.
         """
-        height, width = images.shape[2:]
-        size = (height, width)
-        low = self.dense_pass(images, timer)
-        with _stage(timer, "select"):
-            mask = self.selector(low.entropy, size)
-        dense = self.dense_rows(images, mask, low.logits, timer)
-        pixels = self.refine_pixels(images, mask, dense, timer)
-        with _stage(timer, "ensemble"):
-            labels = upsampled_labels(low.logits, size, self.upsampling, skip=mask)
-            labels[mask] = classes_of(pixels.fused).to(labels.dtype)
-        return RefinerOutput(labels, mask, low, pixels)
+        size = (images.shape[2], images.shape[3])
+        low = self.dense_pass(images, timer=timer) if low is None else low
+        with stage(timer, "select"):
+            mask = (selector or self.selector)(low, size)
+        return self.refine(images, low, mask, timer=timer)
 
     @torch.no_grad()
-    def predict(self, image: Any) -> Prediction:
-        """Segment one image.
+    def predict(
+        self,
+        image: ImageLike,
+        *,
+        low: DensePass | None = None,
+        selector: Selector | None = None,
+        timer: StageTimer | None = None,
+    ) -> Prediction:
+        """Segment one image, in evaluation mode whatever mode the refiner is in.
+
+        The refiner is not changed, so threads may share it.
 
         Args:
             image: Path, PIL image, numpy array [H, W, 3] (uint8, or float in 0..1) or tensor
                 [3, H, W] (uint8, or float in 0..1); any size.
+            low: The low-resolution prediction. Default: the dense model is run.
+            selector: Selector to use in this call in place of the refiner's own.
+            timer: Collects milliseconds per stage, reading included.
 
         Raises:
-            ValueError: The image cannot be read or is not an RGB image.
+            ValueError: The image cannot be read or is not an RGB image; or there is neither a
+                dense model nor a prediction.
         """
-        timer = StageTimer()
-        with timer.stage("read"):
+        with stage(timer, "read"):
             array = as_uint8_rgb(image)
             images = torch.from_numpy(array).permute(2, 0, 1)[None].to(self.device)
-        was_training = self.training
-        self.eval()
-        try:
-            output = self(images, timer)
-        finally:
-            self.train(was_training)
+        low = None if low is None else low.to(self.device)
+        output = self.in_evaluation()(images, low=low, selector=selector, timer=timer)
         return Prediction(
             image=array,
             labels=output.labels[0].cpu().numpy(),
             mask=output.mask[0].cpu().numpy(),
             entropy=output.low.entropy[0].cpu().numpy(),
-            stages_ms=timer.stages_ms,
-            settings=self.settings(),
-            class_names=self.dense.preset.class_names,
-            palette=self.dense.preset.palette,
+            stages_ms={} if timer is None else dict(timer.stages_ms),
+            model=self.describe(weights=False),
+            class_names=self.preset.class_names,
+            palette=self.preset.palette,
         )
 
+    def low_resolution_labels(
+        self, low: DensePass, size: tuple[int, int]
+    ) -> Integer[Tensor, "B H W"]:
+        """Labels of the low-resolution prediction, upsampled: what refinement starts from.
+
+        Args:
+            low: The low-resolution prediction.
+            size: (H, W) of the full-resolution images.
+        """
+        return upsampled_labels(low.logits, size, self.upsampling)
+
     def full_resolution_labels(self, images: Num[Tensor, "B 3 H W"]) -> Integer[Tensor, "B H W"]:
-        """Labels of the dense model run at full resolution: what refinement is compared with."""
-        height, width = images.shape[2:]
-        logits = self.dense_logits(images, (height, width))
-        return upsampled_labels(logits, (height, width))
+        """Labels of the dense model run at full resolution: what refinement is compared with.
 
-    def settings(self) -> dict[str, Any]:
-        """What every result file names of the model that made it."""
-        return {
-            "threshold": self.selector.threshold,
-            "max_density": self.selector.max_density,
-            "pyramid": self.extractor.pyramid,
-            "upsampling": self.upsampling,
-            "widths": list(self.extractor.widths),
-            "inputs": list(self.inputs),
-            "dense_size": self.dense_size.value,
-            "second_look": self.second_look,
-        }
-
-
-def _stage(timer: StageTimer | None, name: str) -> AbstractContextManager[None]:
-    return nullcontext() if timer is None else timer.stage(name)
+        Raises:
+            ValueError: There is no dense model.
+        """
+        size = (images.shape[2], images.shape[3])
+        return upsampled_labels(self.dense_logits(images, size), size)

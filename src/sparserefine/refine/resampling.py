@@ -17,8 +17,8 @@ Upsampling = Literal["bilinear", "nearest"]
 
 # Pixels read at a time: an image that is all edges then needs no more memory than a calm one.
 CHUNK_PIXELS = 1 << 16
-# A GPU needs more at a time: starting its kernels takes longer than running them on few.
-CHUNK_PIXELS_GPU = 1 << 19
+# An accelerator needs more at a time: starting its kernels takes longer than running them on few.
+CHUNK_PIXELS_ACCELERATOR = 1 << 19
 
 
 def nearest_index(cells: int, pixels: int, device: torch.device) -> Int[Tensor, " pixels"]:
@@ -49,10 +49,10 @@ def sample(
     or "nearest-exact".
 
     Args:
-        logits: Low-resolution prediction.
+        logits: Logits of the low-resolution prediction.
         coords: (batch, y, x) of full-resolution pixels.
         size: (H, W) of the full-resolution image.
-        upsampling: How values between cell centers are found.
+        upsampling: How values between cell centers are found, "bilinear" or "nearest".
     """
     check_upsampling(upsampling)
     table = logits.permute(0, 2, 3, 1).contiguous()  # [B, h, w, K]
@@ -60,13 +60,14 @@ def sample(
     return torch.cat([_read(table, chunk, size, upsampling) for chunk in chunks])
 
 
-def _chunks(coords: Int[Tensor, "N 3"]) -> tuple[Tensor, ...]:
-    return coords.split(CHUNK_PIXELS_GPU if coords.is_cuda else CHUNK_PIXELS)
+def _chunks(coords: Integer[Tensor, "N 3"]) -> tuple[Tensor, ...]:
+    on_cpu = coords.device.type == "cpu"
+    return coords.split(CHUNK_PIXELS if on_cpu else CHUNK_PIXELS_ACCELERATOR)
 
 
 def _read(
     table: Float[Tensor, "B h w K"],
-    coords: Int[Tensor, "N 3"],
+    coords: Integer[Tensor, "N 3"],
     size: tuple[int, int],
     upsampling: Upsampling,
 ) -> Float[Tensor, "N K"]:
@@ -93,7 +94,7 @@ def upsampled_labels(
     logits: Float[Tensor, "B K h w"],
     size: tuple[int, int],
     upsampling: Upsampling = "bilinear",
-    skip: Bool[Tensor, "B H W"] | None = None,
+    settled: Bool[Tensor, "B H W"] | None = None,
 ) -> Integer[Tensor, "B H W"]:
     """The argmax of upsampled logits.
 
@@ -101,10 +102,11 @@ def upsampled_labels(
     the class, every weighted mean of them does too; only the other pixels are interpolated.
 
     Args:
-        logits: Low-resolution prediction.
+        logits: Logits of the low-resolution prediction.
         size: (H, W) of the full-resolution image.
-        upsampling: As in `sample`.
-        skip: Pixels whose label the caller will overwrite; theirs is that of some cell near.
+        upsampling: How values between cell centers are found, "bilinear" or "nearest".
+        settled: True at pixels whose label the caller will overwrite; they get that of some cell
+            near.
 
     Returns:
         Labels as uint8, or int32 where there are more than 256 classes.
@@ -123,14 +125,13 @@ def upsampled_labels(
     mixed = labels != upper.index_select(2, right)
     mixed |= labels != lower.index_select(2, left)
     mixed |= labels != lower.index_select(2, right)
-    if skip is not None:
-        mixed &= ~skip
+    if settled is not None:
+        mixed &= ~settled
     table = logits.permute(0, 2, 3, 1).contiguous()
-    found = [
-        classes_of(_read(table, chunk, size, upsampling)).to(labels.dtype)
-        for chunk in _chunks(mixed.nonzero().int())
-    ]
-    labels[mixed] = torch.cat(found)
+    for chunk in _chunks(mixed.nonzero()):
+        batch, y, x = chunk.unbind(1)
+        found = classes_of(_read(table, chunk, size, upsampling))
+        labels[batch, y, x] = found.to(labels.dtype)
     return labels
 
 
@@ -140,7 +141,7 @@ def classes_of(logits: Float[Tensor, "N K ..."]) -> Integer[Tensor, "N ..."]:
 
 
 def check_upsampling(upsampling: str) -> None:
-    """Raise ValueError unless it is a known way of upsampling."""
+    """Raise ValueError unless `upsampling` is a known way of upsampling."""
     if upsampling not in ("bilinear", "nearest"):
         raise ValueError(f'upsampling {upsampling!r} is unknown. Use "bilinear" or "nearest".')
 

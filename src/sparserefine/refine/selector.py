@@ -1,26 +1,41 @@
-"""Which pixels are refined."""
+"""Selection of the pixels to refine, by the entropy of the low-resolution prediction."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from sparserefine.refine.dense_pass import DensePass
 from sparserefine.refine.resampling import nearest_index
+
+
+@runtime_checkable
+class Selector(Protocol):
+    """Anything that chooses the pixels to refine from a low-resolution prediction."""
+
+    def __call__(self, low: DensePass, size: tuple[int, int]) -> Bool[Tensor, "B H W"]:
+        """Choose pixels of images of (H, W) `size`; True where a pixel is to be refined."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """All settings as plain values, with "kind" naming the way to choose."""
+        ...
 
 
 @dataclass(frozen=True)
 class EntropySelector:
     """Selects the pixels whose entropy exceeds a threshold, the most uncertain first.
 
-    The entropy lives on the grid of the dense prediction, so whole blocks of full-resolution
-    pixels are selected.
+    The entropy lives on the grid of the low-resolution prediction, so whole cells of
+    full-resolution pixels are selected.
 
     Attributes:
-        threshold: In nats; a pixel is selected where its entropy is strictly greater. 0 selects
+        threshold: Entropy in nats; a pixel is selected where its own is strictly greater. 0 selects
             all but certain pixels, ln K none.
         max_density: Pixel budget as a share of the image, 0..1: at most so many full-resolution
             pixels of each image are selected. It bounds the latency of the worst image.
@@ -35,41 +50,73 @@ class EntropySelector:
                 f"threshold is {self.threshold}, expected an entropy in nats, 0 or more and "
                 f"finite. Typical values are 0.005 to 0.5."
             )
-        if not 0 <= self.max_density <= 1:
-            raise ValueError(
-                f"max_density is {self.max_density}, expected a share of the image from 0 to 1."
-            )
+        check_density(self.max_density)
 
-    def __call__(
-        self, entropy: Float[Tensor, "B h w"], size: tuple[int, int]
-    ) -> Bool[Tensor, "B H W"]:
+    def __call__(self, low: DensePass, size: tuple[int, int]) -> Bool[Tensor, "B H W"]:
         """Select pixels.
 
         Args:
-            entropy: Of the dense prediction, in nats.
-            size: (H, W) of the full-resolution image.
+            low: The low-resolution prediction.
+            size: (H, W) of the full-resolution images.
 
         Returns:
             True where a full-resolution pixel is to be refined.
+
+        Raises:
+            ValueError: The prediction is hard labels, which have no entropy.
         """
-        height, width = entropy.shape[1:]
-        selected = entropy > self.threshold
-        rows = nearest_index(height, size[0], entropy.device)
-        columns = nearest_index(width, size[1], entropy.device)
-        if self.max_density < 1:
-            area = torch.outer(rows.bincount(minlength=height), columns.bincount(minlength=width))
-            budget = math.floor(self.max_density * size[0] * size[1])
-            for scores, chosen in zip(entropy, selected, strict=True):
-                _keep_most_uncertain(chosen, scores, area, budget)
-        return selected.index_select(1, rows).index_select(2, columns)
+        if low.hard:
+            raise ValueError(
+                "the prediction is labels or a mask, which have no entropy to select by. Use "
+                "EdgeSelector(1.0), which takes the pixels near label edges."
+            )
+        return select_cells(low.entropy, size, self.threshold, self.max_density)
+
+    def describe(self) -> dict[str, Any]:
+        """All settings as plain values."""
+        return {"kind": "entropy", **asdict(self)}
 
 
-def _keep_most_uncertain(selected: Tensor, entropy: Tensor, area: Tensor, budget: int) -> None:
-    """Drop the least uncertain cells of one image until the areas add up to at most `budget`."""
+def select_cells(
+    scores: Float[Tensor, "B h w"],
+    size: tuple[int, int],
+    threshold: float,
+    max_density: float = 1.0,
+) -> Bool[Tensor, "B H W"]:
+    """Select the pixels of the cells whose score exceeds a threshold, the highest first.
+
+    Args:
+        scores: Score of each cell of the low-resolution grid; more means more suspicious.
+        size: (H, W) of the full-resolution images.
+        threshold: A cell is selected where its score is strictly greater.
+        max_density: Pixel budget as a share of each image.
+    """
+    height, width = scores.shape[1:]
+    selected = scores > threshold
+    rows = nearest_index(height, size[0], scores.device)
+    columns = nearest_index(width, size[1], scores.device)
+    if max_density < 1:
+        area = torch.outer(rows.bincount(minlength=height), columns.bincount(minlength=width))
+        budget = math.floor(max_density * size[0] * size[1])
+        for own, chosen in zip(scores, selected, strict=True):
+            _keep_highest(chosen, own, area, budget)
+    return selected.index_select(1, rows).index_select(2, columns)
+
+
+def check_density(max_density: float) -> None:
+    """Raise ValueError unless `max_density` is a share of an image, 0..1."""
+    if not 0 <= max_density <= 1:
+        raise ValueError(
+            f"max_density is {max_density}, expected a share of the image from 0 to 1."
+        )
+
+
+def _keep_highest(selected: Tensor, scores: Tensor, area: Tensor, budget: int) -> None:
+    """Drop the cells of lowest score of one image until their areas add up to at most `budget`."""
     candidates = selected.flatten().nonzero().squeeze(1)
     areas = area.flatten()[candidates]
     if int(areas.sum()) <= budget:
         return
-    order = entropy.flatten()[candidates].argsort(descending=True, stable=True)
+    order = scores.flatten()[candidates].argsort(descending=True, stable=True)
     dropped = areas[order].cumsum(0) > budget
     selected.view(-1)[candidates[order[dropped]]] = False

@@ -1,10 +1,10 @@
-"""Milliseconds per stage of the pipeline."""
+"""A timer of the stages of the pipeline, in milliseconds."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
@@ -12,27 +12,36 @@ import torch
 class StageTimer:
     """Collects the wall time of named stages.
 
-    On CUDA each stage waits for the device before and after, so that its time is its own; that
-    costs a little overlap, which is why timing is asked for and not always on.
+    On an accelerator each stage waits for the device before and after, so that its time is its
+    own; that costs a little overlap, which is why timing is asked for and not always on.
+
+    Args:
+        device: Device that does the work.
 
     Attributes:
         stages_ms: Milliseconds per stage, in the order in which the stages first ran.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
         self.stages_ms: dict[str, float] = {}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Add the time spent inside to the stage `name`."""
-        _synchronize()
-        start = time.perf_counter()
+        start = now_ms(self.device)
         yield
-        _synchronize()
-        elapsed = 1000 * (time.perf_counter() - start)
+        elapsed = now_ms(self.device) - start
         self.stages_ms[name] = self.stages_ms.get(name, 0.0) + elapsed
 
 
-def _synchronize() -> None:
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        torch.cuda.synchronize()
+def now_ms(device: torch.device) -> float:
+    """Milliseconds on a clock, once the device has done all that it was asked to."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+    return 1000 * time.perf_counter()
+
+
+def stage(timer: StageTimer | None, name: str) -> AbstractContextManager[None]:
+    """Add the time spent inside to a stage, if there is a timer."""
+    return nullcontext() if timer is None else timer.stage(name)

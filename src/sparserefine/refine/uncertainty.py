@@ -1,4 +1,4 @@
-"""How unsure a prediction is of each pixel."""
+"""The entropy of a prediction: how unsure it is of each pixel."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def entropy(logits: Float[Tensor, "*shape"], dim: int = 1) -> Float[Tensor, "*re
         dim: The dimension of the classes.
 
     Returns:
-        The shape of `logits` without `dim`.
+        Entropies in nats, in the shape of `logits` without `dim`.
 
     Source: SparseRefine, arXiv:2407.19014, section 3.2; details as in the authors' code.
     """

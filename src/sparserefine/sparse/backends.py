@@ -1,4 +1,4 @@
-"""Which implementation of the convolutions runs, and why."""
+"""The choice of the implementation that runs a convolution, and the reasons for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sparserefine.sparse.native import library
 
 
 def can_run_native(feats: Tensor, weight: Tensor) -> str | None:
-    """None where the compiled CPU kernels can run, else why not."""
+    """Why the compiled CPU kernels cannot run here; None where they can."""
     if feats.device.type != "cpu":
         return f'feats are on {feats.device}, the kernels run on the CPU. Use backend="torch".'
     if feats.dtype != torch.float32:
@@ -26,16 +26,16 @@ def can_run_native(feats: Tensor, weight: Tensor) -> str | None:
 
 
 def can_run_torch(feats: Tensor, weight: Tensor) -> str | None:
-    """None: plain torch runs anything, anywhere."""
+    """Always None, as plain torch runs everything everywhere."""
     return None
 
 
 def can_run_reference(feats: Tensor, weight: Tensor) -> str | None:
-    """None: the definition runs anything, anywhere."""
+    """Always None, as the definition runs everything everywhere."""
     return None
 
 
-# Fastest first. Each answers None where it can run, else the reason why not.
+# Backends, fastest first. Each answers None where it can run, else the reason why not.
 CAN_RUN: dict[str, Callable[[Tensor, Tensor], str | None]] = {
     "triton": can_run_triton,
     "native": can_run_native,
@@ -45,10 +45,10 @@ CAN_RUN: dict[str, Callable[[Tensor, Tensor], str | None]] = {
 
 
 def explain_backends() -> dict[str, str]:
-    """For each backend, fastest first, whether it runs float32 here, and why or why not.
+    """Whether each backend, fastest first, can run float32 here, and the reason.
 
-    Asked for the CPU, and for the GPU where torch sees one. That a backend cannot run which
-    `use_backend` or the environment asks for is part of the answer, not an error.
+    The answers are for the CPU, and for the GPU where torch sees one. That a backend cannot run
+    which `use_backend` or the environment asks for is part of the answer, not an error.
 
     Raises:
         ValueError: The environment asks for an unknown backend.

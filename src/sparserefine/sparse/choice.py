@@ -1,4 +1,4 @@
-"""What the user asks of the backends: which one, and whether rounding may grow."""
+"""The user's choice of a backend, and of whether rounding errors may grow."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def use_backend(backend: Backend = "auto", *, exact: bool = False) -> Iterator[N
     """Choose the backend of every convolution in the block that does not name one itself.
 
     Args:
-        backend: One of `BACKENDS`. "auto" takes the fastest that can run.
+        backend: Name of the backend, one of `BACKENDS`; "auto" takes the fastest that can run.
         exact: Never use Winograd's method, whose transforms amplify rounding errors.
 
     Raises:
@@ -52,7 +52,7 @@ def asked_backend(backend: Backend) -> str:
     """The backend asked for: by the call, else by `use_backend`, else by the environment.
 
     Raises:
-        ValueError: It is unknown.
+        ValueError: The backend is unknown.
     """
     asked: str = backend
     if asked == "auto":
@@ -64,6 +64,6 @@ def asked_backend(backend: Backend) -> str:
 
 
 def check_backend(backend: str) -> None:
-    """Raise ValueError unless it is a known backend."""
+    """Raise ValueError unless `backend` is a known name."""
     if backend not in BACKENDS:
         raise ValueError(f"backend {backend!r} is unknown. Use one of {', '.join(BACKENDS)}.")

@@ -25,7 +25,7 @@ def submanifold_conv2d(
     bias: Float[Tensor, " C_out"] | None = None,
     *,
     norm: Norm | None = None,
-    beside: SparseTensor | None = None,
+    skip: SparseTensor | None = None,
     add: SparseTensor | None = None,
     backend: Backend = "auto",
 ) -> SparseTensor:
@@ -39,13 +39,14 @@ def submanifold_conv2d(
         weight: One matrix per kernel offset, row-major over (dy, dx).
         bias: Added at active pixels only.
         norm: Scale and shift per input channel; x becomes max(x · scale + shift, 0) first: batch
-            norm and ReLU. In the same pass where the backend can and no gradient is asked for.
-        beside: A second input at the same pixels; its channels follow those of x, as if
+            norm and ReLU. This takes no pass of its own where the backend can do it on the fly and
+            no gradient is asked for.
+        skip: A second input at the same pixels; its channels follow those of x, as if
             concatenated. C_in counts both.
         add: Added to the result: a residual.
-        backend: "triton" are kernels for NVIDIA GPUs, "native" compiled ones for CPUs, "torch" the
-            fast plain-torch path, "reference" the definition; "auto" takes the fastest that can
-            run. See `use_backend`.
+        backend: Name of the backend: "triton" are kernels for NVIDIA GPUs, "native" compiled ones
+            for CPUs, "torch" the fast plain-torch path, "reference" the definition; "auto" takes
+            the fastest that can run. See `use_backend`.
 
     Returns:
         The same pixels with C_out features in the dtype of `x.feats`.
@@ -56,7 +57,7 @@ def submanifold_conv2d(
 
     Source: Graham & van der Maaten 2017, arXiv:1706.01307.
     """
-    given = _given(Operands(x, weight, bias, norm, beside, add))
+    given = _given(Operands(x, weight, bias, norm, skip, add))
     x, weight, bias = given.x, given.weight, given.bias
     name = resolve_backend(backend, x.feats, weight)
     if name == "native" and not given.needs_grad():
@@ -65,7 +66,7 @@ def submanifold_conv2d(
                 x.feats,
                 weight,
                 x.pixels,
-                second=None if given.beside is None else given.beside.feats,
+                second=None if given.skip is None else given.skip.feats,
                 bias=bias,
                 norm=norm,
                 add=None if given.add is None else given.add.feats,
@@ -103,11 +104,11 @@ def sparse_conv2d(
         x: Active pixels with C_in features.
         weight: One matrix per kernel offset, row-major over (dy, dx).
         bias: Added at the coarse active pixels.
-        mode: "dilate": a coarse pixel is active where its window touches an active pixel;
-            "floor": only where one of its own 2×2 pixels is.
-        padding: As in torch, 0 or 1; "floor" needs 1.
-        norm: As in `submanifold_conv2d`.
-        backend: As in `submanifold_conv2d`.
+        mode: How coarse pixels are chosen: with "dilate" a coarse pixel is active where its 3×3
+            kernel touches an active pixel, with "floor" only where one of its own 2×2 pixels is.
+        padding: Zero padding at each edge of the image, 0 or 1; "floor" needs 1.
+        norm: Scale and shift per input channel, applied with a ReLU to the input first.
+        backend: Name of the backend; see `submanifold_conv2d`.
 
     Returns:
         The coarse pixels (twice the stride) with C_out features.
@@ -142,16 +143,17 @@ def sparse_inverse_conv2d(
         onto: The fine pixels that `x` was made from.
         weight: One matrix per kernel offset, row-major over (dy, dx).
         bias: Added at every fine pixel.
-        mode: That of the way down.
-        padding: That of the way down.
-        norm: As in `submanifold_conv2d`.
-        backend: As in `submanifold_conv2d`.
+        mode: Downsampling mode of the strided convolution that made `x`.
+        padding: Zero padding of the strided convolution that made `x`.
+        norm: Scale and shift per input channel, applied with a ReLU to the input first.
+        backend: Name of the backend; see `submanifold_conv2d`.
 
     Returns:
         The pixels `onto` with C_out features.
 
     Raises:
-        ValueError: `x` was not made from `onto`, or as in `sparse_conv2d`.
+        ValueError: `x` was not made from `onto`; C_in differs between `x` and `weight`; mode or
+            padding is unknown; or the backend is unknown or cannot run.
     """
     given = _given(Operands(x, weight, bias, norm))
     step = onto.downsampling(mode, padding)
@@ -170,35 +172,36 @@ def pointwise_conv2d(
     bias: Float[Tensor, " C_out"] | None = None,
     *,
     norm: Norm | None = None,
-    beside: SparseTensor | None = None,
+    skip: SparseTensor | None = None,
     backend: Backend = "auto",
 ) -> SparseTensor:
     """Convolve 1×1: y = x @ weightᵀ + bias at every active pixel, as `linear` does with rows.
 
     Args:
         x: Active pixels with C_in features.
-        weight: As torch's `linear` has it.
+        weight: One matrix, outputs by inputs, as torch's `linear` takes it.
         bias: Added to each row.
-        norm: As in `submanifold_conv2d`.
-        beside: As in `submanifold_conv2d`.
-        backend: As in `submanifold_conv2d`.
+        norm: Scale and shift per input channel, applied with a ReLU to the input first.
+        skip: A second input at the same pixels, as if concatenated to `x`; C_in counts both.
+        backend: Name of the backend; see `submanifold_conv2d`.
 
     Returns:
         The same pixels with C_out features.
 
     Raises:
-        ValueError: As in `submanifold_conv2d`.
+        ValueError: The weight is no matrix, C_in differs between the input and `weight`, tensors
+            have different pixels, or the backend is unknown or cannot run.
     """
     if weight.ndim != 2:
         raise ValueError(
             f"the weight of a 1×1 convolution has shape {tuple(weight.shape)}, expected "
             f"[C_out, C_in]."
         )
-    given = _given(Operands(x, weight.t()[None], bias, norm, beside), taps=1)
+    given = _given(Operands(x, weight.t()[None], bias, norm, skip), taps=1)
     x, weight, bias = given.x, weight.to(given.weight.dtype), given.bias
     name = resolve_backend(backend, x.feats, weight)
     if name == "native" and not given.needs_grad():
-        second = None if given.beside is None else given.beside.feats
+        second = None if given.skip is None else given.skip.feats
         return x.replace(
             native.convolve_pointwise(x.feats, weight, second=second, bias=bias, norm=norm)
         )

@@ -34,9 +34,9 @@ class KernelMap:
     """y[row] = sum over taps of x[neighbor] @ weight[tap], for every group of rows.
 
     Attributes:
-        num_inputs: Rows of x.
-        num_outputs: Rows of y; each stands in exactly one group.
-        groups: The groups.
+        num_inputs: Number of rows of x.
+        num_outputs: Number of rows of y; each stands in exactly one group.
+        groups: The rows of y, grouped by the taps that can reach them.
     """
 
     num_inputs: int
@@ -86,7 +86,7 @@ def build_strided_map(
 def build_inverse_map(
     padded_coarse: Int[Tensor, "B H W"], num_coarse: int, fine: Int[Tensor, "n 3"], padding: int
 ) -> KernelMap:
-    """The pairs of `build_strided_map` seen from the fine pixels.
+    """Map of the inverse convolution: the pairs of `build_strided_map` seen from the fine pixels.
 
     Fine pixels are grouped by parity: of nine taps only 1, 2, 2 or 4 can reach a pixel.
     """
@@ -102,8 +102,9 @@ def build_inverse_map(
 
 
 def parity_taps(padding: int) -> list[tuple[tuple[int, ...], list[tuple[int, int]]]]:
-    """For each parity 2·(y mod 2) + (x mod 2) of a fine pixel, the taps that reach it, and where
-    from: the coarse pixel's (y, x) less the parent's.
+    """Taps that reach a fine pixel, and from where, for each parity 2·(y mod 2) + (x mod 2).
+
+    Each tap has one offset: (y, x) of the coarse pixel less that of the fine pixel's parent.
     """
     found = []
     for parity_y, parity_x in product((0, 1), repeat=2):

@@ -1,4 +1,4 @@
-"""Layers of sparse networks: the names of spconv, and its first arguments."""
+"""Layers of sparse networks, with the names and the first arguments of spconv's."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class _Conv2d(nn.Module):
 
     @property
     def _fan_channels(self) -> int:
-        """Weights start uniform within 1/√(9 · this)."""
+        """Number of channels c for which weights start uniform within 1/√(9 · c)."""
         return self.in_channels
 
     def extra_repr(self) -> str:
@@ -78,21 +78,21 @@ class SubMConv2d(_Conv2d):
         x: SparseTensor,
         *,
         norm: NormReLU | None = None,
-        beside: SparseTensor | None = None,
+        skip: SparseTensor | None = None,
         add: SparseTensor | None = None,
     ) -> SparseTensor:
         """Convolve `x`.
 
         Args:
             x: Active pixels.
-            norm: Applied to the input first; in evaluation mode in the same pass, where the backend
-                can and no gradient is asked for.
-            beside: More channels of the same pixels, as if concatenated to `x`.
+            norm: Batch norm and ReLU, applied to the input first; in evaluation mode without a pass
+                of its own where the backend can and no gradient is asked for.
+            skip: More channels of the same pixels, as if concatenated to `x`.
             add: Added to the result.
         """
-        x, beside, affine = _normalized(x, beside, norm)
+        x, skip, affine = _normalized(x, skip, norm)
         return submanifold_conv2d(
-            x, self.weight, self.bias, norm=affine, beside=beside, add=add, backend=self.backend
+            x, self.weight, self.bias, norm=affine, skip=skip, add=add, backend=self.backend
         )
 
 
@@ -128,7 +128,7 @@ class SparseConv2d(_StridedConv2d):
     """3×3 convolution with stride 2 onto coarser active pixels. See `sparse_conv2d`."""
 
     def forward(self, x: SparseTensor, *, norm: NormReLU | None = None) -> SparseTensor:
-        """Convolve `x`; `norm` as in `SubMConv2d`."""
+        """Convolve `x`, after applying `norm` to it."""
         x, _, affine = _normalized(x, None, norm)
         return sparse_conv2d(
             x,
@@ -147,7 +147,7 @@ class SparseInverseConv2d(_StridedConv2d):
     def forward(
         self, x: SparseTensor, onto: ActivePixels, *, norm: NormReLU | None = None
     ) -> SparseTensor:
-        """Convolve the coarse `x` back onto the fine pixels it was made from."""
+        """Convolve the coarse `x`, after applying `norm`, onto the fine pixels it was made from."""
         x, _, affine = _normalized(x, None, norm)
         return sparse_inverse_conv2d(
             x,
@@ -173,11 +173,11 @@ class Pointwise(nn.Linear):
         x: SparseTensor,
         *,
         norm: NormReLU | None = None,
-        beside: SparseTensor | None = None,
+        skip: SparseTensor | None = None,
     ) -> SparseTensor:
-        """Convolve `x`; `norm` and `beside` as in `SubMConv2d`."""
-        x, beside, affine = _normalized(x, beside, norm)
-        return pointwise_conv2d(x, self.weight, self.bias, norm=affine, beside=beside)
+        """Convolve `x`, joined by the channels of `skip`, after applying `norm`."""
+        x, skip, affine = _normalized(x, skip, norm)
+        return pointwise_conv2d(x, self.weight, self.bias, norm=affine, skip=skip)
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -217,13 +217,15 @@ class NormReLU(nn.Module):
 
 
 def _normalized(
-    x: SparseTensor, beside: SparseTensor | None, norm: NormReLU | None
+    x: SparseTensor, skip: SparseTensor | None, norm: NormReLU | None
 ) -> tuple[SparseTensor, SparseTensor | None, tuple[Tensor, Tensor] | None]:
-    """Input and norm of a convolution. Batch statistics need a pass of their own, so in training
-    the input comes back normalized, in one piece.
+    """The input, second input and norm to give to a convolution.
+
+    Batch statistics need a pass of their own, so in training the input comes back normalized, in
+    one piece.
     """
     if norm is None or not norm.training:
-        return x, beside, norm.norm.scale_and_shift() if norm else None
-    if beside is not None:
-        x = cat([x, beside])
+        return x, skip, norm.norm.scale_and_shift() if norm else None
+    if skip is not None:
+        x = cat([x, skip])
     return norm(x), None, None

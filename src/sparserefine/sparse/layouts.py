@@ -24,7 +24,8 @@ class Strips:
     stands between them, so a dense 3×3 convolution of the strips is right at the active pixels.
 
     Attributes:
-        neighbors: Input row at (segment, strip row, column); `N`, the zero row, where none.
+        neighbors: Input row at (segment, strip row, column); `N`, the zero row, where no pixel is
+            active.
         outputs: Position of each active pixel among the convolution's outputs.
     """
 
@@ -37,8 +38,9 @@ class Blocks:
     """The blocks of size×size pixels that hold an active pixel, with a border of one pixel.
 
     Attributes:
-        size: 2 or 4.
-        neighbors: Input row at each of the (size + 2)² positions of each block; `N` where none.
+        size: Side of a block in pixels, 2 or 4.
+        neighbors: Input row at each of the (size + 2)² positions of each block; `N`, the zero row,
+            where no pixel is active.
         outputs: Position of each active pixel in [size², number of blocks], flattened.
     """
 

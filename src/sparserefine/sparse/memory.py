@@ -1,4 +1,4 @@
-"""Memory for results, used again while a network runs.
+"""Memory for results that is reused while a network runs.
 
 The features of a large image take tens of megabytes a layer. The C library returns such blocks to
 the system when they are freed, and the next layer's fresh pages cost half as much time as its
@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-# Below, the C library keeps freed blocks itself.
+# Smaller blocks the C library keeps itself when they are freed.
 _SMALLEST_BYTES = 1 << 20
 
 
@@ -64,7 +64,7 @@ _pool: ContextVar[_Pool | None] = ContextVar("memory_pool", default=None)
 
 @contextmanager
 def reuse_memory() -> Iterator[None]:
-    """Within the block, what convolutions on the CPU return takes the memory of what is gone.
+    """Let convolutions on the CPU write their results, within the block, into memory freed in it.
 
     Nothing is kept after the block. Within a block that is open already, this one changes nothing.
     """
@@ -84,7 +84,7 @@ def empty_rows(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> Shaped[Tensor, "rows channels"]:
-    """An uninitialized array; on the CPU, of memory that no tensor uses any more where there is."""
+    """An uninitialized array; within `reuse_memory` on the CPU, in freed memory where it fits."""
     pool, size = _pool.get(), dtype.itemsize * rows * channels
     array = None
     if pool is not None and size >= _SMALLEST_BYTES and torch.device(device).type == "cpu":

@@ -1,4 +1,4 @@
-"""What a convolution is given: brought to one dtype, checked, and put together.
+"""The arguments of a convolution: brought to one dtype, checked and put together.
 
 The compiled kernels get addresses and believe what they are told, so nothing wrong may pass here.
 """
@@ -26,7 +26,7 @@ class Operands:
         weight: One [C_in, C_out] matrix per kernel offset.
         bias: Added to each row.
         norm: Scale and shift of each input channel; the input becomes max(x · scale + shift, 0).
-        beside: More channels of the same pixels, as if concatenated to `x`.
+        skip: More channels of the same pixels, as if concatenated to `x`.
         add: Added to the result.
     """
 
@@ -34,11 +34,11 @@ class Operands:
     weight: Float[Tensor, "V C_in C_out"]
     bias: Float[Tensor, " C_out"] | None = None
     norm: Norm | None = None
-    beside: SparseTensor | None = None
+    skip: SparseTensor | None = None
     add: SparseTensor | None = None
 
     def cast(self) -> Operands:
-        """Under autocast, everything but the norm in its dtype, as torch's convolutions do."""
+        """The operands in the dtype of autocast, where that is on; the norm keeps its own."""
         device = self.x.feats.device.type
         if not torch.is_autocast_enabled(device) or self.x.feats.dtype == torch.float64:
             return self
@@ -48,12 +48,12 @@ class Operands:
             self.weight.to(dtype),
             None if self.bias is None else self.bias.to(dtype),
             self.norm,
-            None if self.beside is None else self.beside.replace(self.beside.feats.to(dtype)),
+            None if self.skip is None else self.skip.replace(self.skip.feats.to(dtype)),
             None if self.add is None else self.add.replace(self.add.feats.to(dtype)),
         )
 
     def check(self, taps: int) -> None:
-        """Raise ValueError unless everything fits a kernel of so many offsets."""
+        """Raise ValueError unless everything fits a kernel of `taps` offsets."""
         self._check_weight(taps)
         self._check_pixels()
         self._check_channels()
@@ -69,33 +69,33 @@ class Operands:
                 )
 
     def needs_grad(self) -> bool:
-        """Whether a gradient may be asked of any of them."""
+        """Whether a gradient may be asked of any operand."""
         if not torch.is_grad_enabled():
             return False
         return self.weight.requires_grad or any(t.requires_grad for _, t in self._tensors())
 
     def rows(self) -> Float[Tensor, "N C_in"]:
-        """The input in one piece, normalized."""
+        """The features of `x` and `skip` in one piece, normalized."""
         feats = self.x.feats
-        if self.beside is not None:
-            feats = torch.cat([feats, self.beside.feats], 1)
+        if self.skip is not None:
+            feats = torch.cat([feats, self.skip.feats], 1)
         if self.norm is not None:
             scale, shift = self.norm
             feats = torch.relu(feats * scale + shift).to(feats.dtype)
         return feats
 
     def plus(self, y: Float[Tensor, "M C_out"]) -> Float[Tensor, "M C_out"]:
-        """`y` with what is added to it."""
+        """`y` plus the bias and the residual, where they are given."""
         if self.bias is not None:
             y = y + self.bias
         return y if self.add is None else y + self.add.feats
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """All but the weight, with the names that users know them by."""
+        """All operands but the weight, with the names that users know them by."""
         scale, shift = self.norm or (None, None)
         named = (
             ("x", self.x.feats),
-            ("beside", None if self.beside is None else self.beside.feats),
+            ("skip", None if self.skip is None else self.skip.feats),
             ("add", None if self.add is None else self.add.feats),
             ("bias", self.bias),
             ("scale", scale),
@@ -117,7 +117,7 @@ class Operands:
             )
 
     def _check_pixels(self) -> None:
-        for other in (self.beside, self.add):
+        for other in (self.skip, self.add):
             if other is not None and other.pixels is not self.x.pixels:
                 raise ValueError(
                     "the second tensor has other active pixels than x. Pass one that comes from "
@@ -126,8 +126,8 @@ class Operands:
 
     def _check_channels(self) -> None:
         channels = self.x.feats.shape[1]
-        if self.beside is not None:
-            channels += self.beside.feats.shape[1]
+        if self.skip is not None:
+            channels += self.skip.feats.shape[1]
         _, c_in, c_out = self.weight.shape
         if channels != c_in:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Which pixels of a batch of images are active, and what follows from that alone."""
+"""The active pixels of a batch of images, with the maps and layouts that follow from them."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ MAX_GRID_CELLS = 2**31 - 1
 class _Keeper:
     """Keeps what backends make of an object for themselves.
 
-    Several threads may ask at once: both may build, but all get the same.
+    Where several threads ask at once, each may build it, but all get the same object.
     """
 
     def keep(self, build: Callable[[Self], Kept]) -> Kept:
-        """What `build` makes of this; made once and kept, for backends with maps of their own."""
+        """The result of `build` for this object, made once and kept for the next call."""
         kept = self._kept("made by backends")
         if build not in kept:
             kept.setdefault(build, build(self))
@@ -95,7 +95,9 @@ class ActivePixels(_Keeper):
                 f"shape (B, H, W)."
             )
         batch_size, height, width = mask.shape
-        return cls(mask.nonzero().int(), (height, width), batch_size)
+        pixels = cls(mask.nonzero().int(), (height, width), batch_size)
+        pixels.__dict__["mask"] = mask
+        return pixels
 
     @classmethod
     def from_coords(
@@ -120,7 +122,7 @@ class ActivePixels(_Keeper):
         self._check_unique(self.padded_index_grid)
 
     def to(self, device: torch.device | str) -> ActivePixels:
-        """The same pixels on `device`; asked again, the same object."""
+        """These pixels on `device`; every call for one device returns the same object."""
         device = torch.empty(0, device=device).device  # "cuda" means its current one
         if device == self.coords.device:
             return self
@@ -170,11 +172,14 @@ class ActivePixels(_Keeper):
                 f"equal (batch, y, x) first."
             )
 
-    @property
-    def index_grid(self) -> Int[Tensor, "B H W"]:
-        """Row of each pixel in `coords`, int32, -1 where none is active."""
-        height, width = self.spatial_shape
-        return self.padded_index_grid[:, 1 : height + 1, 1 : width + 1]
+    @cached_property
+    def mask(self) -> Bool[Tensor, "B H W"]:
+        """True where a pixel is active."""
+        shape = (self.batch_size, *self.spatial_shape)
+        mask = torch.zeros(shape, dtype=torch.bool, device=self.coords.device)
+        batch, y, x = self.coords.long().unbind(1)
+        mask[batch, y, x] = True
+        return mask
 
     @cached_property
     def submanifold_map(self) -> KernelMap:
@@ -197,12 +202,12 @@ class ActivePixels(_Keeper):
         return build_blocks(self.padded_index_grid, self.coords, size=4)
 
     def downsampling(self, mode: DownsamplingMode = "dilate", padding: int = 1) -> Downsampling:
-        """The next coarser active pixels (3×3 window, stride 2) and the maps to and from them.
+        """The next coarser active pixels (3×3 kernel, stride 2) and the maps to and from them.
 
         Args:
-            mode: "dilate" makes a coarse pixel active where its window touches an active pixel;
-                "floor" only where one of its own 2×2 pixels is active.
-            padding: Zero padding of the window, as in torch; "floor" needs 1.
+            mode: How coarse pixels are chosen: "dilate" makes one active where its 3×3 kernel
+                touches an active pixel, "floor" only where one of its own 2×2 pixels is active.
+            padding: Zero padding at each edge of the image, 0 or 1; "floor" needs 1.
         """
         if not self.has_coarser(mode, padding):
             self.take_coarser(self._coarser(mode, padding), mode, padding)
@@ -231,7 +236,7 @@ class ActivePixels(_Keeper):
         """Take the coarser pixels of `downsampling(mode, padding)`, found elsewhere.
 
         Returns:
-            Them, or those that another thread gave before.
+            The coarser pixels, or those that another thread gave before.
         """
         step = Downsampling(self, coarse, padding)
         return self._kept("downsamplings").setdefault((mode, padding), step).coarse
@@ -255,9 +260,9 @@ class Downsampling(_Keeper):
     """The step from fine to coarse active pixels, and back.
 
     Attributes:
-        fine: The active pixels it starts from.
-        coarse: Those at twice the stride.
-        padding: Zero padding of the 3×3 window, 0 or 1.
+        fine: The active pixels that the step starts from.
+        coarse: The active pixels at twice the stride of `fine`.
+        padding: Zero padding of the strided convolution, 0 or 1.
     """
 
     fine: ActivePixels
@@ -272,7 +277,7 @@ class Downsampling(_Keeper):
 
     @cached_property
     def up(self) -> KernelMap:
-        """The same pairs seen from the fine pixels, for the inverse convolution."""
+        """Kernel map of the inverse convolution, coarse to fine."""
         grid, number = self.coarse.padded_index_grid, len(self.coarse)
         return build_inverse_map(grid, number, self.fine.coords, self.padding)
 
@@ -288,21 +293,23 @@ def check_downsampling(mode: str, padding: int) -> None:
 
 
 def coarser_shape(spatial_shape: tuple[int, int], padding: int) -> tuple[int, int]:
-    """(height, width) after a 3×3 window of stride 2."""
+    """(height, width) after a 3×3 convolution of stride 2."""
     height, width = (max((side + 2 * padding - 3) // 2 + 1, 0) for side in spatial_shape)
     return height, width
 
 
 def coarser_window(mode: DownsamplingMode, padding: int) -> tuple[int, int]:
-    """Which fine pixels make a coarse one active: so many each way, the first at row and column
-    2 · y + start of the padded index grid. Returns (start, number).
+    """The fine pixels that make a coarse one active, as (start, number).
+
+    They are number × number, the first at row 2 · y + start and column 2 · x + start of the padded
+    index grid.
     """
     # Row y of the image is row y + 1 of the padded grid; windows start at row -padding.
     return (1 - padding, 3) if mode == "dilate" else (1, 2)
 
 
 def _any_of_taps(active: Tensor, dim: int, start: int, taps: int, length: int) -> Tensor:
-    """Or together `taps` neighbors at stride 2 along `dim`."""
+    """Whether any of `taps` neighbors along `dim` is active, at every second position."""
     out = None
     for tap in range(taps):
         index = torch.arange(length, device=active.device) * 2 + start + tap

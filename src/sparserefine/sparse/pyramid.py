@@ -17,17 +17,17 @@ def build_pyramid(
     padding: int = 1,
     backend: Backend = "auto",
 ) -> None:
-    """Find the active pixels of the coarser levels of a network before its convolutions ask.
+    """Find the active pixels of the coarser levels of a network before its convolutions need them.
 
-    Never needed: each level is found when first asked for. The native backend finds all of them in
-    one call, which takes less time; for the others this does nothing.
+    This is optional: each level is found when first needed. The native backend finds all of them
+    in one call, which takes less time; for the others this does nothing.
 
     Args:
         x: The input of the network.
-        levels: Of the network, that of `x` included.
-        mode: That of its strided convolutions, as in `sparse_conv2d`.
-        padding: That of its strided convolutions.
-        backend: As in `submanifold_conv2d`.
+        levels: Number of levels of the network, that of `x` included.
+        mode: Downsampling mode of the network's strided convolutions; see `sparse_conv2d`.
+        padding: Zero padding of the network's strided convolutions, 0 or 1.
+        backend: Name of the network's backend; see `submanifold_conv2d`.
 
     Raises:
         ValueError: A pixel is outside the images or named twice, there is no level, mode or padding

@@ -64,11 +64,11 @@ class SparseTensor:
         return images.index_put((batch, y, x), self.feats).permute(0, 3, 1, 2)
 
     def replace(self, feats: Float[Tensor, "N C2"]) -> SparseTensor:
-        """Other features at the same pixels."""
+        """A tensor with other features at the same pixels."""
         return SparseTensor(feats, self.pixels)
 
     def to(self, target: torch.device | str | torch.dtype) -> SparseTensor:
-        """On another device, or with features of another dtype.
+        """The tensor on another device, or with features of another dtype.
 
         On another device it is like one made there: an inverse convolution goes back only to pixels
         that were moved before the way down. So move the input of a network, not what is inside.
@@ -101,7 +101,7 @@ def cat(tensors: list[SparseTensor]) -> SparseTensor:
     """Concatenate the features of tensors that share their active pixels.
 
     Raises:
-        ValueError: They do not share them.
+        ValueError: The tensors have different active pixels.
     """
     first = tensors[0]
     if any(tensor.pixels is not first.pixels for tensor in tensors):

@@ -1,1 +1,1 @@
-"""Models of other libraries behind our protocol."""
+"""Adapters that put models of other libraries behind `DenseModel`."""

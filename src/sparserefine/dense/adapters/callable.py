@@ -1,4 +1,4 @@
-"""Any function from images to a prediction."""
+"""Any function from images to a prediction, as a dense model."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def from_callable(
     size_divisor: int = 1,
     window: int | None = None,
     preset: Preset | None = None,
+    identity: str | None = None,
 ) -> WrappedModel:
     """Wrap anything that maps images [B, 3, h, w] to a prediction of any size.
 
@@ -29,17 +30,20 @@ def from_callable(
     and nothing in the numbers tells the two apart.
 
     Args:
-        model: A module, which is frozen, or a function. Called with float images.
-        kind: "logits" or "probabilities" [B, K, h, w]; "binary", one logit [B, 1, h, w] of the
-            second of two classes; "masks", a pair of class logits [B, Q, K + 1] (last: no object)
-            and mask logits [B, Q, h, w].
-        num_classes: K.
-        mean: Normalization that the model's images need, for RGB in 0..1; default: none.
-        std: Likewise.
-        channels: Order in which it takes them.
-        size_divisor: Its input sides must be multiples of it.
-        window: Side of the only square that it takes; None: any size.
+        model: A module, which is frozen, or a function; it is called with float images.
+        kind: Kind of its output: "logits" or "probabilities" [B, K, h, w]; "binary", one logit
+            [B, 1, h, w] of the second of two classes; "masks", a pair of class logits
+            [B, Q, K + 1] (last: no object) and mask logits [B, Q, h, w].
+        num_classes: Number of classes K.
+        mean: Mean of red, green and blue in 0..1 to normalize images with; default: 0.
+        std: Standard deviation of red, green and blue in 0..1; default: 1.
+        channels: Order in which the model takes the channels, "rgb" or "bgr".
+        size_divisor: Number that the sides of its inputs must be multiples of.
+        window: Side of the only square that it takes, in pixels; None: any size.
         preset: Size to run at, threshold, names of classes, colors.
+        identity: Names what a function computes, such as the name and version of its weights.
+            Nothing else tells two functions apart, so without it no other process uses again what
+            one has computed. A module is named by its weights.
 
     Raises:
         ValueError: The kind or the number of classes is impossible. When run: the output is not
@@ -55,6 +59,7 @@ def from_callable(
         size_divisor=size_divisor,
         window=window,
         preset=preset,
+        identity=identity,
     )
     if isinstance(model, nn.Module):
         freeze(wrapped)

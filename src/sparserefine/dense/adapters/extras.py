@@ -1,4 +1,4 @@
-"""Libraries that are only imported when used."""
+"""Imports of optional libraries, made when they are first used."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ def require(module: str, extra: str = "") -> Any:
     """Import a module.
 
     Args:
-        module: Its name.
-        extra: Of this package, that installs it; empty where the user installs it.
+        module: Name of the module.
+        extra: Name of the extra of this package that installs it; empty where there is none.
 
     Raises:
-        ImportError: It is not installed; the message says how to install it.
+        ImportError: The module is not installed; the message says how to install it.
     """
     try:
         return import_module(module)

@@ -1,4 +1,4 @@
-"""Models of timm, segmentation_models_pytorch and torchvision, for those who have them."""
+"""Models of timm, segmentation_models_pytorch and torchvision, as dense models."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def from_timm(
     """Wrap a timm backbone with your head: timm itself has no segmentation models.
 
     Args:
-        backbone: Made with `features_only=True`, or whatever your head takes the output of. Mean
-            and standard deviation are those of its `pretrained_cfg`.
-        head: From the backbone's output (a list of maps) to logits [B, K, h, w].
-        num_classes: K.
+        backbone: A backbone made with `features_only=True`, or any whose output your head takes.
+            Mean and standard deviation are those of its `pretrained_cfg`.
+        head: Maps the backbone's output (a list of maps) to logits [B, K, h, w].
+        num_classes: Number of classes K.
         preset: Size to run at, threshold, names of classes, colors.
     """
     config = getattr(backbone, "pretrained_cfg", None) or {}
@@ -44,13 +44,15 @@ def from_smp(
     """Wrap a model of segmentation_models_pytorch that ends in logits (`activation=None`).
 
     Args:
-        model: With a `segmentation_head`. One output channel means background and foreground.
-        mean: What its encoder was trained with: see `get_preprocessing_params` there.
-        std: Likewise.
+        model: A model with a `segmentation_head`. One output channel means background and
+            foreground.
+        mean: Mean of red, green and blue in 0..1 that its encoder was trained with; the library
+            has it in `get_preprocessing_params`.
+        std: Standard deviation of red, green and blue in 0..1 that its encoder was trained with.
         preset: Size to run at, threshold, names of classes, colors.
 
     Raises:
-        ValueError: It has no segmentation head, or one that ends in an activation.
+        ValueError: The model has no segmentation head, or one that ends in an activation.
     """
     head = getattr(model, "segmentation_head", None)
     outputs = _last_channels(head, "a segmentation_models_pytorch model (segmentation_head)", model)
@@ -74,13 +76,13 @@ def from_torchvision(
     """Wrap a segmentation model of torchvision: FCN, DeepLabV3, LR-ASPP.
 
     Args:
-        model: With a `classifier`; returns a dict with "out".
-        mean: What it was trained with.
-        std: Likewise.
+        model: A model with a `classifier` that returns a dict with "out".
+        mean: Mean of red, green and blue in 0..1 that it was trained with.
+        std: Standard deviation of red, green and blue in 0..1 that it was trained with.
         preset: Size to run at, threshold, names of classes, colors.
 
     Raises:
-        ValueError: It has no classifier.
+        ValueError: The model has no classifier.
     """
     head = getattr(model, "classifier", None)
     outputs = _last_channels(head, "a torchvision segmentation model (classifier)", model)
@@ -88,7 +90,7 @@ def from_torchvision(
 
 
 class _MainOutput(nn.Module):
-    """Of torchvision's dict: the auxiliary head is for training."""
+    """A torchvision model without its auxiliary head, which is for training."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

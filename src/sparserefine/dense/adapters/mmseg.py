@@ -1,4 +1,4 @@
-"""Models of mmsegmentation 1.x, for those who have it."""
+"""Models of mmsegmentation 1.x, as dense models."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def from_mmseg(
     the purpose. Mean, standard deviation and order of channels are its data preprocessor's.
 
     Args:
-        model: With `encode_decode`, `decode_head` and `data_preprocessor`.
-        kind: "logits" for FCN, SegFormer, SegNeXt and most others; "scores" for Mask2Former and
-            MaskFormer, whose "seg_logits" are sums of scores. Never guessed.
+        model: A segmentor with `encode_decode`, `decode_head` and `data_preprocessor`.
+        kind: Kind of its output: "logits" for FCN, SegFormer, SegNeXt and most others; "scores" for
+            Mask2Former and MaskFormer, whose "seg_logits" are sums of scores. Never guessed.
         preset: Size to run at, threshold, names of classes, colors. Default: names and colors of
             the model's `dataset_meta`.
 
     Raises:
-        ValueError: The kind is unknown, or it is no segmentor.
+        ValueError: The kind is unknown, or the model is no segmentor.
     """
     if kind not in ("logits", "scores"):
         raise ValueError(f'kind={kind!r}: expected "logits" or "scores".')

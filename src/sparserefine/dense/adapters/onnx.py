@@ -1,4 +1,4 @@
-"""Models in ONNX files, run by onnxruntime."""
+"""Models in ONNX files, run by onnxruntime, as dense models."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from sparserefine.dense.adapters.extras import require
 from sparserefine.dense.adapters.wrapped import Channels, Kind, WrappedModel
+from sparserefine.dense.fingerprint import file_fingerprint
 from sparserefine.dense.protocol import Preset
 
 
@@ -46,7 +47,7 @@ class OnnxModel(WrappedModel):
 
 
 class _Session:
-    """Called with a tensor, answers with tensors on the same device."""
+    """A session of onnxruntime that takes a tensor and returns tensors on the same device."""
 
     def __init__(self, session: Any) -> None:
         self.session = session
@@ -84,21 +85,21 @@ def from_onnx(
     Args:
         path: The file. Its first input takes images [B, 3, h, w]; a batch of 1 and a fixed size
             are answered by running one image at a time, and by padding up to that size.
-        kind: Of its output, as in `from_callable`; with "masks" the file has two outputs, class
+        kind: Kind of its output; see `from_callable`. With "masks" the file has two outputs, class
             logits and mask logits.
-        num_classes: K.
-        mean: Normalization that is not part of the file, for RGB in 0..1; default: none.
-        std: Likewise.
-        channels: Order in which it takes them.
-        size_divisor: Its input sides must be multiples of it.
-        providers: Of onnxruntime.
+        num_classes: Number of classes K.
+        mean: Mean of red, green and blue in 0..1, where the file does not normalize; default: 0.
+        std: Standard deviation of red, green and blue in 0..1; default: 1.
+        channels: Order in which the model takes the channels, "rgb" or "bgr".
+        size_divisor: Number that the sides of its inputs must be multiples of.
+        providers: Execution providers of onnxruntime, the preferred one first.
         preset: Size to run at, threshold, names of classes, colors. Default: the size that the
             file was exported for, else half resolution.
 
     Raises:
         ImportError: onnxruntime is not installed.
         FileNotFoundError: There is no such file.
-        ValueError: onnxruntime cannot read it.
+        ValueError: onnxruntime cannot read the file.
     """
     file = Path(path).expanduser()
     if not file.is_file():
@@ -126,5 +127,6 @@ def from_onnx(
         channels=channels,
         size_divisor=size_divisor,
         preset=preset,
+        identity=file_fingerprint(file),
     )
     return model.eval()

@@ -29,11 +29,11 @@ class Published:
     """One of the paper's models.
 
     Attributes:
-        hub_id: Of its weights.
-        config: Makes the configuration of transformers.
-        shape: What of a configuration must be equal, by dotted name.
-        threshold: In nats, of the paper's Table A1.
-        license: Of the weights.
+        hub_id: Repository of its weights on the Hugging Face hub.
+        config: Makes its configuration for transformers.
+        shape: Dotted names of the fields in which another configuration must equal this one.
+        threshold: Entropy threshold in nats, from the paper's Table A1.
+        license: What a user must know about the weights.
     """
 
     hub_id: str
@@ -133,7 +133,7 @@ def _random(published: Published, preset: Preset) -> TransformersModel:
 
 
 def _from_file(name: str, path: Path, preset: Preset, allow_pickle: bool) -> TransformersModel:
-    """A single file: a checkpoint of mmsegmentation, or tensors under transformers' names."""
+    """Build a model from a single file, under the names of mmsegmentation or of transformers."""
     state = read_weights(path, allow_pickle=allow_pickle)
     if is_mmseg_mask2former(state):
         state = mask2former_state(state)
@@ -157,10 +157,10 @@ def _from_file(name: str, path: Path, preset: Preset, allow_pickle: bool) -> Tra
 
 
 def _check_config(name: str, source: str | Path) -> None:
-    """Whether the configuration is that of the paper's model.
+    """Check that the configuration is that of the paper's model.
 
     Raises:
-        ValueError: It is of another architecture, size, or number of classes.
+        ValueError: The configuration is of another architecture, size, or number of classes.
     """
     found, wanted = read_config(source), MODELS[name].config()
     if found.model_type != wanted.model_type:

@@ -1,4 +1,4 @@
-"""Semantic and universal segmentation models of the library transformers, version 5."""
+"""Segmentation models of the library transformers, version 5, as dense models."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class Family:
     """What the adapter must know of a type of model.
 
     Attributes:
-        auto_class: Of transformers, that loads it.
-        kind: Of its output.
+        auto_class: Name of the class of transformers that loads it.
+        kind: Kind of its output, "logits" or "masks".
         divisor: What input sides must be multiples of: a number, or a field of the configuration.
-        square: Takes squares of one size only, the configuration's `image_size`.
-        mean: What it was trained with, where its files do not say.
-        std: Likewise.
-        channels: Likewise.
+        square: Whether it takes squares of one size only, the configuration's `image_size`.
+        mean: Mean of red, green and blue in 0..1 to normalize with where its files name none.
+        std: Standard deviation of red, green and blue in 0..1 where its files name none.
+        channels: Order in which it takes the channels where its files name none.
     """
 
     auto_class: str
@@ -142,9 +142,11 @@ def from_transformers(
 
     Args:
         source: A folder written by `save_pretrained`, a hub id, or a model.
-        preset: Default: half resolution, threshold 0.3, names of classes from the model.
-        mean: Normalization, for RGB in 0..1, where the files are wrong or you hand a model over.
-        std: Likewise.
+        preset: Size to run at, threshold, names of classes, colors. Default: half resolution,
+            threshold 0.3, names of classes from the model.
+        mean: Mean of red, green and blue in 0..1, where the files are wrong or you hand a model
+            over.
+        std: Standard deviation of red, green and blue in 0..1, in place of the files' own.
         allow_pickle: Also read a pytorch_model.bin, with torch's restricted reader.
 
     Returns:
@@ -153,8 +155,8 @@ def from_transformers(
     Raises:
         ImportError: transformers, or what the model needs with it, is not installed.
         FileNotFoundError: The folder has no configuration.
-        ValueError: It is not a segmentation model that is known here, its files are damaged or do
-            not fit, or the hub cannot be reached.
+        ValueError: The model is no segmentation model that is known here, its files are damaged or
+            do not fit, or the hub cannot be reached.
     """
     transformers = require("transformers", "hf")
     preprocessing: dict[str, Any] = {}
@@ -176,8 +178,8 @@ def read_config(source: str | Path) -> Any:
     """The configuration in a folder or on the hub.
 
     Raises:
-        FileNotFoundError: The folder has none.
-        ValueError: It is damaged, or the hub cannot be reached.
+        FileNotFoundError: The folder has no configuration.
+        ValueError: The configuration is damaged, or the hub cannot be reached.
     """
     transformers = require("transformers", "hf")
     folder = Path(source).expanduser()
@@ -286,7 +288,7 @@ def _place(source: str | Path) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without progress bars and reports on standard error: what matters becomes an error."""
+    """Silence the libraries' progress bars and reports: what matters becomes an error."""
     from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
 

@@ -19,9 +19,9 @@ def in_windows(
     adds nothing: give such a model inputs of at least its own size.
 
     Args:
-        predict: From [B, 3, side, side] to probabilities [B, K, any, any].
-        images: Of any size.
-        side: Of the window.
+        predict: Maps windows [B, 3, side, side] to probabilities [B, K, any, any].
+        images: Images of any size.
+        side: Side of the window, in pixels.
 
     Returns:
         Probabilities at the size of the images, enlarged if need be.
@@ -49,7 +49,7 @@ def in_windows(
 
 
 def _starts(length: int, side: int) -> list[int]:
-    """Evenly spaced, as few as cover the length, the last one flush with its end."""
+    """First pixel of each window along one side: evenly spaced, as few as cover the length."""
     windows = -(-length // side)
     if windows == 1:
         return [0]

@@ -1,4 +1,4 @@
-"""Somebody else's model behind our protocol."""
+"""A dense model made of another model, with its normalization and kind of output."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sparserefine.dense.adapters.windows import in_windows
+from sparserefine.dense.fingerprint import fingerprint
 from sparserefine.dense.mask_scores import as_log, log_scores
 from sparserefine.dense.normalize import Normalize
 from sparserefine.dense.protocol import DenseModel, Preset
@@ -22,18 +23,20 @@ class WrappedModel(DenseModel):
     """A model with its own normalization and its own kind of output.
 
     Args:
-        model: Called with normalized images; a module or any callable.
-        kind: What it returns: "logits" or "probabilities" [B, K, h, w]; "binary", one logit
+        model: A module or any callable, called with normalized images.
+        kind: Kind of its output: "logits" or "probabilities" [B, K, h, w]; "binary", one logit
             [B, 1, h, w] of the second of two classes; or "masks", a pair of class logits
             [B, Q, K + 1], the last class meaning "no object", and mask logits [B, Q, h, w].
-        num_classes: K.
-        mean: Of red, green and blue in 0..1, that the model's images are normalized with.
-        std: Likewise.
-        channels: Order of the channels that the model takes.
-        size_divisor: Input sides must be multiples of it.
+        num_classes: Number of classes K.
+        mean: Mean of red, green and blue in 0..1 that the model's images are normalized with.
+        std: Standard deviation of red, green and blue in 0..1 that they are normalized with.
+        channels: Order in which the model takes the channels, "rgb" or "bgr".
+        size_divisor: Number that the sides of its inputs must be multiples of.
         window: Side of the square that the model takes, if it takes nothing else: larger images
             are predicted in overlapping windows.
-        preset: Default: half resolution, threshold 0.3, no names.
+        preset: Size to run at, threshold, names of classes, colors. Default: half resolution,
+            threshold 0.3, no names.
+        identity: Names what the model computes, where it is a function: results are kept under it.
 
     Raises:
         ValueError: The kind or the number of classes is impossible.
@@ -51,6 +54,7 @@ class WrappedModel(DenseModel):
         size_divisor: int = 1,
         window: int | None = None,
         preset: Preset | None = None,
+        identity: str | None = None,
     ) -> None:
         super().__init__()
         if kind not in get_args(Kind):
@@ -68,6 +72,24 @@ class WrappedModel(DenseModel):
         self.size_divisor = size_divisor if window is None else 1
         self.window = window
         self.preset = preset or Preset()
+        self._identity = identity
+
+    def identity(self) -> str | None:
+        """The name that the user gave, else one of the module's content; see `DenseModel`."""
+        if self._identity is not None:
+            return self._identity
+        return fingerprint(self.model) if isinstance(self.model, nn.Module) else None
+
+    def describe(self, *, weights: bool = True) -> dict[str, Any]:
+        """Everything that a prediction depends on; see `DenseModel.describe`."""
+        return {
+            **super().describe(weights=weights),
+            "kind": self.kind,
+            "mean": self.normalize.mean.flatten().tolist(),
+            "std": self.normalize.std.flatten().tolist(),
+            "channels": self.channels,
+            "window": self.window,
+        }
 
     def forward(self, images: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B K h_out w_out"]:
         """Predict logits; see `DenseModel.forward`.
@@ -138,5 +160,5 @@ def _describe(output: Any) -> str:
 
 
 def freeze(model: nn.Module) -> nn.Module:
-    """In eval mode, no parameter requiring gradients."""
+    """Put a model into eval mode and stop its parameters from requiring gradients."""
     return model.eval().requires_grad_(False)

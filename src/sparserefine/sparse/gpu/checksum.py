@@ -26,7 +26,7 @@ class Checksum:
     It keeps addresses, not tensors: the caller makes a new one where a tensor has moved.
 
     Args:
-        tensors: On one device, of numbers of two bytes or more.
+        tensors: What to read, all on one device and of numbers of two bytes or more.
     """
 
     @torch.inference_mode(False)  # what is made in it could not be written to outside
@@ -49,7 +49,7 @@ class Checksum:
         self._copy = torch.zeros(len(chunks), dtype=torch.int64, pin_memory=pinned)
 
     def start(self) -> None:
-        """Compute it after what the current stream has to do."""
+        """Queue the computation on the current stream."""
         if len(self._chunks) == 0:
             return
         with torch.cuda.device_of(self._sums):
@@ -57,7 +57,7 @@ class Checksum:
             self._copy.copy_(self._sums, non_blocking=True)
 
     def read(self) -> Int[Tensor, " chunks"]:
-        """What the last `start` found, once the caller has waited for that stream."""
+        """Checksums from the last `start`, valid once the caller has waited for its stream."""
         return self._copy.clone()
 
 
@@ -87,7 +87,7 @@ def checksum_kernel(chunks, sums, BLOCK: tl.constexpr):
 
 
 def _words(tensor: Tensor) -> int:
-    """From the first to the last element, whatever lies between them."""
+    """Number of words from the first to the last element, gaps between elements included."""
     if tensor.numel() == 0:
         return 0
     last = sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True))

@@ -1,4 +1,4 @@
-"""The three convolutions on active pixels, through the operators."""
+"""The three sparse convolutions on a GPU, as calls of the operators in `ops`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def convolve_submanifold(
     bias: Float[Tensor, " C_out"] | None,
     pixels: ActivePixels,
 ) -> Float[Tensor, "N C_out"]:
-    """What `submanifold_conv2d` defines."""
+    """Submanifold convolution, as `submanifold_conv2d` defines it."""
     own = _table(pixels.submanifold_map)
     return ops.convolve(
         feats, weight, bias, own, None, "submanifold", len(pixels), 1, allow_tf32(feats)
@@ -33,7 +33,7 @@ def convolve_step(
     *,
     up: bool,
 ) -> Float[Tensor, "M C_out"]:
-    """What `sparse_conv2d` defines, and with `up` what `sparse_inverse_conv2d` does."""
+    """Strided convolution as `sparse_conv2d` defines it, or with `up` its inverse."""
     return ops.convolve(
         feats,
         weight,

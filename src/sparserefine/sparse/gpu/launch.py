@@ -1,4 +1,4 @@
-"""Starting the kernels: block shapes, grids and addresses. No autograd, no checks of the user."""
+"""Launches of the kernels: block shapes, grids and addresses; no autograd, no checks of inputs."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _SUM_BLOCK = 1024
 
 @dataclass(frozen=True, eq=False)
 class Inverse:
-    """What turns a walk over coarse rows into an inverse convolution.
+    """Arguments that turn a walk over coarse rows into an inverse convolution.
 
     Attributes:
         children: Fine row in each cell of the 3×3 window of every coarse row: the table of the
-            way down.
-        num_fine: Fine rows.
-        padding: Of the way down.
+            strided convolution that led down.
+        num_fine: Number of fine rows.
+        padding: Zero padding of the strided convolution that led down, 0 or 1.
     """
 
     children: Int[Tensor, "9 rows"]
@@ -48,12 +48,12 @@ class Inverse:
 
 @dataclass(frozen=True, eq=False)
 class Activation:
-    """Where relu(y · scale + shift) goes.
+    """A receiver of relu(y · scale + shift).
 
     Attributes:
-        scale: Per output channel, float32.
-        shift: Per output channel, float32.
-        out: Rows of output channels, also a slice of the columns of wider rows.
+        scale: Factor per output channel, float32.
+        shift: Summand per output channel, float32.
+        out: Receives the rows of output channels; may be a slice of the columns of wider rows.
     """
 
     scale: Float[Tensor, " C"]
@@ -107,7 +107,8 @@ def convolve(
         count: int32 on the device: how many of the rows exist. Others are neither read nor
             written.
         allow_tf32: Multiply float32 with 10 bits of mantissa, on tensor cores.
-        shape: Of the blocks. Default: that of the table, for this device and these channels.
+        shape: Block shape of the kernel. Default: the entry in the table for this device and these
+            channels.
     """
     taps, c_in, c_out = weight.shape
     if inverse and inverse.padding == 0:
@@ -199,11 +200,12 @@ def weight_gradient(
     Args:
         gathered: Rows that the taps choose from.
         direct: Rows that are taken in order.
-        neighbors: int32 table; None for 1×1.
-        allow_tf32: As in `convolve`.
+        neighbors: Row of `gathered` for each tap and row, int32; None for 1×1.
+        allow_tf32: Multiply float32 with 10 bits of mantissa, on tensor cores.
 
     Returns:
-        In the dtype of `gathered`; summed in float32, in the same order every time.
+        One matrix per tap in the dtype of `gathered`, summed in float32 in the same order every
+        time.
     """
     num_rows, c_direct = direct.shape
     c_gathered = gathered.shape[1]

@@ -25,18 +25,18 @@ ALIGNMENT = 64
 # The compact form stores distances within two image rows in 16 bits.
 MAX_COMPACT_WIDTH = 2**14
 _CELLS = 1024  # per program of the kernels that walk cells
-_ROWS = 256  # of those that walk rows
+_ROWS = 256  # per program of the kernels that walk rows
 
 
 @dataclass(frozen=True)
 class Level:
-    """Where one level lies in the buffers.
+    """The place of one level in the buffers.
 
     Attributes:
         spatial_shape: (height, width) without border.
-        first_cell: In the index grids, which have a border of one cell.
-        first_row: In the buffers of rows.
-        capacity: Most active pixels.
+        first_cell: Position of its first cell in the index grids, which have a border of one cell.
+        first_row: Position of its first row in the buffers of rows.
+        capacity: Most active pixels that it has room for.
     """
 
     spatial_shape: tuple[int, int]
@@ -60,7 +60,7 @@ class DeviceLevels:
 
     `ActivePixels` asks the device how many pixels there are and allocates accordingly; here the
     numbers stay on the device and all shapes are fixed beforehand, so that what follows can be
-    recorded into a CUDA graph. Where a level has more pixels than its capacity, the surplus counts
+    captured into a CUDA graph. Where a level has more pixels than its capacity, the surplus counts
     as inactive and `found` says so: results are then wrong, but nothing is written out of bounds.
 
     The maps of the finest levels are compact, 6 bytes a pixel instead of 36: a pixel's distance to
@@ -69,14 +69,14 @@ class DeviceLevels:
     numbers, so nothing is lost.
 
     Args:
-        batch_size: Images.
+        batch_size: Number of images.
         spatial_shape: (height, width) of the finest level.
         capacities: Most active pixels of each level, finest first; rounded up to a multiple
             of 64.
         mode: How coarser levels are chosen; see `sparse_conv2d`.
-        padding: As in `sparse_conv2d`.
+        padding: Zero padding of the strided convolutions, 0 or 1.
         compact_levels: How many of the finest levels have compact maps.
-        device: Where to be.
+        device: Device of the buffers.
     """
 
     def __init__(
@@ -144,16 +144,16 @@ class DeviceLevels:
 
     @property
     def device(self) -> torch.device:
-        """Where the buffers are."""
+        """Device of the buffers."""
         return self._grid.device
 
     @property
     def overflow(self) -> Bool[Tensor, ""]:
-        """Whether some level had more active pixels than it has capacity for; on the device."""
+        """Whether some level had more active pixels than its capacity; stays on the device."""
         return (self.found > self._capacities).any()
 
     def count(self, level: int) -> Int[Tensor, ""]:
-        """Number of rows of a level that exist, on the device."""
+        """Number of rows of a level that exist; stays on the device."""
         return self._counts[level, 0]
 
     def submanifold_map(self, level: int) -> Shaped[Tensor, "_ capacity"]:

@@ -43,16 +43,16 @@ def convolve(
 
     Args:
         feats: Input rows [N, C_in].
-        weight: [9, C_in, C_out].
-        bias: [C_out].
+        weight: One matrix per tap [9, C_in, C_out].
+        bias: Added to each row [C_out].
         own: int32 [9, rows], neighbors at the level of the output ("submanifold"), or at the
             coarse level.
         window: int32 [9, coarse rows], the fine rows in each coarse row's window; None for
             "submanifold".
-        kind: Which convolution.
-        num_fine: Rows of the fine level.
-        padding: Of the strided convolution.
-        allow_tf32: See `launch.convolve`.
+        kind: Which convolution: "submanifold", "strided" or "inverse".
+        num_fine: Number of rows of the fine level.
+        padding: Zero padding of the strided convolution, 0 or 1.
+        allow_tf32: Multiply float32 with 10 bits of mantissa, on tensor cores.
     """
     feats = _with_unit_stride(feats)
     out = feats.new_empty(_num_out(own, window, kind, num_fine), weight.shape[2])

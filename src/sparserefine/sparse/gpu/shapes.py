@@ -24,11 +24,11 @@ class ConvolutionShape:
     """Rows, output channels and input channels of one block, and how it is run.
 
     Attributes:
-        rows: BLOCK_M.
-        outputs: BLOCK_N.
-        inputs: BLOCK_K.
-        warps: Of 32 threads.
-        stages: Of the software pipeline.
+        rows: Output rows of a block, BLOCK_M.
+        outputs: Output channels of a block, BLOCK_N.
+        inputs: Input channels of one step, BLOCK_K.
+        warps: Number of warps of 32 threads that run a block.
+        stages: Number of stages of the software pipeline.
         ahead: Find the neighbors of a step during the one before.
         narrow: Copy 8 bytes at once, through the L1 cache, instead of 16 past it.
     """
@@ -43,7 +43,7 @@ class ConvolutionShape:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What a launch says of it."""
+        """Options of the launch, by Triton's names."""
         return {"num_warps": self.warps, "num_stages": self.stages}
 
 
@@ -59,7 +59,7 @@ class GradientShape:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What a launch says of it."""
+        """Options of the launch, by Triton's names."""
         return {"num_warps": self.warps, "num_stages": self.stages}
 
 
@@ -176,7 +176,7 @@ _IEEE_GRADIENT = (
 
 
 def number_format(dtype: torch.dtype, allow_tf32: bool) -> Format:
-    """Which products the kernels form for features of `dtype`."""
+    """The number format of the products that the kernels form for features of `dtype`."""
     if dtype != torch.float32:
         return "half"
     return "tf32" if allow_tf32 else "ieee"
@@ -187,7 +187,7 @@ def convolution_shape(capability: int, form: Format, c_in: int, c_out: int) -> C
 
     Args:
         capability: 10 × major + minor of the device's compute capability.
-        form: Of the products.
+        form: Number format of the products.
         c_in: Input channels.
         c_out: Output channels.
     """
@@ -198,7 +198,7 @@ def convolution_shape(capability: int, form: Format, c_in: int, c_out: int) -> C
 
 
 def gradient_shape(capability: int, form: Format, c_gathered: int, c_direct: int) -> GradientShape:
-    """The block shape of a weight gradient; arguments as in `convolution_shape`."""
+    """The block shape of a weight gradient; see `convolution_shape` for arguments."""
     rows = _IEEE_GRADIENT if form == "ieee" else _GRADIENT[_family(capability), form]
     return rows[_entry(min(c_gathered, c_direct))]
 

@@ -46,7 +46,7 @@ def find_compiler() -> str:
     """The C++ compiler: $CXX, or the first usual one on the path.
 
     Raises:
-        BuildError: There is none.
+        BuildError: There is no compiler.
     """
     for name in (os.environ.get("CXX"), "c++", "g++", "clang++"):
         if name and shutil.which(name):
@@ -55,10 +55,10 @@ def find_compiler() -> str:
 
 
 def source_hash() -> int | None:
-    """64 bits that name the C++ sources beside this file; None where there are none.
+    """A 64-bit hash of the C++ sources beside this file; None where there are none.
 
-    Compiled into the library: one from before a change of the sources is then known when loaded,
-    and nobody has a version to count up.
+    It is compiled into the library: one from before a change of the sources is then known when
+    loaded, and nobody has a version to count up.
     """
     digest = hashlib.sha256()
     paths = sorted((*SOURCES.glob("*.h"), *SOURCES.glob("*.cpp")))
@@ -71,11 +71,11 @@ def build(target: Path = LIBRARY, extra_flags: tuple[str, ...] = ()) -> Path:
     """Compile the library and put it into place in one step.
 
     Args:
-        target: Where to write it.
-        extra_flags: For the compiler and the linker, such as "-fsanitize=address".
+        target: Path of the library to write.
+        extra_flags: Further flags for compiler and linker, such as "-fsanitize=address".
 
     Raises:
-        BuildError: There are no sources or no compiler, or it fails.
+        BuildError: There are no sources or no compiler, or the compiler fails.
     """
     sources = source_hash()
     if sources is None:

@@ -1,4 +1,4 @@
-"""Calls of the kernels; no autograd here (see `functional`)."""
+"""Calls of the compiled CPU kernels; no autograd here (see `functional`)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def convolve_submanifold(
         add: Added to the result.
         transposed: Compute the gradient of the input from that of the output: the same
             convolution with taps reversed and matrices transposed.
-        method: Default: the one that costs least by the model in `plan`.
+        method: How to compute it. Default: the method that costs least by the model in `plan`.
     """
     c_in, c_out = weight.shape[1:] if not transposed else (weight.shape[2], weight.shape[1])
     method = method or choose_method(pixels, c_in, c_out)
@@ -82,7 +82,7 @@ def convolve_step(
     norm: Norm | None = None,
     transposed: bool = False,
 ) -> Float[Tensor, "M _"]:
-    """Strided convolution, or back `up` through one; arguments as in `convolve_submanifold`."""
+    """Strided convolution, or with `up` its inverse; see `convolve_submanifold` for arguments."""
     c_out = weight.shape[1] if transposed else weight.shape[2]
     out = empty_rows(len(step.fine if up else step.coarse), c_out)
     call = _Call(feats, packed(weight, "direct", transpose=transposed), out, None, bias, norm)
@@ -100,7 +100,7 @@ def convolve_pointwise(
     bias: Float[Tensor, " C_out"] | None = None,
     norm: Norm | None = None,
 ) -> Float[Tensor, "N C_out"]:
-    """1×1 convolution, the weight as torch's `linear` has it."""
+    """1×1 convolution, with a weight as torch's `linear` takes it."""
     out = empty_rows(len(feats), len(weight))
     weights = packed(weight, "direct", transpose=True)
     _Call(feats, weights, out, second, bias, norm).pointwise(len(feats))
@@ -114,7 +114,7 @@ def submanifold_weight_gradient(
     pixels: ActivePixels,
     method: Method | None = None,
 ) -> Float[Tensor, "9 C_in C_out"]:
-    """Gradient of the weight of `convolve_submanifold`, from that of its output."""
+    """Gradient of the weight of `convolve_submanifold`, from the gradient of its output."""
     c_in, c_out = feats.shape[1], grad.shape[1]
     gradient = feats.new_zeros(9, c_in, c_out)
     method = method or choose_method(pixels, c_in, c_out, gradient=True)
@@ -134,7 +134,7 @@ def step_weight_gradient(
     *,
     up: bool,
 ) -> Float[Tensor, "9 C_in C_out"]:
-    """Gradient of the weight of `convolve_step`, from that of its output."""
+    """Gradient of the weight of `convolve_step`, from the gradient of its output."""
     gradient = feats.new_zeros(9, feats.shape[1], grad.shape[1])
     call = _Call(feats, None, grad)
     for rows in step.keep(maps.inverse_rows if up else maps.strided_rows):

@@ -1,4 +1,4 @@
-"""Calls into the library stay outside the graphs that torch.compile makes."""
+"""A decorator that keeps calls into the library outside the graphs that torch.compile makes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ R = TypeVar("R")
 def eagerly(function: Callable[P, R]) -> Callable[P, R]:
     """Let torch.compile interrupt its graph for `function` instead of looking into it.
 
-    It would hand addresses of tensors that do not exist to the library. torch's own decorator
-    imports torch._dynamo, which takes seconds; here that happens only where it is loaded anyway.
+    Traced, `function` would hand the library addresses of tensors that do not exist. torch's own
+    decorator imports torch._dynamo, which takes seconds; here that happens only where it is loaded
+    anyway.
     """
 
     @wraps(function)

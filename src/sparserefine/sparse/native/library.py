@@ -14,7 +14,7 @@ from sparserefine.sparse.native.build import LIBRARY, source_hash
 
 
 class Convolution(ctypes.Structure):
-    """`sr_convolution` of csrc/api.h."""
+    """The structure `sr_convolution` of csrc/api.h."""
 
     _fields_ = (
         ("feats", c_void_p * 2),
@@ -34,7 +34,7 @@ class Convolution(ctypes.Structure):
 
 
 class Windows(ctypes.Structure):
-    """`sr_windows` of csrc/api.h."""
+    """The structure `sr_windows` of csrc/api.h."""
 
     _fields_ = (
         ("base", c_void_p),
@@ -47,7 +47,7 @@ class Windows(ctypes.Structure):
 
 
 class Blocks(ctypes.Structure):
-    """`sr_blocks` of csrc/api.h."""
+    """The structure `sr_blocks` of csrc/api.h."""
 
     _fields_ = (
         ("origins", c_void_p),
@@ -58,7 +58,7 @@ class Blocks(ctypes.Structure):
 
 
 class Level(ctypes.Structure):
-    """`sr_level` of csrc/api.h."""
+    """The structure `sr_level` of csrc/api.h."""
 
     _fields_ = (
         ("height", c_int32),
@@ -105,12 +105,12 @@ class Library:
     """The loaded library.
 
     Attributes:
-        c: Its functions, as csrc/api.h declares them.
+        c: Functions of the library, as csrc/api.h declares them.
         isa: Number of the instruction set that its kernels use, the widest this processor has.
 
     Raises:
         OSError: The file is no library, or the system refuses it.
-        ImportError: It was compiled from other sources than those that this package has.
+        ImportError: The file was compiled from other sources than those that this package has.
     """
 
     def __init__(self, path: Path) -> None:
@@ -129,12 +129,12 @@ class Library:
 
     @property
     def isas(self) -> tuple[str, ...]:
-        """Instruction sets it was built for, widest first."""
+        """Instruction sets that the library was built for, widest first."""
         return tuple(self.c.sr_isa_name(isa).decode() for isa in range(self.c.sr_isa_count()))
 
     @property
     def supported_isas(self) -> tuple[str, ...]:
-        """Those of them that this processor has."""
+        """Instruction sets among `isas` that this processor has."""
         return tuple(name for isa, name in enumerate(self.isas) if self.c.sr_isa_supported(isa))
 
     def use_isa(self, name: str) -> None:
@@ -175,7 +175,10 @@ os.register_at_fork(after_in_child=_remember_fork)
 
 
 def num_threads() -> int:
-    """As many as torch uses; one in a forked child, where OpenMP's threads do not exist."""
+    """Threads that a kernel may use: as many as torch, or one in a forked child.
+
+    OpenMP's threads do not exist there.
+    """
     return 1 if _in_forked_child else torch.get_num_threads()
 
 

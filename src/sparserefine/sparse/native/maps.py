@@ -1,4 +1,4 @@
-"""What the kernels need to know of the active pixels: positions in the index grid, no tables.
+"""Active pixels as the CPU kernels take them: positions in the index grid, no tables.
 
 A table of nine neighbors takes 36 bytes a pixel; a position takes four, and the grid is there
 already. A window is found from its first cell: the taps lie at fixed offsets from it.
@@ -33,9 +33,9 @@ class OutputRows:
     Attributes:
         grid: Index grid of the input pixels.
         base: Position in `grid` of the first cell of each row's window.
-        rows: The output rows; None for all in order.
-        tap_ids: Which of the nine weights, row-major over (dy, dx).
-        tap_offsets: Where the tap reads: a position less `base`.
+        rows: Numbers of the output rows; None where they are all rows in order.
+        tap_ids: Number of each tap among the nine weights, row-major over (dy, dx).
+        tap_offsets: Position in `grid` that each tap reads, less `base`.
     """
 
     grid: Int[Tensor, "B H_padded W_padded"]
@@ -45,7 +45,7 @@ class OutputRows:
     tap_offsets: Int[Tensor, " T"]
 
     def to_c(self) -> Windows:
-        """As the kernels read it."""
+        """The structure that describes these rows to the kernels."""
         return Windows(
             base=self.base.data_ptr(),
             rows=None if self.rows is None else self.rows.data_ptr(),
@@ -63,7 +63,7 @@ class ActiveBlocks:
     Attributes:
         grid: Index grid of the pixels.
         origins: Position in `grid` of the first cell of each block's (size + 2)² window.
-        size: 2 or 4.
+        size: Side of a block in pixels, 2 or 4.
     """
 
     grid: Int[Tensor, "B H_padded W_padded"]
@@ -71,7 +71,7 @@ class ActiveBlocks:
     size: int
 
     def to_c(self) -> Blocks:
-        """As the kernels read it."""
+        """The structure that describes these blocks to the kernels."""
         return Blocks(
             origins=self.origins.data_ptr(),
             count=len(self.origins),
@@ -87,7 +87,7 @@ def submanifold_rows(pixels: ActivePixels) -> OutputRows:
 
 
 def sorted_rows(pixels: ActivePixels) -> OutputRows:
-    """The same, sorted by which neighbors are there: tiles of rows can then skip the others."""
+    """All active pixels, sorted by which neighbors are active: tiles can then skip the others."""
     rows = pixels.keep(submanifold_rows)
     code = (_present(rows).int() << rows.tap_ids[:, None]).sum(0, dtype=torch.int32)
     order = code.argsort(stable=True).int()
@@ -96,7 +96,7 @@ def sorted_rows(pixels: ActivePixels) -> OutputRows:
 
 
 def count_pairs(pixels: ActivePixels) -> int:
-    """Pairs of neighbors, each pixel with itself included."""
+    """Number of pairs of neighbors, each pixel with itself included."""
     return int(_present(pixels.keep(submanifold_rows)).sum())
 
 
@@ -153,9 +153,9 @@ def build_levels(
 
     Args:
         pixels: The finest level.
-        number: Of levels, that one included.
-        mode: As in `sparse_conv2d`.
-        padding: As in `sparse_conv2d`.
+        number: Number of levels, the finest included.
+        mode: How coarser pixels are chosen, "dilate" or "floor"; see `sparse_conv2d`.
+        padding: Zero padding of the strided convolutions, 0 or 1.
 
     Raises:
         ValueError: A coordinate is outside the images, or occurs twice.

@@ -1,4 +1,4 @@
-"""Which method a convolution takes: the one that costs least by a small model."""
+"""The choice of a convolution's method: the one that costs least by a small model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SORTED_CHANNELS = 128
 def choose_method(pixels: ActivePixels, c_in: int, c_out: int, *, gradient: bool = False) -> Method:
     """The fastest method for a submanifold convolution, or for the gradient of its weight.
 
-    Counted in multiply-adds. What the transforms of a point cost for each channel, and gathering a
+    Costs are counted in MACs. What the transforms of a point cost for each channel, and gathering a
     window for each of its channels, was measured in the same unit (benchmarks/sparse_conv.py): it
     hides behind the products of many channels and outweighs them for few.
     """

@@ -26,8 +26,8 @@ def packed(weight: Tensor, method: str, *, transpose: bool = False, flip: bool =
     """A weight [taps, C_in, C_out], or one matrix, as the kernels read it.
 
     Args:
-        weight: float32.
-        method: "direct", "winograd2" or "winograd4".
+        weight: The weight to pack, float32.
+        method: Method of the kernel that reads it: "direct", "winograd2" or "winograd4".
         transpose: Swap inputs and outputs, for the input gradient.
         flip: Reverse the taps too; implied by a transposed Winograd pack.
     """

@@ -1,0 +1,1 @@
+"""The choice of a threshold, what it costs, and whether refinement can be worth it."""

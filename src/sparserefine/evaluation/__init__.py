@@ -1,0 +1,1 @@
+"""The quality of predictions: scores, tables, and records of what was computed of each image."""

@@ -1,0 +1,1 @@
+"""Experiments that put the method to the test: frontier, baselines, ablations, latency tables."""

@@ -1,0 +1,1 @@
+"""Work on photos: segment them, time that, and show the results."""

@@ -1,0 +1,9 @@
+"""The extractor on NVIDIA GPUs: the same network as fused kernels, captured as CUDA graphs.
+
+The one door is `GraphCache`: it runs an extractor, as a captured graph where that is possible and
+worth it, and as it is everywhere else.
+"""
+
+from sparserefine.refine.cuda.graph_cache import GraphCache
+
+__all__ = ["GraphCache"]

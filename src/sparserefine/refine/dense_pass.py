@@ -1,0 +1,249 @@
+"""A prediction at low resolution, which refinement starts from, whatever made it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from io import BytesIO
+from typing import IO, Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Shaped
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from sparserefine.dense.mask_scores import as_log
+from sparserefine.images import read_labels
+from sparserefine.refine.resampling import Upsampling, sample
+from sparserefine.refine.uncertainty import entropy
+
+Kind = Literal["logits", "probabilities", "labels", "mask"]
+Given = (
+    Shaped[Tensor, "..."]
+    | Shaped[np.ndarray, "..."]
+    | str
+    | os.PathLike[str]
+    | IO[bytes]
+    | BytesIO
+    | Image.Image
+)
+
+# How far the probabilities of a pixel may sum up to something else than 1: half precision rounds.
+SUM_TOLERANCE = 0.02
+
+
+@dataclass(frozen=True, eq=False)
+class DensePass:
+    """A prediction at low resolution.
+
+    `SparseRefiner.dense_pass` makes one by running the dense model; `DensePass.of` makes one of a
+    prediction that is there already.
+
+    Attributes:
+        logits: Class scores on the low-resolution grid, float32, without padding.
+        hard: Whether the prediction was labels or a mask, which say nothing of how sure they are:
+            the entropy is 0 everywhere, and pixels are chosen by their distance from label edges.
+    """
+
+    logits: Float[Tensor, "B K h w"]
+    hard: bool = False
+
+    @classmethod
+    def of(cls, prediction: Given, *, kind: Kind, num_classes: int | None = None) -> DensePass:
+        """Take a prediction that was made elsewhere.
+
+        Args:
+            prediction: A tensor or an array of one of the shapes below, on any device; for labels
+                and masks also a file or a Pillow image with gray values or palette indices.
+            kind: What its numbers mean.
+
+                - "logits": [B, K, h, w] or [K, h, w]. One channel is the logit of the foreground.
+                - "probabilities": the same shapes, summing to 1; one channel, or [h, w], is the
+                  probability of the foreground.
+                - "labels": [B, h, w] or [h, w], whole numbers 0..K−1.
+                - "mask": [B, h, w] or [h, w], bool, or uint8 of 0 and 255 (or 0 and 1) for
+                  background and foreground. Other values between 0 and 255 are probabilities.
+            num_classes: Number of classes K, to check the prediction against. Labels need it where
+                the last classes may be absent; by default the highest label is the last class.
+
+        Raises:
+            ValueError: Shape, dtype, values or number of classes are not those of the kind.
+            ImageError: The file cannot be read, or holds colors.
+        """
+        if kind not in get_args(Kind):
+            raise ValueError(f"kind={kind!r}: expected one of {', '.join(get_args(Kind))}.")
+        if isinstance(prediction, Tensor):
+            values = prediction.detach()
+        elif isinstance(prediction, np.ndarray):
+            values = torch.from_numpy(np.ascontiguousarray(prediction))
+        elif kind in ("labels", "mask"):
+            values = torch.from_numpy(read_labels(prediction).astype(np.int32))
+            values = values.to(torch.uint8) if int(values.max()) < 256 else values
+        else:
+            raise ValueError(
+                f"{kind} are given as {type(prediction).__name__}, expected a tensor or an array. "
+                f'Files hold kind="labels" or kind="mask".'
+            )
+        if values.numel() == 0:
+            raise ValueError(f"the prediction is {_shape(values)}, expected at least one value.")
+        if kind == "labels":
+            return cls(_logits_of_labels(values, num_classes), hard=True)
+        if kind == "mask":
+            logits, hard = _logits_of_mask(values)
+        else:
+            hard = False
+            logits = _two_classes(_four_axes(values, kind), kind)
+        found = logits.shape[1]
+        if num_classes not in (None, found):
+            raise ValueError(
+                f"the {kind} have {found} classes, expected {num_classes}. Give num_classes of the "
+                f"prediction, or the prediction of the right model."
+            )
+        return cls(logits, hard)
+
+    def __post_init__(self) -> None:
+        if self.logits.ndim != 4 or self.logits.shape[1] < 2:
+            raise ValueError(
+                f"the logits of a DensePass are {_shape(self.logits)}, expected [B, K, h, w] with "
+                f"2 classes or more. DensePass.of takes other predictions."
+            )
+
+    @cached_property
+    def entropy(self) -> Float[Tensor, "B h w"]:
+        """Entropy of each cell in nats: how unsure the prediction is of it."""
+        return entropy(self.logits)
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes."""
+        return self.logits.shape[1]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(h, w) of the low-resolution grid."""
+        return self.logits.shape[2], self.logits.shape[3]
+
+    def to(self, device: torch.device | str) -> DensePass:
+        """This prediction on another device."""
+        return DensePass(self.logits.to(device), self.hard)
+
+    def at(
+        self,
+        coords: Int[Tensor, "N 3"],
+        size: tuple[int, int],
+        upsampling: Upsampling = "bilinear",
+    ) -> Float[Tensor, "N K"]:
+        """Read the upsampled logits at some full-resolution pixels; see `resampling.sample`.
+
+        Args:
+            coords: (batch, y, x) of the pixels.
+            size: (H, W) of the full-resolution image.
+            upsampling: How values between cell centers are found, "bilinear" or "nearest".
+        """
+        return sample(self.logits, coords, size, upsampling)
+
+
+def _four_axes(values: Tensor, kind: Kind) -> Float[Tensor, "B K h w"]:
+    """Scores as [B, K, h, w] of finite float32."""
+    if not values.is_floating_point():
+        raise ValueError(
+            f"the {kind} are {values.dtype}, expected floating-point numbers. Whole numbers are "
+            f'kind="labels" or kind="mask".'
+        )
+    if values.ndim == 2 and kind == "probabilities":
+        values = values[None]
+    if values.ndim == 3:
+        values = values[None]
+    if values.ndim != 4:
+        raise ValueError(
+            f"the {kind} are {_shape(values)}, expected [B, K, h, w] or [K, h, w]. Move the "
+            f"classes to the front."
+        )
+    values = values.float()
+    if not bool(values.isfinite().all()):
+        raise ValueError(f"the {kind} hold NaN or infinity. Expected finite numbers.")
+    return values
+
+
+def _two_classes(values: Tensor, kind: Kind) -> Float[Tensor, "B K h w"]:
+    """Logits of at least two classes, where a single channel means the foreground."""
+    if kind == "logits":
+        return F.pad(values, (0, 0, 0, 0, 1, 0)) if values.shape[1] == 1 else values
+    low, high = float(values.min()), float(values.max())
+    if low < -1e-6 or high > 1 + SUM_TOLERANCE:
+        raise ValueError(
+            f"the probabilities go from {low:.3g} to {high:.3g}, expected 0 to 1. Other scores are "
+            f'kind="logits".'
+        )
+    if values.shape[1] == 1:
+        values = values.clamp(0, 1)
+        return as_log(torch.cat([1 - values, values], 1))
+    sums = values.sum(1)
+    if float((sums - 1).abs().max()) > SUM_TOLERANCE:
+        raise ValueError(
+            f"the probabilities of a pixel sum up to {float(sums.min()):.3g} to "
+            f"{float(sums.max()):.3g}, expected 1. Divide them by their sum, or give one class at "
+            f"a time."
+        )
+    return as_log(values)
+
+
+def _logits_of_labels(values: Tensor, num_classes: int | None) -> Float[Tensor, "B K h w"]:
+    labels = _three_axes(values, "labels")
+    if labels.dtype == torch.bool or labels.is_floating_point() or labels.is_complex():
+        raise ValueError(
+            f"the labels are {labels.dtype}, expected whole numbers. Scores are "
+            f'kind="probabilities" or kind="logits", and bool is kind="mask".'
+        )
+    low, high = int(labels.min()), int(labels.max())
+    classes = max(high + 1, 2) if num_classes is None else num_classes
+    if low < 0 or high >= classes:
+        hint = ' A mask of 0 and 255 is kind="mask".' if high == 255 else ""
+        raise ValueError(
+            f"the labels go from {low} to {high}, expected 0 to {classes - 1}. Map them to the "
+            f"classes of the model.{hint}"
+        )
+    return _one_hot(labels.long(), classes)
+
+
+def _logits_of_mask(values: Tensor) -> tuple[Float[Tensor, "B 2 h w"], bool]:
+    mask = _three_axes(values, "mask")
+    if mask.dtype == torch.bool:
+        return _one_hot(mask.long(), 2), True
+    if mask.dtype != torch.uint8:
+        raise ValueError(
+            f"the mask is {mask.dtype}, expected bool or uint8. Floating-point numbers are "
+            f'kind="probabilities", other whole numbers kind="labels".'
+        )
+    present = mask.unique()
+    if len(present) > 2 or (len(present) == 2 and int(present[0]) != 0):
+        foreground = mask[:, None].float() / 255
+        return as_log(torch.cat([1 - foreground, foreground], 1)), False
+    if int(present[-1]) not in (0, 1, 255):
+        raise ValueError(
+            f"the mask holds {present.tolist()}, expected 0 and 255, or 0 and 1. Labels of classes "
+            f'are kind="labels".'
+        )
+    return _one_hot((mask > 0).long(), 2), True
+
+
+def _three_axes(values: Tensor, kind: Kind) -> Tensor:
+    if values.ndim == 2:
+        values = values[None]
+    if values.ndim != 3:
+        raise ValueError(
+            f"the {kind} is of shape {_shape(values)}, expected [B, h, w] or [h, w]. Give one "
+            f"value per pixel."
+        )
+    return values
+
+
+def _one_hot(labels: Tensor, classes: int) -> Float[Tensor, "B K h w"]:
+    return as_log(F.one_hot(labels, classes).permute(0, 3, 1, 2).float())
+
+
+def _shape(values: Tensor) -> str:
+    return str(list(values.shape))

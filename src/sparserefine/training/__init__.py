@@ -1,0 +1,1 @@
+"""Training of a refiner; the dense model stays frozen."""
