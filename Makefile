@@ -14,7 +14,8 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 # The GPU kernels run on the CPU too, slowly: Triton decides when imported whether it interprets.
-INTERPRET := TRITON_INTERPRET=1 $(PYTEST) tests/gpu
+# In one process: the second would collect and compile for as long as it tests.
+INTERPRET := TRITON_INTERPRET=1 $(PYTEST) -n 0 tests/gpu
 
 PHOTOS ?= ../shared/data/street-free
 

@@ -44,8 +44,12 @@ def run(*arguments: str) -> None:
     assert caught.value.code == 0
 
 
+FAST = ("hrnet-w48", "segformer-b5")
+LARGE = [name for name in (*NAMES, "mask2former-swin-large") if name not in FAST]
+
+
 @pytest.mark.parametrize(
-    "name", [*NAMES, pytest.param("mask2former-swin-large", marks=pytest.mark.slow)]
+    "name", [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)]
 )
 def test_predict_with_each_of_the_five(
     name: str, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -84,6 +88,7 @@ def test_bad_models_get_one_line(
     assert len(printed.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_refiner_for_a_model_of_transformers_is_trained_and_used(
     photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -74,6 +74,7 @@ def hrnet_with_bias() -> HRNet:
     return model
 
 
+@pytest.mark.slow
 def test_hrnet_of_mmsegmentation(hrnet: HRNet, tmp_path: Path, foreign: type) -> None:
     def rename(name: str) -> str:
         name = name.replace("head.0.", "decode_head.convs.0.conv.")
@@ -117,6 +118,7 @@ def test_align_corners_changes_the_prediction() -> None:
         assert not torch.allclose(aligned(images), first(images), rtol=1e-2)
 
 
+@pytest.mark.slow
 def test_segnext_of_its_authors(tmp_path: Path) -> None:
     model = with_random_statistics(sr.dense.create("segnext-l"))
     state = {
@@ -129,6 +131,7 @@ def test_segnext_of_its_authors(tmp_path: Path) -> None:
     assert_same_forward(read, model)
 
 
+@pytest.mark.slow
 def test_the_rank_and_the_bases_of_segnext_are_chosen() -> None:
     images = torch.rand(1, 3, *SIZE, generator=torch.Generator().manual_seed(0))
     default = sr.dense.create("segnext-l")
@@ -273,6 +276,7 @@ def mask2former_files(mask2former: DenseModel, tmp_path_factory: pytest.TempPath
     return folder
 
 
+@pytest.mark.slow
 def test_mask2former_of_mmsegmentation(
     mask2former: DenseModel, mask2former_files: Path, tmp_path: Path, foreign: type
 ) -> None:

@@ -23,9 +23,8 @@ with Record():
 """
 
 
-@pytest.mark.parametrize(
-    "module", ["dense", pytest.param("training.train", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["dense", "training.train"])
 def test_settled_at_import(module: str) -> None:
     script = RECORD.replace("MODULE", f"sparserefine.{module}")
     done = subprocess.run(

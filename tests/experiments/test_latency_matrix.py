@@ -35,6 +35,7 @@ def matrix() -> LatencyMatrix:
     return measure_matrix(groups, 2)
 
 
+@pytest.mark.slow
 def test_rows_say_what_was_timed(matrix: LatencyMatrix) -> None:
     document = matrix.to_json()
     json.dumps(document, allow_nan=False)
@@ -52,12 +53,14 @@ def test_rows_say_what_was_timed(matrix: LatencyMatrix) -> None:
     assert document["speedup"] == {"espnetv2-0.5": pytest.approx(expected)}
 
 
+@pytest.mark.slow
 def test_a_line_goes_through_two_densities(matrix: LatencyMatrix) -> None:
     (fit,) = matrix.to_json()["fits"]
     for row in matrix.rows[2:]:
         assert fit["fixed_ms"] + fit["ms_per_density"] * row.density == pytest.approx(row.p50_ms)
 
 
+@pytest.mark.slow
 def test_files(matrix: LatencyMatrix, tmp_path: Path) -> None:
     picture = save(matrix, tmp_path / "out")
     assert picture.read_bytes().startswith(b"\x89PNG")

@@ -63,6 +63,7 @@ def test_a_variant_that_is_trained_is_read(
             train_variant(base, own, images, tmp_path, steps=1, seed=seed)
 
 
+@pytest.mark.slow
 def test_ablations_are_trained_alike_and_scored_together(
     model: sr.SparseRefiner, street: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,6 +34,7 @@ def documents(file: Path) -> list[dict]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_gpu_test(tmp_path: Path) -> None:
     lines = run("test", tmp_path, "TEST")
     assert json.loads(lines[-1])["failed"] == 0
@@ -100,6 +101,7 @@ def test_gpu_pipeline(tmp_path: Path) -> None:
     assert last["summary"]["left_out"] == 0
 
 
+@pytest.mark.slow
 def test_gpu_tune(tmp_path: Path) -> None:
     run("tune", tmp_path, "TUNE")
     _, *rows, _ = documents(tmp_path / "gpu_tuning.jsonl")
@@ -110,6 +112,7 @@ def test_gpu_tune(tmp_path: Path) -> None:
         assert sum(row["in_table"] for row in rows if row["channels"] == channels) == 1
 
 
+@pytest.mark.slow
 def test_gpu_train(tmp_path: Path) -> None:
     pytest.importorskip("kornia")
     lines = run("train", tmp_path, "TRAIN")

@@ -72,7 +72,9 @@ def test_submanifold(name: str, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize(
-    ("c_in", "c_out"), [(1, 1), (3, 32), (17, 5), (32, 16), (70, 33), (16, 260)], ids=str
+    ("c_in", "c_out"),
+    [(1, 1), (3, 32), (17, 5), (70, 33), pytest.param(16, 260, marks=pytest.mark.slow)],
+    ids=str,
 )
 def test_any_number_of_channels(c_in: int, c_out: int) -> None:
     pixels = ActivePixels.from_mask(MASKS["two_images_one_empty"])
@@ -82,6 +84,7 @@ def test_any_number_of_channels(c_in: int, c_out: int) -> None:
     check(y.feats, inputs, pixels.submanifold_map)
 
 
+@pytest.mark.slow
 def test_many_blocks_at_odd_sizes() -> None:
     pixels = ActivePixels.from_mask(MASKS["odd_63x127"])
     assert len(pixels) > 10 * 128
@@ -105,6 +108,7 @@ def test_strided_and_inverse(name: str, mode: str, padding: int, dtype: torch.dt
     check(up.feats, inputs, step.up)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padding", [0, 1])
 def test_ways_to_copy_that_no_table_has_yet(padding: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neighbors found a step ahead, and narrow copies, which `make gpu-tune` tries too."""

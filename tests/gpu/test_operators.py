@@ -20,7 +20,11 @@ from sparserefine.sparse.gpu import ops
 
 pytestmark = pytest.mark.interpreter
 
-KINDS = pytest.mark.parametrize("kind", ["submanifold", "strided", "inverse"])
+SLOW = pytest.mark.slow
+KINDS = pytest.mark.parametrize(
+    "kind",
+    ["submanifold", pytest.param("strided", marks=SLOW), pytest.param("inverse", marks=SLOW)],
+)
 
 
 def arguments(kind: str, mask: Tensor, c_in: int = 5, c_out: int = 6) -> tuple:

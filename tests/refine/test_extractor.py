@@ -97,7 +97,8 @@ with use_backend(sys.argv[1]):
 """
 
 
-@pytest.mark.parametrize("backend", ["auto", pytest.param("torch", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["auto", "torch"])
 def test_compiled_is_eager(backend: str) -> None:
     """torch.compile must not look into the native library, nor change what comes out.
 

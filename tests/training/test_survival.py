@@ -76,6 +76,7 @@ def same_run(one: Path, two: Path) -> bool:
     return all((one / file).read_bytes() == (two / file).read_bytes() for file in files)
 
 
+@pytest.mark.slow
 def test_killed_runs_go_on_bit_equal(undisturbed: Path, tmp_path: Path) -> None:
     kill_when(tmp_path, "cache/*/[!.]*", 0)  # while the dense model runs
     kill_when(tmp_path, "log.jsonl", 7)  # between two checkpoints
@@ -213,6 +214,7 @@ def limit_files(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
+@pytest.mark.slow
 def test_a_full_disk_loses_nothing(photos: Path, tmp_path: Path) -> None:
     """A limit on the size of files stands for the disk: writing fails in the same place."""
     weights = tmp_path / "dense.safetensors"

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from sparserefine.refine.selector import EntropySelector, Selector
 
 
 def prediction_facts(described: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,6 +52,28 @@ def calibrated_threshold(path: str | Path, described: Mapping[str, Any]) -> floa
                 f"{fact!r} here. Calibrate again with this model."
             )
     return document["threshold"]
+
+
+def calibrated_selector(
+    path: str | Path, selector: Selector, described: Mapping[str, Any]
+) -> EntropySelector:
+    """A selector with the threshold of calibration.json and its own pixel budget.
+
+    Args:
+        path: The calibration file.
+        selector: The selector whose budget stays.
+        described: What the refiner says of itself.
+
+    Raises:
+        ValueError: The selector has no threshold, or what `calibrated_threshold` raises.
+        OSError: The file cannot be read.
+    """
+    if not isinstance(selector, EntropySelector):
+        raise ValueError(
+            f"a calibration is a threshold of the entropy, but the selector is a "
+            f"{type(selector).__name__}. Set selector=EntropySelector(0.1) first."
+        )
+    return replace(selector, threshold=calibrated_threshold(path, described))
 
 
 def read_calibration(path: str | Path) -> dict[str, Any]:

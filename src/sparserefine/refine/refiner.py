@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from sparserefine.dense import DenseModel, Preset
 from sparserefine.images import ImageLike, as_uint8_rgb
 from sparserefine.refine import pretrained
-from sparserefine.refine.calibration_file import calibrated_threshold
+from sparserefine.refine.calibration_file import calibrated_selector
 from sparserefine.refine.checks import check_parts, check_together, count_classes
 from sparserefine.refine.cuda import GraphCache
 from sparserefine.refine.dense_pass import DensePass
@@ -169,13 +168,7 @@ class SparseRefiner(nn.Module):
                 selector has no threshold.
             OSError: The file cannot be read.
         """
-        if not isinstance(self.selector, EntropySelector):
-            raise ValueError(
-                f"a calibration is a threshold of the entropy, but the selector is a "
-                f"{type(self.selector).__name__}. Set selector=EntropySelector(0.1) first."
-            )
-        threshold = calibrated_threshold(path, self.describe())
-        self.selector = replace(self.selector, threshold=threshold)
+        self.selector = calibrated_selector(path, self.selector, self.describe())
 
     def with_selector(self, selector: Selector) -> SparseRefiner:
         """A refiner with another selector that shares all weights; this one is unchanged."""
