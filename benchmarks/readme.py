@@ -4,7 +4,7 @@
     python benchmarks/readme.py --demo out/demo --held-out out/demo-train/held_out.json
 
 The files are kept: results/demo.json, results/demo_held_out.json (demo_without_lund.json … of runs
-without an origin), docs/before_after.jpg. Without options the section is made anew from those and
+without an origin), docs/detail.jpg. Without options the section is made anew from those and
 from results/large_photo.json.
 """
 
@@ -33,9 +33,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.demo:
         shutil.copy(options.demo / "result.json", RESULTS / "demo.json")
-        with Image.open(options.demo / "before_after.png") as picture:
+        with Image.open(options.demo / "detail.png") as picture:
             picture.thumbnail((1600, 1600))
-            picture.convert("RGB").save(ROOT / "docs" / "before_after.jpg", quality=88)
+            picture.convert("RGB").save(ROOT / "docs" / "detail.jpg", quality=88)
     for path in options.held_out:
         _, _, without = json.loads(path.read_text())["command"].partition("--without ")
         name = f"demo_without_{without}.json" if without else "demo_held_out.json"

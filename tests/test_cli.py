@@ -49,7 +49,7 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert done.stdout.splitlines()[-1] == str(picture)
     for stage in ("read", "resize", "dense", "select", "extract", "ensemble", "write"):
         assert stage in done.stdout
-    names = {"before_after.png", "labels.png", "overlay.png", "result.json"}
+    names = {"before_after.png", "detail.png", "labels.png", "overlay.png", "result.json"}
     assert {p.name for p in picture.parent.iterdir()} == names
     facts = json.loads((picture.parent / "result.json").read_text())
     assert facts["full_res_ms"] > 0

@@ -250,6 +250,7 @@ def before_after(
     class_names: Sequence[str] = (),
     reference: Integer[np.ndarray, "H W"] | None = None,
     width: int = 2000,
+    detail_only: bool = False,
 ) -> Drawing:
     """Show in one picture what refinement did to an image.
 
@@ -270,6 +271,7 @@ def before_after(
         reference: True labels that decide what is a gain; by default `full_labels`, without which
             every changed pixel is one.
         width: Width of the result, in pixels.
+        detail_only: Show only the detail and the legend.
     """
     size = image.shape[0], image.shape[1]
     low_labels = resize_nearest(low_labels, size)
@@ -302,7 +304,9 @@ def before_after(
     columns = slice(box[1], box[1] + box[3])
     insets = [Panel(f"Detail: {t.lower()}", named[t][rows, columns]) for t in named]
     inner = width - 4 * _GAP_PX
-    blocks = [panel_grid(panels, 3, inner), panel_grid(insets, len(insets), inner)]
+    blocks = [panel_grid(insets, len(insets), inner)]
+    if not detail_only:
+        blocks.insert(0, panel_grid(panels, 3, inner))
 
     drawn = [low_labels, labels] if full_labels is None else [low_labels, labels, full_labels]
     present = [int(k) for k in np.unique(np.concatenate(drawn)) if 0 <= k < len(palette)]

@@ -16,7 +16,7 @@ def demo(*, photo: Literal["lund", "highway"] = "lund", out: Path = Path("out/de
     photo
         Name of the shipped photo.
     out
-        Folder for before_after.png, labels.png, overlay.png and result.json.
+        Folder for before_after.png, detail.png, labels.png, overlay.png and result.json.
     """
     from sparserefine.photos.demo import demo as run
 

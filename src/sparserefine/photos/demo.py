@@ -20,7 +20,7 @@ from sparserefine.refine.refiner import SparseRefiner
 from sparserefine.refine.timing import StageTimer, now_ms
 
 ROUNDS = 5
-PICTURE = "before_after.png"
+PICTURE, DETAIL = "before_after.png", "detail.png"
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ def demo(
 
     Args:
         photo: Name of the photo, "lund" or "highway".
-        out: Folder for before_after.png beside the results of `Prediction.save`; None writes
-            nothing.
+        out: Folder for before_after.png, its part detail.png, and the results of
+            `Prediction.save`; None writes nothing.
         progress: Told of each round.
 
     Raises:
@@ -101,17 +101,19 @@ def demo(
         license=model.preset.license,
     )
     if folder is not None:
-        picture = viz.before_after(
-            prediction.image,
-            low,
-            prediction.entropy,
-            prediction.mask,
-            prediction.labels,
-            full,
-            palette=prediction.colors,
-            class_names=prediction.class_names,
-        )
-        write_image(picture, folder / PICTURE)
+        for name, detail_only in ((PICTURE, False), (DETAIL, True)):
+            picture = viz.before_after(
+                prediction.image,
+                low,
+                prediction.entropy,
+                prediction.mask,
+                prediction.labels,
+                full,
+                palette=prediction.colors,
+                class_names=prediction.class_names,
+                detail_only=detail_only,
+            )
+            write_image(picture, folder / name)
         _write_result(replace(prediction, model=model.describe()), result, folder / "result.json")
     return result
 
