@@ -260,6 +260,24 @@ def test_a_learned_score_finds_what_entropy_cannot(tmp_path: Path) -> None:
     recall = result.recall_at(result.curve.error_rate)
     assert recall["learned"] > 0.8 > 0.4 > recall["entropy"]
     assert "learned" in json.loads((tmp_path / "calibration.json").read_text())["selectors"]
+    # Corrected labels to learn from are not ignored.
+    swapped = [replace(sample, labels=4 - sample.labels) for sample in train]  # type: ignore[operator]
+    again = sr.calibrate(model, held, out=tmp_path, learn_from=swapped, learn_steps=60)
+    assert again.to_json()["selectors"]["learned"] != result.to_json()["selectors"]["learned"]
+
+
+def test_a_learned_score_selects(street: list[Sample], tmp_path: Path) -> None:
+    model = make_model()
+    trained = train_error_head(model, street[:1], tmp_path, steps=5)
+    low = model.dense_pass(street[1].image[None])
+    probabilities = trained.head(low.logits).sigmoid()
+    middle = float(probabilities.median())
+    selector = trained.selector(middle, 0.4)
+    assert isinstance(selector, sr.Selector)
+    mask = model(street[1].image[None], low=low, selector=selector).mask
+    assert 0.3 * mask.numel() < int(mask.sum()) <= 0.4 * mask.numel()
+    assert bool((probabilities[mask[:, ::2, ::2]] > middle).all())
+    assert selector.describe()["kind"] == "learned"
 
 
 def test_the_learned_score_wants_images_of_its_own(

@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from sparserefine.data import CamVid, ImageFolder, LabeledFolder, open_dataset
+from sparserefine.data import CamVid, ImageFolder, LabeledFolder, Sample, open_dataset
+from sparserefine.data.source import sample_key
 from sparserefine.images import ImageError
 
 
@@ -132,3 +133,18 @@ class TestOpenDataset:
     def test_nothing(self, tmp_path: Path) -> None:
         with pytest.raises(ImageError, match="does not exist"):
             open_dataset(tmp_path / "no")
+
+
+class Dark(ImageFolder):
+    """What is read is changed: the files do not tell."""
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = super().__getitem__(index)
+        return Sample(sample.name, sample.image // 4)
+
+
+def test_a_dataset_that_changes_what_it_reads_has_keys_of_its_own(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", value=200)
+    plain, dark = ImageFolder(tmp_path), Dark(tmp_path)
+    assert sample_key(plain, 0) == sample_key(ImageFolder(tmp_path), 0)
+    assert sample_key(plain, 0) != sample_key(dark, 0)

@@ -29,24 +29,27 @@ def test_names_are_pinned():
         "espnetv2-2.0",
         "hrnet-w48",
         "segnext-l",
+        "u2netp",
+        "u2net",
+        "isnet",
         "segformer-b5",
         "mask2former-swin-tiny",
         "mask2former-swin-large",
     )
 
 
-LARGE = "mask2former-swin-large"
+LARGE = ("mask2former-swin-large", "u2net", "isnet")
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow if n == LARGE else ()) for n in names()]
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in LARGE else ()) for n in names()]
 )
 def test_models_come_frozen_and_in_eval_mode(name: str):
     model = create(name)
     assert isinstance(model, DenseModel)
     assert not any(module.training for module in model.modules())
     assert not any(parameter.requires_grad for parameter in model.parameters())
-    assert model.preset.license == ""
+    assert bool(model.preset.license) == (name == "u2netp")  # whose weights come with the package
 
 
 def test_the_seed_decides_the_weights():

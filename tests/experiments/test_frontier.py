@@ -229,3 +229,44 @@ def test_draws_are_scores_of_resampled_images() -> None:
         expected.append(matrix.miou())
     torch.testing.assert_close(miou_draws(counts, 7).float(), torch.tensor(expected))
     assert interval(torch.arange(101.0)) == (2.5, 97.5)
+
+
+def test_peaks_follow_the_refiner_not_its_name(
+    model: sr.SparseRefiner, street: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def size(refiners: dict[str, sr.SparseRefiner], *_: object) -> float:
+        return float(sum(refiner.selector.threshold for refiner in refiners.values()))  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(peak_memory, "_in_own_process", size)
+    low, high = (model.with_selector(sr.EntropySelector(nats)) for nats in (0.1, 2.0))
+    found = []
+    for refiners in ({"": model, "b": low, "c": high}, {"": model, "c": low, "b": high}):
+        described = [one.describe() for one in refiners.values()]
+        ways = baselines(model, refiners, None)
+        measure_peaks(refiners, None, street[:1], ways, tmp_path, described=described)
+        found.append(json.loads((tmp_path / "peaks.json").read_text())["facts"])
+    assert found[0] != found[1]
+
+
+def test_a_dense_model_that_no_process_can_have_is_said(
+    street: list[Sample], tmp_path: Path
+) -> None:
+    dense = sr.dense.from_callable(lambda x: x[:, :2], "logits", 2, identity="first two")
+    model = sr.SparseRefiner(dense, extractor=sr.SparseUNet(2, widths=(4,), blocks=1))
+    unlabeled = [replace(street[0], labels=None)]
+    with pytest.raises(ValueError, match=r"cannot be sent there .*--no-memory"):
+        sr.frontier(model, unlabeled, rounds=1, out=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "message"),
+    [("points", 19, "name 'points' is taken"), ("b", 2, "'b' has 2 classes, but the model has 19")],
+)
+def test_refiners_that_cannot_be_compared(
+    model: sr.SparseRefiner, street: list[Sample], name: str, classes: int, message: str
+) -> None:
+    other = sr.SparseRefiner(
+        None, num_classes=classes, extractor=sr.SparseUNet(classes, widths=(4,), blocks=1)
+    )
+    with pytest.raises(ValueError, match=message):
+        sr.frontier(model, street, compare={name: other})

@@ -152,14 +152,14 @@ def test_a_mask_is_brought_to_full_resolution_in_whole_blocks() -> None:
     assert float(full.float().mean()) == pytest.approx(selector.describe()["density"])
 
 
-def test_multiplications_are_those_of_a_dense_convolution_where_all_is_active() -> None:
+def test_macs_are_those_of_a_dense_convolution_where_all_is_active() -> None:
     network = sr.SparseUNet(5, widths=(4,), blocks=1)
     mask = torch.ones(1, 6, 7, dtype=torch.bool)
     inner = 6 * 7 * 9 - 2 * 3 * (6 + 7) + 4  # pairs whose both pixels exist
     assert extractor_macs(network, mask) == inner * (3 * 4 + 2 * 4 * 4)
 
 
-def test_multiplications_of_a_dense_model_need_no_memory() -> None:
+def test_macs_of_a_dense_model_need_no_memory() -> None:
     dense = sr.dense.create("espnetv2-0.5")
     small, large = (dense_macs(dense, (64 * n, 64 * n)) for n in (1, 64))
     assert large == pytest.approx(64**2 * small, rel=0.05)

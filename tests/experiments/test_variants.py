@@ -11,9 +11,10 @@ import pytest
 import torch
 
 import sparserefine as sr
+from small_models import make_model
 from sparserefine.data import Sample
 from sparserefine.evaluation import evaluate as evaluate_module
-from sparserefine.experiments.ablations import points_of, train_variant, variants_of
+from sparserefine.experiments.ablations import Variant, points_of, train_variant, variants_of
 from sparserefine.training import train as train_module
 
 
@@ -97,3 +98,18 @@ def test_ablations_of_nothing_are_refused(model: sr.SparseRefiner, street: list[
         sr.ablate(model, street[:1], width=["tiny"])
     with pytest.raises(ValueError, match="1 of 1 images were trained on"):
         sr.ablate(model, street[:1], width=["tiny"], train=street)
+
+
+def test_a_variant_of_the_same_settings_is_the_same_network() -> None:
+    model = sr.SparseRefiner(make_model().dense, mode="paper", upsampling="bilinear")
+    again = Variant.of(model, "the same").build(model)
+    kinds = ("extractor", "ensembler", "inputs", "upsampling", "selector")
+    one, other = model.describe(weights=False), again.describe(weights=False)
+    assert [one[kind] for kind in kinds] == [other[kind] for kind in kinds]
+
+
+def test_training_a_variant_leaves_the_random_state(street: list[Sample], tmp_path: Path) -> None:
+    model = make_model()
+    state = torch.get_rng_state()
+    train_variant(model, variants_of(model)[0], street[:1], tmp_path, steps=1)
+    assert torch.equal(torch.get_rng_state(), state)

@@ -96,8 +96,17 @@ BAD = {
     "sums": (torch.full((3, 2, 2), 0.5), "probabilities", r"sum up to 1.5 to 1.5, expected 1"),
     "float labels": (torch.zeros(2, 2), "labels", r"float32, expected whole numbers"),
     "negative labels": (torch.tensor([[-1, 0]]), "labels", r"go from -1 to 0, expected 0 to 1"),
-    "float mask": (torch.zeros(2, 2), "mask", r"float32, expected bool or uint8"),
-    "mask of 7": (torch.tensor([[0, 7]], dtype=torch.uint8), "mask", r"holds \[0, 7\]"),
+    "high labels": (
+        torch.tensor([[70000, 0]]),
+        "labels",
+        r"up to 70000, and nothing says",
+    ),
+    "float mask": (torch.zeros(2, 2), "mask", r"float32, expected bool or whole numbers"),
+    "labels as a mask": (torch.tensor([[0, 1, 2]], dtype=torch.uint8), "mask", r"from 0 to 2, exp"),
+    "an image": (torch.zeros(9, 9, 3, dtype=torch.uint8), "mask", r"an image with channels last"),
+    "a list": ([[0, 1]], "mask", r"came as list, expected a tensor.*numpy.asarray"),
+    "none": (None, "labels", r"came as NoneType, expected a tensor"),
+    "objects": (np.array([["a"]]), "labels", r"array of <U1, expected numbers"),
     "channels": (torch.zeros(2, 2, 2, 3).bool(), "mask", r"Give one value per pixel"),
     "nothing": (torch.zeros(0, 4), "mask", r"at least one value"),
     "text": ("a.png", "logits", r"given as str, expected a tensor or an array"),
@@ -114,10 +123,38 @@ def test_what_cannot_be_meant_is_one_line(name: str, monkeypatch: pytest.MonkeyP
 
 
 def test_the_number_of_classes_is_checked() -> None:
-    with pytest.raises(ValueError, match=r"have 3 classes, expected 19"):
+    with pytest.raises(ValueError, match=r"has 3 classes, expected 19"):
         DensePass.of(torch.zeros(1, 3, 2, 2), kind="logits", num_classes=19)
-    with pytest.raises(ValueError, match=r"go from 0 to 255.*A mask of 0 and 255 is kind=.mask"):
+    with pytest.raises(ValueError, match=r"go from 0 to 255.*a mask of 0 and 255 is kind=.mask"):
         DensePass.of(torch.tensor([[0, 255]]), kind="labels", num_classes=2)
+    with pytest.raises(ValueError, match=r"num_classes is 1, expected 2 or more"):
+        DensePass.of(torch.tensor([[0, 0]]), kind="labels", num_classes=1)
+
+
+def test_what_was_given_may_be_changed_afterwards() -> None:
+    logits = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
+    low = DensePass.of(logits, kind="logits")
+    kept, entropy = low.logits.clone(), low.entropy.clone()
+    logits[:] = 0
+    assert torch.equal(low.logits, kept) and torch.equal(low.entropy, entropy)
+
+
+ARRAYS = ("uint16", "uint32", "int64", ">i4", ">u2", "int8")
+
+
+@pytest.mark.parametrize("dtype", ARRAYS)
+def test_labels_of_any_whole_numbers(dtype: str) -> None:
+    labels = np.array([[0, 2], [1, 2]], dtype)
+    labels.flags.writeable = False
+    assert labels_of(DensePass.of(labels, kind="labels")) == [[0, 2], [1, 2]]
+
+
+def test_masks_of_wider_numbers() -> None:
+    low = DensePass.of(np.array([[0, 1], [1, 0]]), kind="mask")
+    assert low.hard and labels_of(low) == [[0, 1], [1, 0]]
+    soft = DensePass.of(np.array([[0, 128]], np.uint8), kind="mask")
+    assert not soft.hard
+    torch.testing.assert_close(soft.logits.softmax(1)[0, 1, 0, 1], torch.tensor(128 / 255))
 
 
 def test_a_mask_in_colors_is_refused(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from sparserefine.calibration.train_error_head import STEPS, train_error_head
 from sparserefine.data import Sample, as_dataset
 from sparserefine.data.folder import AnyPath
 from sparserefine.data.held_out import check_held_out, content_hashes
-from sparserefine.data.source import SampleSource
+from sparserefine.data.source import SampleSource, sample_key
 from sparserefine.evaluation.cache import Record, open_cache, record_images
 from sparserefine.evaluation.reference_labels import Against, choose_truth, predict_low
 from sparserefine.evaluation.scores import SCORES, score_maps, thresholds
@@ -110,7 +110,8 @@ def calibrate(
                 model, learning, cache, against, steps=learn_steps, seed=seed, progress=progress
             )
             head, unread = trained.head, trained.failed
-            facts["learned"] = [learn_steps, sorted(hashes)]
+            seen = [sample_key(learning, index) for index in range(len(learning))]
+            facts["learned"] = [learn_steps, seen]
         names = (*SCORES, LEARNED) if head else SCORES
         edges = {name: thresholds(name, model.num_classes) for name in names}
         facts["thresholds"] = {name: len(bounds) for name, bounds in edges.items()}

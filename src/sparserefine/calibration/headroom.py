@@ -161,6 +161,8 @@ def headroom(
         "record": "headroom 4",
         "against": against,
         "seed": seed,
+        # Milliseconds are of these; of another commit too, the scores stay what they are.
+        "timed_on": [str(model.device), torch.get_num_threads(), Environment.current().device],
         **prediction_facts(described),
     }
     # The first image is slower: memory is claimed, kernels are chosen.

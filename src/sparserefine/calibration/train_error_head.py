@@ -11,7 +11,7 @@ from safetensors import safe_open
 from torch import Tensor
 from torch.nn import functional as F
 
-from sparserefine.calibration.error_head import ErrorHead
+from sparserefine.calibration.error_head import ErrorHead, LearnedSelector
 from sparserefine.data import Sample
 from sparserefine.data.source import SampleSource
 from sparserefine.evaluation.cache import Record, record_images
@@ -37,6 +37,10 @@ class TrainedErrorHead:
     head: ErrorHead
     loss: float
     failed: dict[str, str]
+
+    def selector(self, threshold: float, max_density: float = 1.0) -> LearnedSelector:
+        """A selector by the learned score; see `LearnedSelector`."""
+        return LearnedSelector(self.head, threshold, max_density)
 
 
 def train_error_head(

@@ -22,7 +22,7 @@ from sparserefine.cli.train import train
 app = App(
     name="sparserefine",
     version=__version__,
-    help="Full-resolution segmentation at low-resolution cost, for the model you already have.",
+    help="Full-resolution segmentation from a low-resolution prediction, of the model you have.",
 )
 COMMANDS = (
     demo, predict, evaluate, train, calibrate, headroom, ablate, frontier, benchmark, report,

@@ -22,5 +22,6 @@ def jitter_colors(
     )
     # kornia draws from the global state; a fork seeded from ours keeps the step repeatable.
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+        seed = int(torch.randint(2**31, (), generator=generator))
+        torch.default_generator.manual_seed(seed)  # not the GPUs', which nothing here restores
         return jitter(images).clamp(0, 1)

@@ -8,16 +8,19 @@ from sparserefine.dense.adapters.transformers import from_transformers
 from sparserefine.dense.create import create, names
 from sparserefine.dense.espnetv2 import ESPNetv2
 from sparserefine.dense.hrnet import HRNet
-from sparserefine.dense.protocol import DenseModel, Preset
+from sparserefine.dense.protocol import DenseModel, Fit, Preset
 from sparserefine.dense.segnext import SegNeXt
+from sparserefine.dense.u2net import U2Net
 from sparserefine.dense.vector_math import settle
 
 __all__ = [
     "DenseModel",
     "ESPNetv2",
+    "Fit",
     "HRNet",
     "Preset",
     "SegNeXt",
+    "U2Net",
     "create",
     "from_callable",
     "from_mmseg",

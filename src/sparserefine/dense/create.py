@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import partial
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from sparserefine.dense.espnetv2 import ENCODER_CHANNELS, WEIGHTS_LICENSE, ESPNe
 from sparserefine.dense.hrnet import HRNet
 from sparserefine.dense.protocol import DenseModel
 from sparserefine.dense.segnext import SegNeXt
+from sparserefine.dense.u2net import TABLES, U2Net
+from sparserefine.dense.u2net_files import read_u2net
 from sparserefine.dense.weights import (
     PICKLE_SUFFIXES,
     SAFETENSORS_SUFFIX,
@@ -39,6 +42,8 @@ class _Network:
         state: Renames the tensors of published checkpoints to our names.
         options: Names of the options that a checkpoint does not tell.
         fit: Finds the options that the names in a checkpoint do tell.
+        read: Reads a file for a network that is built already, where names alone do not tell.
+        shipped: Folder of the weights that come with the package; empty where none do.
     """
 
     build: Callable[..., DenseModel]
@@ -46,6 +51,8 @@ class _Network:
     state: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] = dict
     options: tuple[str, ...] = ()
     fit: Callable[[Mapping[str, Tensor]], dict[str, Any]] = lambda _: {}
+    read: Callable[[Path, Any, bool], dict[str, Tensor]] | None = None
+    shipped: str = ""
 
 
 _NETWORKS = {
@@ -67,6 +74,15 @@ _NETWORKS = {
         segnext_state,
         ("rank", "seed"),
     ),
+    **{
+        kind: _Network(
+            partial(U2Net, kind),
+            f"{'IS-Net' if kind == 'isnet' else 'U²-Net'} (Apache-2.0)",
+            read=read_u2net,
+            shipped="u2netp" if kind == "u2netp" else "",
+        )
+        for kind in TABLES
+    },
 }
 
 
@@ -94,8 +110,9 @@ def create(
     Args:
         name: Name of the model, one of `names()`.
         weights: A file, a folder with a model.safetensors, or for the models of transformers a
-            hub id, which is downloaded. None gives random weights and downloads nothing.
-            Checkpoints of mmsegmentation and of the official repositories are read as they are.
+            hub id, which is downloaded. None takes the weights that come with the package
+            (u2netp), else random ones, and downloads nothing. Checkpoints of mmsegmentation and of
+            the official repositories are read as they are, and ONNX files of U²-Net and IS-Net.
         seed: Seeds the random weights, without touching torch's global random state.
         allow_pickle: Accept torch's pickled files (.pth) too; see `read_weights`.
         device: Device of the model; "meta" builds it without memory, to count with.
@@ -140,15 +157,27 @@ def _create_network(
     _check_options(name, options, network.options)
     if "seed" in network.options:
         options = {**options, "seed": seed}
+    if weights is None and network.shipped and device != "meta":
+        weights = Path(str(files("sparserefine") / "assets" / network.shipped))
     if weights is None:
         model = _build_seeded(partial(network.build, **options), seed, device)
         model.options = options
         return model
     file = _find_file(name, weights)
+    if network.read is not None:
+        model = _build_seeded(partial(network.build, **options), seed, "cpu")
+        return _filled(model, network.read(file, model, allow_pickle), file, name, network)
     state = network.state(read_weights(file, allow_pickle=allow_pickle))
     options = {**network.fit(state), **options}
     model = _build_seeded(partial(network.build, **options), seed, "cpu")
     model.options = options
+    return _filled(model, state, file, name, network)
+
+
+def _filled(
+    model: DenseModel, state: Mapping[str, Tensor], file: Path, name: str, network: _Network
+) -> DenseModel:
+    """The model with the weights of a file, and what a user must know of them."""
     try:
         load_weights(model, state)
     except ValueError as error:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from sparserefine.dense import cityscapes
 from sparserefine.dense.fingerprint import fingerprint, new_token
+
+Fit = Literal["keep", "stretch"]
+"""How a photo is brought to a fixed size: with its proportions kept, or squashed to it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +27,8 @@ class Preset:
     Attributes:
         dense_size: Size the model runs at inside the refiner: a scale of each side, or
             (height, width).
+        fit: How an image is brought to a fixed dense_size: "keep" fits it in with its proportions,
+            "stretch" squashes it to just that size, as some models were trained.
         threshold: Entropy threshold in nats that suits the model.
         class_names: One name per class; empty where unknown.
         palette: One RGB triple (0..255) per class; empty where unknown.
@@ -31,6 +36,7 @@ class Preset:
     """
 
     dense_size: float | tuple[int, int] = 0.5
+    fit: Fit = "keep"
     threshold: float = 0.3
     class_names: tuple[str, ...] = ()
     palette: tuple[tuple[int, int, int], ...] = ()
@@ -50,6 +56,12 @@ class Preset:
         )
 
 
+def dtype_of(module: nn.Module) -> torch.dtype:
+    """The precision of a module's weights; float32 where it has none."""
+    found = (p.dtype for p in module.parameters() if p.is_floating_point())
+    return next(found, torch.float32)
+
+
 class DenseModel(nn.Module, ABC):
     """A frozen semantic segmentation model, as the refiner sees it.
 
@@ -65,7 +77,7 @@ class DenseModel(nn.Module, ABC):
     name: str = ""
     files: str = ""
     options: Mapping[str, Any] = MappingProxyType({})
-    _token: str = ""
+    _token: tuple[int, str] | None = None
     num_classes: int
     size_divisor: int
     preset: Preset
@@ -89,8 +101,7 @@ class DenseModel(nn.Module, ABC):
             The name; None where nothing gives one, as for a function that states no identity: its
             results cannot be told from those of another.
         """
-        has_tensors = next(chain(self.parameters(), self.buffers()), None) is not None
-        return fingerprint(self) if has_tensors else None
+        return fingerprint(self)
 
     def describe(self, *, weights: bool = True) -> dict[str, Any]:
         """Everything that a prediction of the model depends on, as plain values.
@@ -107,6 +118,8 @@ class DenseModel(nn.Module, ABC):
             "num_classes": self.num_classes,
             "size_divisor": self.size_divisor,
             "files": self.files,
+            "fit": self.preset.fit,
+            "dtype": str(dtype_of(self)).removeprefix("torch."),
             "license": self.preset.license,
         }
         if self.options:
@@ -116,9 +129,9 @@ class DenseModel(nn.Module, ABC):
         return described
 
     def _own_token(self) -> str:
-        if not self._token:
-            self._token = new_token()
-        return self._token
+        if not self._token or self._token[0] != id(self):  # a copy is another object
+            self._token = (id(self), new_token())
+        return self._token[1]
 
     def save_files(self, folder: Path) -> None:
         """Write all that the model can be built from again; for models with `files`.

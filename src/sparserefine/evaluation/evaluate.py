@@ -116,6 +116,7 @@ def _add_up(
         {row: found.to_json() for row, found in quality.items()},
         "labels" if labeled else "full",
         model.preset.class_names,
+        model.preset.palette,
         described,
         selector,
         records.failed,

@@ -23,8 +23,9 @@ class Evaluation:
         quality: Scores over all images, per row.
         against: Reference labels: "labels", or "full", those of the dense model at full resolution.
         class_names: Name of each class; empty where unknown.
+        palette: RGB of each class; empty where unknown.
         model: Description of the refiner, from `SparseRefiner.describe`.
-        selector: Score that chose the pixels; "entropy" stands for the model's own selector.
+        selector: Score that chose the pixels; "own" stands for the model's own selector.
         failed: Why an image could not be read, by its name.
     """
 
@@ -32,6 +33,7 @@ class Evaluation:
     quality: dict[str, dict[str, Any]] = field(default_factory=dict)
     against: str = "full"
     class_names: tuple[str, ...] = ()
+    palette: tuple[tuple[int, int, int], ...] = ()
     model: dict[str, Any] = field(default_factory=dict)
     selector: str = "own"
     failed: dict[str, str] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sparserefine.atomic import atomic_write, atomic_write_all, make_folder
+from sparserefine.data import Sample, content_hash
 from sparserefine.data.source import SampleSource, sample_names
 from sparserefine.evaluation.example import draw_example
 from sparserefine.evaluation.image_score import FULL_RES, LOW_ROWS, ORACLE
@@ -137,7 +138,7 @@ def draw_gallery(
     ranked = sorted(scores.images, key=lambda image: -image.gain)
     best = ranked[: min(count, -(-len(ranked) // 2))]
     worst = ranked[len(best) :][-count:]
-    _keep_pictures_of(scores, place)
+    _keep_pictures_of(scores, [dataset[position[image.name]] for image in best + worst], place)
     advance = count_steps(progress, "gallery", len(best) + len(worst))
     pictures = []
     for kind, images in (("best", best), ("worst", worst[::-1])):
@@ -155,9 +156,11 @@ def draw_gallery(
     return pictures
 
 
-def _keep_pictures_of(scores: Evaluation, place: Path) -> None:
-    """Remove pictures that were drawn of other scores, and say of which the next ones are."""
-    shown = json.dumps([scores.model, scores.selector, scores.to_json()["images"]], sort_keys=True)
+def _keep_pictures_of(scores: Evaluation, samples: Sequence[Sample], place: Path) -> None:
+    """Remove pictures that were drawn of something else, and say of what the next ones are."""
+    contents = [content_hash(sample.image, sample.labels) for sample in samples]
+    facts = [scores.model, scores.selector, scores.class_names, scores.palette, contents]
+    shown = json.dumps(facts, sort_keys=True)
     marker = place / "drawn_of.json"
     if not marker.is_file() or marker.read_text() != shown:
         for path in _pictures_in(place):
@@ -182,7 +185,11 @@ def _settings_of(scores: Evaluation) -> str:
     """The selector that chose the pixels, and its settings."""
     own = dict(scores.model["selector"])
     name = own.pop("kind") if scores.selector == "own" else scores.selector
-    return f"{name} ({', '.join(f'{key} {value:g}' for key, value in own.items())})"
+    settings = (
+        f"{key} {value:g}" if isinstance(value, int | float) else f"{key} {value}"
+        for key, value in own.items()
+    )
+    return f"{name} ({', '.join(settings)})"
 
 
 def _mean_right(scores: Evaluation) -> dict[str, float]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from sparserefine.evaluation.result import Evaluation
 from sparserefine.evaluation.tables import comparison
 from sparserefine.experiments.point_head import PointMLP
 from sparserefine.progress import Progress
+from sparserefine.refine.ensembler import GatedEnsembler
 from sparserefine.refine.extractor import PRESETS, Extractor, SparseUNet
 from sparserefine.refine.features import Input, count_channels
 from sparserefine.refine.refiner import SparseRefiner
@@ -53,6 +54,8 @@ class Variant:
     blocks: int
     pyramid: DownsamplingMode
     inputs: tuple[Input, ...]
+    padding: int = 1
+    residual: bool = True
     extractor: Literal["unet", "points"] = "unet"
 
     @classmethod
@@ -64,7 +67,10 @@ class Variant:
                 f"variants differ from a SparseUNet in one setting, but the extractor is a "
                 f"{type(own).__name__}. Use a refiner with a SparseUNet."
             )
-        return cls(name, own.widths, own.blocks, own.pyramid, model.inputs)
+        return cls(
+            name, own.widths, own.blocks, own.pyramid, model.inputs, own.padding,
+            model.ensembler.residual,
+        )  # fmt: skip
 
     def build(self, model: SparseRefiner) -> SparseRefiner:
         """An untrained refiner around the dense model of another, which selects as that does."""
@@ -79,11 +85,13 @@ class Variant:
                 widths=self.widths,
                 blocks=self.blocks,
                 pyramid=self.pyramid,
+                padding=self.padding,
             )
         return SparseRefiner(
             model.dense,
             selector=model.selector,
             extractor=extractor,
+            ensembler=GatedEnsembler(classes, residual=self.residual),
             dense_size=model.dense_size.value,
             upsampling=model.upsampling,
             inputs=self.inputs,
@@ -157,8 +165,9 @@ def train_variant(
         seed: Seeds the first weights and the crops.
         progress: Told of each step.
     """
-    torch.manual_seed(seed)
-    refiner = variant.build(model)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # not the user's random state, nor the GPUs'
+        refiner = variant.build(model)
     config = TrainConfig(
         targets="dense" if dataset[0].labels is None else "labels",
         steps=steps,
@@ -273,7 +282,7 @@ def ablate(
                     seed=seed,
                     progress=_named(progress, variant.name),
                 )
-        refiners |= compare or {}
+        refiners |= checked_others(model, compare or {}, refiners)
         runs = {
             name: evaluate(
                 refiner,
@@ -298,6 +307,30 @@ def ablate(
     return found
 
 
+def checked_others(
+    model: SparseRefiner, others: Mapping[str, SparseRefiner], taken: Collection[str]
+) -> dict[str, SparseRefiner]:
+    """Other refiners to compare with a model.
+
+    Args:
+        model: The refiner itself.
+        others: Refiners by name.
+        taken: Names that stand for something else already.
+
+    Raises:
+        ValueError: A name is taken, or a refiner has another number of classes.
+    """
+    for name, other in others.items():
+        if name in taken:
+            raise ValueError(f"the name {name!r} is taken. Compare that refiner by another name.")
+        if other.num_classes != model.num_classes:
+            raise ValueError(
+                f"{name!r} has {other.num_classes} classes, but the model has "
+                f"{model.num_classes}. Compare refiners of the same classes."
+            )
+    return dict(others)
+
+
 def _named(progress: Progress | None, name: str) -> Progress | None:
     """A progress whose stages say which refiner they are of."""
     if progress is None:
@@ -306,7 +339,9 @@ def _named(progress: Progress | None, name: str) -> Progress | None:
 
 
 def _file_name(name: str) -> str:
-    return re.sub(r"[^\w.+-]+", "_", name).lstrip(".") or "_"
+    """A folder for a name: what is left of it, and a few digits that tell it from others alike."""
+    digits = hashlib.sha256(name.encode()).hexdigest()[:6]
+    return f"{re.sub(r'[^A-Za-z0-9.+-]+', '_', name).lstrip('.')}_{digits}"
 
 
 def _check(what: str, name: str, known: Sequence[str] | dict) -> None:

@@ -23,7 +23,13 @@ from sparserefine.evaluation.metrics import ConfusionMatrix
 from sparserefine.evaluation.reference_labels import Against, choose_truth, reference_labels
 from sparserefine.evaluation.statistics import interval, mean_draws, median, miou_draws
 from sparserefine.experiments import frontier_report
-from sparserefine.experiments.ablations import STEPS, points_of, train_variant, variants_of
+from sparserefine.experiments.ablations import (
+    STEPS,
+    checked_others,
+    points_of,
+    train_variant,
+    variants_of,
+)
 from sparserefine.experiments.baselines import Baseline, baselines
 from sparserefine.experiments.frontier_result import Frontier, FrontierPoint, Score, score_by
 from sparserefine.experiments.peak_memory import measure_peaks, missing_peaks
@@ -79,7 +85,7 @@ def frontier(
     Args:
         model: The refiner to compare with the baselines.
         data: Images that it was not trained on, with or without labels: a folder or a dataset.
-        compare: Other trained refiners of the same dense model, by name.
+        compare: Other trained refiners, best of the same dense model, by name.
         width: Other widths of the extractor to train on `train`: names of `PRESETS`.
         train: Images to train `width` on, and a point perceptron (PointRend), which then takes
             part.
@@ -100,7 +106,7 @@ def frontier(
     """
     dataset = as_dataset(data, split, model.num_classes)
     truth = choose_truth(dataset, against)
-    refiners = {"": model, **(compare or {})}
+    refiners = {"": model, **checked_others(model, compare or {}, ("", "points", "retrained"))}
     for one in refiners.values():
         check_held_out(dataset, one.trained_on)
     if width and train is None:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from sparserefine import dense as dense_models
+from sparserefine.environment import peak_mib
 from sparserefine.experiments.boundary_mask import MaskSelector, boundary_mask
 from sparserefine.experiments.latency_case import LatencyCase
 from sparserefine.experiments.macs import (
@@ -25,7 +26,6 @@ from sparserefine.experiments.macs import (
     extractor_macs,
 )
 from sparserefine.images import read_image
-from sparserefine.photos.peak_memory import peak_mib
 from sparserefine.photos.shipped import shipped_photo
 from sparserefine.refine.extractor import SparseUNet
 from sparserefine.refine.refiner import SparseRefiner

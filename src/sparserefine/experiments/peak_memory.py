@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
+from pickle import PicklingError
 from typing import Any
 
 import torch
@@ -16,10 +17,9 @@ from torch import Tensor
 from sparserefine.atomic import atomic_write, make_folder
 from sparserefine.data import content_hash
 from sparserefine.data.source import SampleSource
-from sparserefine.environment import Environment
+from sparserefine.environment import Environment, peak_mib
 from sparserefine.experiments.baselines import Baseline, baselines
 from sparserefine.images import ImageError
-from sparserefine.photos.peak_memory import peak_mib
 from sparserefine.refine.refiner import SparseRefiner
 
 FILE = "peaks.json"
@@ -53,7 +53,9 @@ def measure_peaks(
     image = _large_image(dataset)
     model = next(iter(refiners.values()))
     facts = [content_hash(image), str(model.device), torch.get_num_threads(), list(described)]
-    facts = json.loads(json.dumps([*facts, Environment.current().commit]))
+    # Settings belong to names, and names to descriptions in their order.
+    facts += [Environment.current().commit, list(refiners)]
+    facts = json.loads(json.dumps(facts))
     path = make_folder(out) / FILE
     document = json.loads(path.read_text()) if path.is_file() else {}
     kept: dict[str, float] = document["peaks"] if document.get("facts") == facts else {}
@@ -95,7 +97,13 @@ def _in_own_process(
     receiver, sender = spawning.Pipe(duplex=False)
     arguments = (sender, dict(refiners), points, image, position, torch.get_num_threads())
     process = spawning.Process(target=_measure, args=arguments, daemon=True)
-    process.start()
+    try:
+        process.start()
+    except (AttributeError, TypeError, PicklingError) as error:
+        raise ValueError(
+            f"peak memory is measured in a process of its own, but the dense model cannot be sent "
+            f"there ({error}). Leave it out: memory=False (--no-memory)."
+        ) from None
     sender.close()
     peak = None
     with suppress(EOFError):

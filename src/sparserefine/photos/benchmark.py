@@ -11,10 +11,9 @@ from typing import Any
 import torch
 
 from sparserefine.atomic import atomic_write, make_folder
-from sparserefine.environment import Environment
+from sparserefine.environment import Environment, peak_mib
 from sparserefine.evaluation.statistics import median, percentile
 from sparserefine.images import ImageLike, as_uint8_rgb
-from sparserefine.photos.peak_memory import peak_mib
 from sparserefine.photos.shipped import shipped_photo
 from sparserefine.progress import Progress, count_steps
 from sparserefine.refine.refiner import SparseRefiner

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from sparserefine.dense import DenseModel
 from sparserefine.refine.dense_pass import DensePass
 from sparserefine.refine.features import count_channels
+from sparserefine.refine.selector import Selector
 
 if TYPE_CHECKING:
     from sparserefine.refine.refiner import SparseRefiner
@@ -20,6 +22,11 @@ def count_classes(dense: DenseModel | None, num_classes: int | None) -> int:
     Raises:
         ValueError: The number is not given, given twice and differently, or below 2.
     """
+    if dense is not None and not isinstance(dense, DenseModel):
+        raise ValueError(
+            f"the dense model is a {type(dense).__name__}, expected a DenseModel. Wrap yours: "
+            f"sparserefine.dense.from_callable(model, kind, num_classes)."
+        )
     if dense is None and num_classes is None:
         raise ValueError(
             "dense=None and no num_classes. Say how many classes the predictions to refine have, "
@@ -31,15 +38,21 @@ def count_classes(dense: DenseModel | None, num_classes: int | None) -> int:
         raise ValueError(
             f"num_classes={num_classes}, but the dense model has {found}. Leave num_classes out."
         )
-    if found < 2:
+    if not isinstance(found, int) or found < 2:
         raise ValueError(
-            f"num_classes={found}: expected 2 or more; a mask has background and foreground."
+            f"num_classes={found}: expected a whole number of 2 or more; a mask has background "
+            f"and foreground."
         )
     return found
 
 
 def check_parts(refiner: SparseRefiner) -> None:
-    """Raise ValueError unless the extractor and the ensembler fit the classes and inputs."""
+    """Raise ValueError unless selector, extractor and ensembler fit together."""
+    if not isinstance(refiner.selector, Selector):
+        raise ValueError(
+            f"the selector is a {type(refiner.selector).__name__}, expected one such as "
+            f"EntropySelector(0.1)."
+        )
     for part, found in (
         ("extractor", refiner.extractor.num_classes),
         ("ensembler", refiner.ensembler.num_classes),
@@ -57,12 +70,52 @@ def check_parts(refiner: SparseRefiner) -> None:
         )
 
 
-def check_together(refiner: SparseRefiner, images: Tensor, low: DensePass, mask: Tensor) -> None:
-    """Raise ValueError unless a prediction and a mask are of the images, and of the classes."""
-    if mask.shape != images[:, 0].shape:
+def require_dense(refiner: SparseRefiner) -> DenseModel:
+    """The dense model of a refiner.
+
+    Raises:
+        ValueError: It has none.
+    """
+    if refiner.dense is None:
         raise ValueError(
-            f"the mask is {list(mask.shape)}, but the images are {list(images.shape)}. Select "
-            f"with selector(low, (H, W)) of the full-resolution images."
+            "this refiner has no dense model, which is needed here. Give the prediction to refine "
+            "where one is taken, low=DensePass.of(...), or make it with a dense model."
+        )
+    return refiner.dense
+
+
+def check_images(images: Any) -> None:
+    """Raise ValueError unless something is a batch of RGB images.
+
+    Args:
+        images: What a user gave.
+    """
+    if not isinstance(images, Tensor):
+        raise ValueError(
+            f"the images are a {type(images).__name__}, expected a tensor [B, 3, H, W]. `predict` "
+            f"takes one image of any kind."
+        )
+    if images.ndim != 4 or images.shape[1] != 3 or images.numel() == 0:
+        raise ValueError(
+            f"the images are {list(images.shape)}, expected [B, 3, H, W], RGB, with at least one "
+            f"pixel. One image becomes a batch with images[None]."
+        )
+    if images.dtype != torch.uint8 and not images.is_floating_point():
+        raise ValueError(f"the images are {images.dtype}, expected uint8, or floats in 0..1.")
+
+
+def check_prediction(refiner: SparseRefiner, images: Tensor, low: Any) -> None:
+    """Raise ValueError unless something is a prediction of as many images and of the classes.
+
+    Args:
+        refiner: The refiner that is to refine it.
+        images: The images.
+        low: What a user gave as their prediction.
+    """
+    if not isinstance(low, DensePass):
+        raise ValueError(
+            f"the prediction is a {type(low).__name__}, expected a DensePass. Make one: "
+            f'DensePass.of(prediction, kind="logits").'
         )
     if len(low.logits) != len(images):
         raise ValueError(
@@ -73,4 +126,21 @@ def check_together(refiner: SparseRefiner, images: Tensor, low: DensePass, mask:
         raise ValueError(
             f"the prediction has {low.num_classes} classes, but the refiner {refiner.num_classes}."
             f" Say num_classes in DensePass.of, or use a refiner of as many classes."
+        )
+
+
+def check_mask(images: Tensor, mask: Any) -> None:
+    """Raise ValueError unless something is a mask of the images.
+
+    Args:
+        images: The images.
+        mask: What a user, or a selector of theirs, gave.
+    """
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        found = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        raise ValueError(f"the mask is {found}, expected a torch.bool tensor [B, H, W].")
+    if mask.shape != images[:, 0].shape:
+        raise ValueError(
+            f"the mask is {list(mask.shape)}, but the images are {list(images.shape)}. Select "
+            f"with selector(low, (H, W)) of the full-resolution images."
         )

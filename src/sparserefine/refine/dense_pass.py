@@ -33,6 +33,8 @@ Given = (
 
 # How far the probabilities of a pixel may sum up to something else than 1: half precision rounds.
 SUM_TOLERANCE = 0.02
+# The highest value of 8 bits: foreground in masks, "ignore" in the label maps of datasets.
+IGNORE = 255
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +47,7 @@ class DensePass:
     Attributes:
         logits: Class scores on the low-resolution grid, float32, without padding.
         hard: Whether the prediction was labels or a mask, which say nothing of how sure they are:
-            the entropy is 0 everywhere, and pixels are chosen by their distance from label edges.
+            the entropy says nothing, and pixels are chosen by their distance from label edges.
     """
 
     logits: Float[Tensor, "B K h w"]
@@ -75,20 +77,12 @@ class DensePass:
         """
         if kind not in get_args(Kind):
             raise ValueError(f"kind={kind!r}: expected one of {', '.join(get_args(Kind))}.")
-        if isinstance(prediction, Tensor):
-            values = prediction.detach()
-        elif isinstance(prediction, np.ndarray):
-            values = torch.from_numpy(np.ascontiguousarray(prediction))
-        elif kind in ("labels", "mask"):
-            values = torch.from_numpy(read_labels(prediction).astype(np.int32))
-            values = values.to(torch.uint8) if int(values.max()) < 256 else values
-        else:
+        if num_classes is not None and num_classes < 2:
             raise ValueError(
-                f"{kind} are given as {type(prediction).__name__}, expected a tensor or an array. "
-                f'Files hold kind="labels" or kind="mask".'
+                f"num_classes is {num_classes}, expected 2 or more; a mask has background and "
+                f"foreground."
             )
-        if values.numel() == 0:
-            raise ValueError(f"the prediction is {_shape(values)}, expected at least one value.")
+        values = _as_tensor(prediction, kind)
         if kind == "labels":
             return cls(_logits_of_labels(values, num_classes), hard=True)
         if kind == "mask":
@@ -99,8 +93,8 @@ class DensePass:
         found = logits.shape[1]
         if num_classes not in (None, found):
             raise ValueError(
-                f"the {kind} have {found} classes, expected {num_classes}. Give num_classes of the "
-                f"prediction, or the prediction of the right model."
+                f"the prediction ({kind}) has {found} classes, expected {num_classes}. Give "
+                f"num_classes of the prediction, or the prediction of the right model."
             )
         return cls(logits, hard)
 
@@ -144,6 +138,40 @@ class DensePass:
             upsampling: How values between cell centers are found, "bilinear" or "nearest".
         """
         return sample(self.logits, coords, size, upsampling)
+
+
+def _as_tensor(prediction: Given, kind: Kind) -> Tensor:
+    """A copy of what was given, which the caller may go on changing."""
+    if isinstance(prediction, Tensor):
+        values = prediction.detach().clone()
+    elif isinstance(prediction, np.ndarray):
+        values = _from_array(prediction)
+    elif kind not in ("labels", "mask"):
+        raise ValueError(
+            f"{kind} are given as {type(prediction).__name__}, expected a tensor or an array. "
+            f'Files hold kind="labels" or kind="mask".'
+        )
+    elif isinstance(prediction, str | os.PathLike | Image.Image) or hasattr(prediction, "read"):
+        values = _from_array(read_labels(prediction))
+    else:
+        raise ValueError(
+            f"the {kind} came as {type(prediction).__name__}, expected a tensor, an array, a file "
+            f"or a Pillow image. numpy.asarray makes an array of lists."
+        )
+    if values.numel() == 0:
+        raise ValueError(f"the prediction is {_shape(values)}, expected at least one value.")
+    return values
+
+
+def _from_array(array: np.ndarray) -> Tensor:
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"the prediction is an array of {array.dtype}, expected numbers or bool.")
+    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
+        array = array.astype(np.int64)  # of wider unsigned integers torch knows little
+    elif array.dtype.itemsize > 8:
+        array = array.astype(np.float64)
+    # In memory order and the machine's byte order.
+    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
 
 
 def _four_axes(values: Tensor, kind: Kind) -> Float[Tensor, "B K h w"]:
@@ -199,9 +227,18 @@ def _logits_of_labels(values: Tensor, num_classes: int | None) -> Float[Tensor, 
             f'kind="probabilities" or kind="logits", and bool is kind="mask".'
         )
     low, high = int(labels.min()), int(labels.max())
+    if num_classes is None and high >= IGNORE:
+        raise ValueError(
+            f"the labels go up to {high}, and nothing says how many classes there are. Say "
+            f'num_classes. A mask of 0 and 255 is kind="mask".'
+        )
     classes = max(high + 1, 2) if num_classes is None else num_classes
     if low < 0 or high >= classes:
-        hint = ' A mask of 0 and 255 is kind="mask".' if high == 255 else ""
+        hint = (
+            ' Where 255 means "ignore" a prediction has none; a mask of 0 and 255 is kind="mask".'
+            if high == IGNORE
+            else ""
+        )
         raise ValueError(
             f"the labels go from {low} to {high}, expected 0 to {classes - 1}. Map them to the "
             f"classes of the model.{hint}"
@@ -213,30 +250,34 @@ def _logits_of_mask(values: Tensor) -> tuple[Float[Tensor, "B 2 h w"], bool]:
     mask = _three_axes(values, "mask")
     if mask.dtype == torch.bool:
         return _one_hot(mask.long(), 2), True
-    if mask.dtype != torch.uint8:
+    if mask.is_floating_point() or mask.is_complex():
         raise ValueError(
-            f"the mask is {mask.dtype}, expected bool or uint8. Floating-point numbers are "
-            f'kind="probabilities", other whole numbers kind="labels".'
+            f"the mask is {mask.dtype}, expected bool or whole numbers 0 to 255. Floating-point "
+            f'numbers are kind="probabilities".'
         )
-    present = mask.unique()
-    if len(present) > 2 or (len(present) == 2 and int(present[0]) != 0):
-        foreground = mask[:, None].float() / 255
-        return as_log(torch.cat([1 - foreground, foreground], 1)), False
-    if int(present[-1]) not in (0, 1, 255):
+    present = mask.unique().tolist()
+    if set(present) <= {0, 1} or set(present) <= {0, IGNORE}:
+        return _one_hot((mask > 0).long(), 2), True
+    if present[0] < 0 or not IGNORE / 2 < present[-1] <= IGNORE:
         raise ValueError(
-            f"the mask holds {present.tolist()}, expected 0 and 255, or 0 and 1. Labels of classes "
-            f'are kind="labels".'
+            f"the mask goes from {present[0]} to {present[-1]}, expected 0 and 255, 0 and 1, or "
+            f"probabilities 0 to 255 of which some are above one half. Labels of classes are "
+            f'kind="labels".'
         )
-    return _one_hot((mask > 0).long(), 2), True
+    foreground = mask[:, None].float() / IGNORE
+    return as_log(torch.cat([1 - foreground, foreground], 1)), False
 
 
 def _three_axes(values: Tensor, kind: Kind) -> Tensor:
+    shape = _shape(values)
     if values.ndim == 2:
         values = values[None]
-    if values.ndim != 3:
+    channels = values.ndim == 3 and values.shape[2] in (3, 4) and min(values.shape[:2]) > 4
+    if values.ndim != 3 or channels:
+        hint = " It looks like an image with channels last." if channels else ""
         raise ValueError(
-            f"the {kind} is of shape {_shape(values)}, expected [B, h, w] or [h, w]. Give one "
-            f"value per pixel."
+            f"the prediction ({kind}) is of shape {shape}, expected [B, h, w] or [h, w]. Give one "
+            f"value per pixel.{hint}"
         )
     return values
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sparserefine.dense import DenseModel
+from sparserefine.dense.protocol import dtype_of
 from sparserefine.refine.dense_size import DenseSize
 from sparserefine.refine.features import as_unit_floats
 from sparserefine.refine.timing import StageTimer, stage
@@ -45,15 +46,9 @@ def run_dense(
         bottom, right = padded[0] - size[0], padded[1] - size[1]
         if bottom or right:
             images = F.pad(images, (0, right, 0, bottom), mode="replicate")
-        images = images.to(_dtype_of(dense))
+        images = images.to(dtype_of(dense))
     with stage(timer, "dense"):
         logits = dense(images).float()
         if tuple(logits.shape[2:]) != padded:
             logits = F.interpolate(logits, padded, mode="bilinear", align_corners=False)
     return logits[:, :, : size[0], : size[1]]
-
-
-def _dtype_of(dense: DenseModel) -> torch.dtype:
-    """The precision of a model's weights; float32 where it has none."""
-    found = (p.dtype for p in dense.parameters() if p.is_floating_point())
-    return next(found, torch.float32)

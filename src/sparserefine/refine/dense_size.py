@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sparserefine.dense import Fit
+
 
 @dataclass(frozen=True)
 class DenseSize:
-    """Brings an image to a size that the dense model takes: resized, then padded, never squashed.
+    """Brings an image to a size that the dense model takes: resized, then padded.
 
     Attributes:
-        value: A scale of each side, 0 to 1; or a fixed (height, width), into which the image is
-            fitted with its proportions kept.
+        value: A scale of each side, 0 to 1; or a fixed (height, width).
         divisor: Number that the sides of the model's inputs must be multiples of.
+        fit: How an image is brought to a fixed size: "keep" fits it in with its proportions, and
+            never enlarges it; "stretch" resizes it to just that size, so that the cells of the
+            prediction need not be square.
     """
 
     value: float | tuple[int, int]
     divisor: int
+    fit: Fit = "keep"
 
     def __post_init__(self) -> None:
         if isinstance(self.value, tuple):
@@ -37,6 +42,8 @@ class DenseSize:
         """Size that an image of (H, W) `size` is resized to."""
         scale = self.value
         if isinstance(scale, tuple):
+            if self.fit == "stretch":
+                return scale
             # Enlarging beyond full resolution would cost time and add nothing.
             scale = min(scale[0] / size[0], scale[1] / size[1], 1.0)
         return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)

@@ -16,12 +16,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from sparserefine import dense
 from sparserefine.atomic import atomic_write_all
 from sparserefine.dense import DenseModel
-from sparserefine.dense.fingerprint import fingerprint
+from sparserefine.dense.fingerprint import fingerprint, new_token
 from sparserefine.dense.weights import load_weights, read_weights, save_weights
 from sparserefine.refine.edge_selector import EdgeSelector
 from sparserefine.refine.ensembler import GatedEnsembler
@@ -94,7 +95,7 @@ def describe(refiner: SparseRefiner, *, weights: bool = True) -> dict[str, Any]:
     if weights:
         for name, part in parts.items():
             assert isinstance(part, nn.Module)
-            described[name]["identity"] = fingerprint(part)
+            described[name]["identity"] = fingerprint(part) or new_token()
     size = refiner.dense_size.value
     return {
         "format": FORMAT,
@@ -102,6 +103,7 @@ def describe(refiner: SparseRefiner, *, weights: bool = True) -> dict[str, Any]:
         "dense": None if refiner.dense is None else refiner.dense.describe(weights=weights),
         "dense_size": list(size) if isinstance(size, tuple) else size,
         "upsampling": refiner.upsampling,
+        "dtype": str(refiner.dtype).removeprefix("torch."),
         "inputs": list(refiner.inputs),
         "selector": refiner.selector.describe(),
         **described,
@@ -140,6 +142,9 @@ def _build(
         upsampling=config["upsampling"],
         inputs=config["inputs"],
     )
+    for part in (refiner.extractor, refiner.ensembler):
+        assert isinstance(part, nn.Module)
+        part.to(getattr(torch, config.get("dtype", "float32")))
     refiner.trained_on = frozenset(config.get("trained_on", ()))
     return refiner
 
@@ -171,7 +176,7 @@ def _build_dense(parts: dict[str, Any], folder: Path) -> DenseModel:
             f"trained for: from_pretrained(folder, dense=model)."
         )
     model.preset = replace(model.preset, license=parts["license"])
-    return model
+    return model.to(getattr(torch, parts.get("dtype", "float32")))
 
 
 def _read_files(parts: dict[str, Any], folder: Path) -> DenseModel:

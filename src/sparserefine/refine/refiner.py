@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from sparserefine.dense import DenseModel, Preset
 from sparserefine.images import ImageLike, as_uint8_rgb
-from sparserefine.refine import pretrained
+from sparserefine.refine import checks, pretrained
 from sparserefine.refine.calibration_file import calibrated_selector
-from sparserefine.refine.checks import check_parts, check_together, count_classes
 from sparserefine.refine.cuda import GraphCache
 from sparserefine.refine.dense_pass import DensePass
 from sparserefine.refine.dense_run import run_dense
@@ -98,7 +97,7 @@ class SparseRefiner(nn.Module):
         if mode not in ("default", "paper"):
             raise ValueError(f'mode {mode!r} is unknown. Use "default" or "paper".')
         paper = mode == "paper"
-        self.num_classes = count_classes(dense, num_classes)
+        self.num_classes = checks.count_classes(dense, num_classes)
         self.dense = None if dense is None else dense.requires_grad_(False).eval()
         self.inputs: tuple[Input, ...] = tuple(inputs)
         channels = count_channels(self.inputs, self.num_classes)
@@ -113,11 +112,12 @@ class SparseRefiner(nn.Module):
         self.dense_size = DenseSize(
             self.preset.dense_size if dense_size is None else dense_size,
             1 if dense is None else dense.size_divisor,
+            self.preset.fit,
         )
         self.trained_on: frozenset[str] = frozenset()
         self._graphs = GraphCache()
         check_upsampling(self.upsampling)
-        check_parts(self)
+        checks.check_parts(self)
         self.eval()
 
     @classmethod
@@ -234,15 +234,7 @@ class SparseRefiner(nn.Module):
         Raises:
             ValueError: There is no dense model.
         """
-        return run_dense(self._dense(), images, size, self.dense_size, timer)
-
-    def _dense(self) -> DenseModel:
-        if self.dense is None:
-            raise ValueError(
-                "this refiner has no dense model. Give the prediction to refine: "
-                "low=DensePass.of(...)."
-            )
-        return self.dense
+        return run_dense(checks.require_dense(self), images, size, self.dense_size, timer)
 
     def dense_pass(
         self, images: Num[Tensor, "B 3 H W"], *, timer: StageTimer | None = None
@@ -278,7 +270,9 @@ class SparseRefiner(nn.Module):
         Raises:
             ValueError: Images, prediction and mask do not belong together.
         """
-        check_together(self, images, low, mask)
+        checks.check_images(images)
+        checks.check_prediction(self, images, low)
+        checks.check_mask(images, mask)
         size = (images.shape[2], images.shape[3])
         with stage(timer, "select"):
             pixels = ActivePixels.from_mask(mask)
@@ -329,8 +323,10 @@ class SparseRefiner(nn.Module):
             selector: Selector to use in this call in place of the refiner's own.
             timer: Collects milliseconds per stage.
         """
+        checks.check_images(images)
         size = (images.shape[2], images.shape[3])
         low = self.dense_pass(images, timer=timer) if low is None else low
+        checks.check_prediction(self, images, low)
         with stage(timer, "select"):
             mask = (selector or self.selector)(low, size)
         return self.refine(images, low, mask, timer=timer)
@@ -362,7 +358,9 @@ class SparseRefiner(nn.Module):
         with stage(timer, "read"):
             array = as_uint8_rgb(image)
             images = torch.from_numpy(array).permute(2, 0, 1)[None].to(self.device)
-        low = None if low is None else low.to(self.device)
+        if low is not None:
+            checks.check_prediction(self, images, low)
+            low = low.to(self.device)
         output = self.in_evaluation()(images, low=low, selector=selector, timer=timer)
         return Prediction(
             image=array,

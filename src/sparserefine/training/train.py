@@ -91,7 +91,8 @@ def train(
         config: The hyperparameters.
         split: Part of the data, where the folder has train.txt, val.txt ….
         out: Folder for the model (`save_pretrained`), the checkpoint, log.jsonl and the pictures;
-            None writes nothing, and a run that is interrupted is lost.
+            None writes nothing, and a run that is interrupted is lost. A folder that holds a run of
+            the same settings and data goes on with that run's weights, whatever those of `model`.
         cache: Folder of the teacher cache, which runs with the same dense model and data may share;
             by default in `out`.
         progress: Told of each view that the dense model predicts, and of each step.

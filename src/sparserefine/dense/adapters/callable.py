@@ -43,7 +43,8 @@ def from_callable(
         preset: Size to run at, threshold, names of classes, colors.
         identity: Names what a function computes, such as the name and version of its weights.
             Nothing else tells two functions apart, so without it no other process uses again what
-            one has computed. A module is named by its weights.
+            one has computed. A module is named by its weights; a name is added to them, and needed
+            where it has none, as around the session of another library.
 
     Raises:
         ValueError: The kind or the number of classes is impossible. When run: the output is not

@@ -75,10 +75,12 @@ class WrappedModel(DenseModel):
         self._identity = identity
 
     def identity(self) -> str | None:
-        """The name that the user gave, else one of the module's content; see `DenseModel`."""
-        if self._identity is not None:
+        """What the user states and the content of the module; see `DenseModel.identity`."""
+        if not isinstance(self.model, nn.Module):
             return self._identity
-        return fingerprint(self.model) if isinstance(self.model, nn.Module) else None
+        content = fingerprint(self.model)
+        stated = [part for part in (self._identity, content) if part is not None]
+        return " ".join(stated) or None
 
     def describe(self, *, weights: bool = True) -> dict[str, Any]:
         """Everything that a prediction depends on; see `DenseModel.describe`."""
@@ -87,6 +89,7 @@ class WrappedModel(DenseModel):
             "kind": self.kind,
             "mean": self.normalize.mean.flatten().tolist(),
             "std": self.normalize.std.flatten().tolist(),
+            "precision": str(self.normalize.mean.dtype).removeprefix("torch."),
             "channels": self.channels,
             "window": self.window,
         }
