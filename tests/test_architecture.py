@@ -21,6 +21,7 @@ LAYERS = (
     "plots",
     "dense",
     "data",
+    "matting",
     "refine",
     "evaluation",
     "training",

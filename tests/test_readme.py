@@ -36,6 +36,7 @@ def test_the_three_calls_work_as_written() -> None:
     block = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[1]
     names: dict[str, object] = {
         "sr": sr, "torch": torch, "model": sr.SparseRefiner.from_pretrained("demo"),
+        "images": torch.rand(1, 3, 96, 128),
     }  # fmt: skip
     exec(block.replace("768, 1024", "96, 128"), names)
     assert tuple(names["output"].labels.shape) == (1, 96, 128)  # type: ignore[attr-defined]

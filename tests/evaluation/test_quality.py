@@ -72,7 +72,6 @@ def test_calibration_error_agrees_with_torchmetrics() -> None:
 
 
 def test_small_objects_are_pieces_and_found_if_half_right() -> None:
-    pytest.importorskip("scipy", reason="needs the extra train")
     labels = torch.zeros(100, 100, dtype=torch.long)
     labels[10:12, 10:12] = 1  # four pixels, two of them found: found
     labels[30:32, 30:32] = 1  # one of four: lost

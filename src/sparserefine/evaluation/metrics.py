@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Integer
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -113,10 +113,8 @@ class Quality:
             pairs[truth.valid].bincount(minlength=len(self._boundary)).to(self._boundary.device)
         )
         right = labels.long() == truth.labels
-        if truth.pieces is not None:
-            sizes, hits = truth.piece_sizes, truth.hits(right)
-            found = int((hits >= FOUND_SHARE * sizes).sum())
-            self._pieces += torch.tensor([len(sizes), found])
+        sizes, hits = truth.piece_sizes, truth.hits(right)
+        self._pieces += torch.tensor([len(sizes), int((hits >= FOUND_SHARE * sizes).sum())])
         if confidence is not None:
             self._calibrate(confidence[truth.valid], right[truth.valid])
 
@@ -151,7 +149,7 @@ class Quality:
         return float(iou[:-1].nanmean())
 
     def small_recall(self) -> float | None:
-        """Share of the small pieces that are found; None without scipy or small pieces."""
+        """Share of the small pieces that are found; None without small pieces."""
         small, found = self._pieces.tolist()
         return found / small if small else None
 
@@ -189,7 +187,7 @@ class Truth:
         valid: True where the class is known.
         reach: Distance in pixels that counts as near a boundary.
         near: The class of each pixel near a boundary, K elsewhere.
-        pieces: Number of the small piece that a pixel belongs to, 0 for none; None without scipy.
+        pieces: Number of the small piece that a pixel belongs to, 0 for none.
         piece_sizes: Number of pixels of each small piece.
     """
 
@@ -204,15 +202,10 @@ class Truth:
 
     def hits(self, right: Bool[Tensor, "H W"]) -> Integer[Tensor, " n"]:
         """Number of right pixels of each small piece."""
-        assert self.pieces is not None
         found = self.pieces[right].bincount(minlength=len(self.piece_sizes) + 1)
         return found[1:]
 
-    def _find_pieces(self) -> tuple[Tensor | None, Tensor]:
-        if find_spec("scipy") is None:
-            return None, torch.zeros(0)
-        from scipy import ndimage
-
+    def _find_pieces(self) -> tuple[Tensor, Tensor]:
         labels = self.labels.cpu().numpy()
         pieces = np.zeros(labels.shape, np.int64)
         sizes: list[np.ndarray] = []

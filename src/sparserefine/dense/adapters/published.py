@@ -125,8 +125,6 @@ def _random(published: Published, preset: Preset) -> TransformersModel:
     transformers = require("transformers", "hf")
     config = published.config()
     family = FAMILIES[config.model_type]
-    if family.kind == "masks":
-        require("scipy", "hf")  # which transformers needs for the loss of these, even here
     auto_class: Any = getattr(transformers, family.auto_class)
     with quiet():
         return TransformersModel(auto_class.from_config(config), family, preset)

@@ -1,0 +1,139 @@
+"""Closed-form matting at the unknown cells alone.
+
+Source: Levin, Lischinski & Weiss 2008, "A closed-form solution to natural image matting". There
+the system has a row for each pixel of the image; here only unknown cells have one, the sure ones
+being constants on its right side.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import torch
+from jaxtyping import Bool, Float, Int
+from scipy.sparse import csc_matrix, identity
+from scipy.sparse.linalg import splu
+from torch import Tensor
+from torch.nn import functional as F
+
+from sparserefine.matting.local_linear import solve_symmetric
+
+# What a color variance counts for less than: as in the implementations that people use.
+EPSILON = 1e-7
+REGULARIZATION = 1e-12
+
+_WINDOW = tuple(product((-1, 0, 1), repeat=2))
+"""Offsets of the cells of a 3×3 window from its center."""
+_STENCIL = tuple(product(range(-2, 3), repeat=2))
+"""Offsets of the cells that share a window with a cell."""
+
+
+def closed_form_alpha(
+    image: Float[Tensor, "3 h w"],
+    alpha: Float[Tensor, "h w"],
+    unknown: Bool[Tensor, "h w"],
+    *,
+    epsilon: float = EPSILON,
+) -> Float[Tensor, "h w"]:
+    """Find the alpha that is closest to a linear function of color in every 3×3 window.
+
+    Args:
+        image: RGB in 0..1.
+        alpha: Alpha of the sure cells; that of the unknown ones plays no part.
+        unknown: The cells whose alpha is to be found.
+        epsilon: Regularization of the windows' color variances.
+
+    Returns:
+        `alpha` with the unknown cells replaced, in 0..1, float32.
+    """
+    height, width = alpha.shape
+    cells = unknown.flatten().nonzero().squeeze(1)
+    if len(cells) == 0 or min(height, width) < 3:
+        return alpha.float()
+    rows = _laplacian_rows(image.double(), unknown, cells, epsilon)  # [U, 25]
+    columns = _columns(cells, unknown)
+    is_unknown = columns >= 0
+    neighbors = F.pad(alpha.double().masked_fill(unknown, 0), (2, 2, 2, 2)).flatten()
+    known = neighbors[_neighbors(cells, height, width)]
+    right = -(rows * known).sum(1)
+    found = _solve(rows[is_unknown], is_unknown.nonzero()[:, 0], columns[is_unknown], right)
+    result = alpha.float().clone()
+    result.view(-1)[cells] = found.clamp(0, 1).float().to(result.device)
+    return result
+
+
+def _laplacian_rows(
+    image: Float[Tensor, "3 h w"],
+    unknown: Bool[Tensor, "h w"],
+    cells: Int[Tensor, " U"],
+    epsilon: float,
+) -> Float[Tensor, "U 25"]:
+    """The rows of the matting Laplacian of the unknown cells, over the cells around each."""
+    height, width = unknown.shape
+    touched = F.max_pool2d(unknown.float()[None, None], 3, stride=1, padding=1)[0, 0] > 0
+    touched[[0, -1]] = False  # windows lie inside the image
+    touched[:, [0, -1]] = False
+    centers = touched.flatten().nonzero().squeeze(1)
+    steps = [dy * width + dx for dy, dx in _WINDOW]
+    inside = centers[:, None] + centers.new_tensor(steps)
+    colors = image.flatten(1).t()[inside]  # [W, 9, 3]
+    colors = colors - colors.mean(1, keepdim=True)
+    spread = colors.transpose(1, 2) @ colors / 9
+    pairs = {(i, j): spread[:, i, j] for i in range(3) for j in range(i, 3)}
+    weighted = solve_symmetric(pairs, colors.permute(2, 1, 0), epsilon / 9)  # [3, 9, W]
+    alike = colors @ weighted.permute(2, 0, 1)
+    windows = -(1 + alike) / 9  # [W, 9, 9]
+    windows.diagonal(dim1=1, dim2=2).add_(1)
+    number = centers.new_full((height * width,), len(centers))
+    number[centers] = torch.arange(len(centers), device=centers.device)
+    windows = torch.cat([windows, windows.new_zeros(1, 9, 9)])  # for windows that do not exist
+    padded = F.pad(number.view(height, width), (1, 1, 1, 1), value=len(centers)).flatten()
+    y, x = cells // width + 1, cells % width + 1
+    rows = windows.new_zeros(len(cells), len(_STENCIL))
+    for place, (dy, dx) in enumerate(_WINDOW):
+        # The window in which the cell has this place.
+        own = padded[(y - dy) * (width + 2) + x - dx]
+        reached = [_STENCIL.index((ty - dy, tx - dx)) for ty, tx in _WINDOW]
+        rows[:, reached] += windows[own, place]
+    return rows
+
+
+def _neighbors(cells: Int[Tensor, " U"], height: int, width: int) -> Int[Tensor, "U 25"]:
+    y, x = cells // width + 2, cells % width + 2
+    steps = cells.new_tensor([dy * (width + 4) + dx for dy, dx in _STENCIL])
+    return (y * (width + 4) + x)[:, None] + steps
+
+
+def _columns(cells: Int[Tensor, " U"], unknown: Bool[Tensor, "h w"]) -> Int[Tensor, "U 25"]:
+    """The number of each neighbor among the unknown cells; -1 where it is none."""
+    height, width = unknown.shape
+    number = cells.new_full((height, width), -1)
+    number.view(-1)[cells] = torch.arange(len(cells), device=cells.device)
+    padded = F.pad(number, (2, 2, 2, 2), value=-1).flatten()
+    return padded[_neighbors(cells, height, width)]
+
+
+def _solve(
+    values: Float[Tensor, " E"],
+    rows: Int[Tensor, " E"],
+    columns: Int[Tensor, " E"],
+    right: Float[Tensor, " U"],
+) -> Float[Tensor, " U"]:
+    """Solve the sparse system exactly.
+
+    The unknown cells lie in a thin band, so a factorization stays sparse: 30 to 60 numbers a row.
+    Conjugate gradients need hundreds of steps, as the system is ill-conditioned by nature.
+    """
+    unknowns = len(right)
+    places = (rows.cpu().numpy(), columns.cpu().numpy())
+    matrix = csc_matrix((values.cpu().numpy(), places), shape=(unknowns, unknowns))
+    # Cells in windows of one color are tied to nothing else: the smallest weight keeps them.
+    matrix = matrix + REGULARIZATION * identity(unknowns, format="csc")
+    # Symmetric and positive, so no row needs to be exchanged.
+    factors = splu(
+        matrix,
+        permc_spec="MMD_AT_PLUS_A",
+        diag_pivot_thresh=0.0,
+        options={"SymmetricMode": True},
+    )
+    return torch.from_numpy(factors.solve(right.cpu().numpy()))

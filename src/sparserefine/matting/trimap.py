@@ -1,0 +1,61 @@
+"""Where a prediction of the foreground is sure, and where it is not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional as F
+
+# Below and above them a prediction is taken for sure background and sure foreground.
+LOW, HIGH = 0.03, 0.97
+
+
+@dataclass(frozen=True, eq=False)
+class Trimap:
+    """The cells of a grid that are sure foreground, sure background, or neither.
+
+    Attributes:
+        foreground: True where a cell and all cells around it are predicted to be foreground.
+        background: True where a cell and all cells around it are predicted to be background.
+    """
+
+    foreground: Bool[Tensor, "h w"]
+    background: Bool[Tensor, "h w"]
+
+    @classmethod
+    def of(
+        cls, probability: Float[Tensor, "h w"], *, low: float = LOW, high: float = HIGH
+    ) -> Trimap:
+        """Take a prediction apart.
+
+        Args:
+            probability: Probability of the foreground in 0..1.
+            low: A cell is sure background where its probability is below.
+            high: A cell is sure foreground where its probability is above.
+
+        Raises:
+            ValueError: The limits are not ascending within 0..1.
+        """
+        if not 0 <= low < high <= 1:
+            raise ValueError(f"low={low}, high={high}: expected 0 <= low < high <= 1.")
+        return cls(_eroded(probability > high), _eroded(probability < low))
+
+    @property
+    def unknown(self) -> Bool[Tensor, "h w"]:
+        """True where a cell is neither."""
+        return ~(self.foreground | self.background)
+
+    @property
+    def is_solvable(self) -> bool:
+        """Whether there is something to find out, and both sides to tell it by."""
+        found = torch.stack([self.unknown.any(), self.foreground.any(), self.background.any()])
+        return bool(found.all())
+
+
+def _eroded(mask: Tensor) -> Tensor:
+    """Shrunk by one cell in all eight directions; beyond the border it goes on."""
+    outside = (~mask).float()[None, None]
+    return F.max_pool2d(outside, 3, stride=1, padding=1)[0, 0] == 0

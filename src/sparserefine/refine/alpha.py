@@ -1,0 +1,156 @@
+"""A foreground's alpha at full resolution from a low-resolution prediction, without training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Bool, Float, Int, Num
+from torch import Tensor
+from torch.nn import functional as F
+
+from sparserefine.matting import (
+    LocalLinear,
+    SideColors,
+    Trimap,
+    closed_form_alpha,
+    foreground_colors,
+)
+from sparserefine.refine.dense_pass import DensePass
+from sparserefine.refine.features import as_unit_floats
+from sparserefine.refine.resampling import nearest_index, sample
+from sparserefine.refine.timing import StageTimer, stage
+
+Method = Literal["closed-form", "guided", "bilinear"]
+
+GRID = 512
+"""Cells on the longer side of the grid that the matte is found on: more hardly helps."""
+
+# Radius in cells and epsilon of the local linear model. Closed form is sharp already and is only
+# carried to another resolution; the guided filter is to sharpen.
+CARRIED, GUIDED = (1, 1e-5), (4, 1e-4)
+
+
+@dataclass(frozen=True, eq=False)
+class AlphaMatte:
+    """Alpha of one image at full resolution.
+
+    Attributes:
+        alpha: Share of the foreground in each pixel, 0..1.
+        mask: True at the pixels of the band, where the prediction was unsure; elsewhere alpha is
+            0 or 1. With "bilinear" it is false everywhere.
+        coords: (0, y, x) of the pixels of the band, row-major.
+        colors: The foreground's own colors there, RGB in 0..1, cleaned of the background.
+    """
+
+    alpha: Float[Tensor, "H W"]
+    mask: Bool[Tensor, "H W"]
+    coords: Int[Tensor, "N 3"]
+    colors: Float[Tensor, "N 3"]
+
+    @property
+    def density(self) -> float:
+        """Share of the pixels that lie in the band."""
+        return len(self.coords) / self.mask.numel()
+
+
+@torch.no_grad()
+def refine_alpha(
+    images: Num[Tensor, "1 3 H W"],
+    low: DensePass,
+    *,
+    method: Method = "closed-form",
+    grid: int = GRID,
+    timer: StageTimer | None = None,
+) -> AlphaMatte:
+    """Find the alpha of a foreground at full resolution.
+
+    The prediction says where foreground and background are sure. Between them, alpha is found on a
+    grid of a few hundred cells a side, as closed-form matting or the prediction itself has it, and
+    carried to full resolution by the coefficients of a local linear model of the colors.
+
+    Args:
+        images: One image at full resolution, RGB, uint8 or float in 0..1.
+        low: Its low-resolution prediction of background and foreground, not of hard labels.
+        method: "closed-form", "guided" (the guided filter), or "bilinear" (only enlarged).
+        grid: Cells on the longer side; not more than the image has pixels.
+        timer: Collects the stages "grid", "matte", "carry" and "colors".
+
+    Raises:
+        ValueError: The prediction is hard or not one of two classes, or the method is unknown.
+    """
+    _check(low, method, grid)
+    size = (images.shape[2], images.shape[3])
+    scale = min(grid / max(size), 1.0)
+    cells = (max(round(size[0] * scale), 1), max(round(size[1] * scale), 1))
+    probability = low.logits.softmax(1)[:, 1:]
+    if method == "bilinear":
+        return _enlarged(probability, size)
+    with stage(timer, "grid"):
+        small = as_unit_floats(_resized(images, cells))[0]
+        coarse = F.interpolate(probability, cells, mode="bilinear", antialias=True)[0, 0]
+        trimap = Trimap.of(coarse)
+        if not trimap.is_solvable:
+            return _enlarged(probability, size)
+    with stage(timer, "matte"):
+        sure = torch.where(trimap.foreground, 1.0, torch.where(trimap.background, 0.0, coarse))
+        alpha = coarse
+        if method == "closed-form":
+            alpha = closed_form_alpha(small, sure, trimap.unknown)
+        radius, epsilon = CARRIED if method == "closed-form" else GUIDED
+        model = LocalLinear.fit(small, alpha, radius=radius, epsilon=epsilon)
+    with stage(timer, "carry"):
+        mask = _enlarge_cells(trimap.unknown, size)
+        full = _enlarge_cells(trimap.foreground, size).float()
+        coords = F.pad(mask.nonzero(), (1, 0)).int()
+        _, y, x = coords.long().unbind(1)
+        colors = as_unit_floats(images[0, :, y, x].t())
+        found = model.alpha(sample(model.coefficients[None], coords, size), colors)
+        full[y, x] = found
+    with stage(timer, "colors"):
+        sides = SideColors.around(small, trimap, alpha)
+        both = torch.cat([sides.foreground, sides.background])[None]
+        front, back = sample(both, coords, size).split(3, 1)
+        own = foreground_colors(front, back, colors, found)
+    return AlphaMatte(full, mask, coords, own)
+
+
+def _check(low: DensePass, method: str, grid: int) -> None:
+    if method not in get_args(Method):
+        raise ValueError(f"method {method!r} is unknown. Use one of {', '.join(get_args(Method))}.")
+    if low.hard:
+        raise ValueError(
+            "the prediction is labels or a mask, which are sure of every cell, so there is no band "
+            "to find alpha in. Give probabilities or logits."
+        )
+    if low.logits.shape[:2] != (1, 2):
+        raise ValueError(
+            f"the prediction is of {len(low.logits)} images and {low.num_classes} classes, "
+            f"expected one image, of background and foreground."
+        )
+    if grid < 8:
+        raise ValueError(f"grid is {grid}, expected 8 cells or more.")
+
+
+def _resized(images: Tensor, cells: tuple[int, int]) -> Tensor:
+    if tuple(images.shape[2:]) == cells:
+        return images
+    # The CPU averages uint8 as it is: floats of 30 megapixels would take 360 MB.
+    if images.dtype != torch.uint8 or images.device.type != "cpu":
+        images = as_unit_floats(images)
+    return F.interpolate(images, cells, mode="bilinear", antialias=True)
+
+
+def _enlarged(probability: Float[Tensor, "1 1 h w"], size: tuple[int, int]) -> AlphaMatte:
+    """The prediction itself, enlarged bilinearly."""
+    alpha = F.interpolate(probability, size, mode="bilinear")[0, 0]
+    none = torch.zeros(0, 3, device=alpha.device)
+    return AlphaMatte(alpha, torch.zeros_like(alpha, dtype=torch.bool), none.int(), none)
+
+
+def _enlarge_cells(cells: Bool[Tensor, "h w"], size: tuple[int, int]) -> Bool[Tensor, "H W"]:
+    """Each cell as a block of pixels."""
+    rows = nearest_index(cells.shape[0], size[0], cells.device)
+    columns = nearest_index(cells.shape[1], size[1], cells.device)
+    return cells.index_select(0, rows).index_select(1, columns)
