@@ -2,8 +2,8 @@
 
     python benchmarks/closed_form.py PHOTOS [--grid 512] [--most 20]      # pip install pymatting
 
-Both get the trimap of U²-Net-p's prediction on the same grid, one thread each, in turns; pymatting's
-first call, which compiles, is not counted. Writes results/closed_form.json.
+Both get the trimap of U²-Net-p's prediction on the same grid, one thread each, in turns;
+pymatting's first call, which compiles, is not counted. Writes results/closed_form.json.
 """
 
 from __future__ import annotations
