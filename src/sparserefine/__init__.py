@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sparserefine.experiments.ablations import ablate
     from sparserefine.experiments.frontier import frontier
     from sparserefine.photos.benchmark import benchmark
+    from sparserefine.photos.cutout import cutout
     from sparserefine.photos.demo import demo
     from sparserefine.photos.predict import predict
     from sparserefine.photos.report import report
@@ -45,6 +46,7 @@ __all__ = [
     "ablate",
     "benchmark",
     "calibrate",
+    "cutout",
     "data",
     "demo",
     "dense",
@@ -71,6 +73,7 @@ _HOME = {
     "ablate": "sparserefine.experiments.ablations",
     "benchmark": "sparserefine.photos.benchmark",
     "calibrate": "sparserefine.calibration.calibrate",
+    "cutout": "sparserefine.photos.cutout",
     "demo": "sparserefine.photos.demo",
     "evaluate": "sparserefine.evaluation.evaluate",
     "frontier": "sparserefine.experiments.frontier",

@@ -105,6 +105,22 @@ def as_uint8_rgb(image: ImageLike) -> UInt8[np.ndarray, "H W 3"]:
     return read_image(image)
 
 
+def read_icc_profile(image: ImageLike) -> bytes:
+    """The color profile of a file or Pillow image; empty where there is none.
+
+    Args:
+        image: Whatever `as_uint8_rgb` takes.
+    """
+    if isinstance(image, Tensor | np.ndarray):
+        return b""
+    if isinstance(image, Image.Image):
+        return image.info.get("icc_profile") or b""
+    if not isinstance(image, str | os.PathLike):
+        image.seek(0)
+    with Image.open(image) as file:
+        return file.info.get("icc_profile") or b""
+
+
 def list_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
     """Find the images that a user means by some files and folders.
 

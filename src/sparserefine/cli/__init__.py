@@ -11,6 +11,7 @@ from sparserefine.cli.ablate import ablate
 from sparserefine.cli.benchmark import benchmark
 from sparserefine.cli.calibrate import calibrate
 from sparserefine.cli.console import messages
+from sparserefine.cli.cutout import cutout
 from sparserefine.cli.demo import demo
 from sparserefine.cli.evaluate import evaluate
 from sparserefine.cli.frontier import frontier
@@ -25,7 +26,8 @@ app = App(
     help="Full-resolution segmentation from a low-resolution prediction, of the model you have.",
 )
 COMMANDS = (
-    demo, predict, evaluate, train, calibrate, headroom, ablate, frontier, benchmark, report,
+    cutout, demo, predict, evaluate, train, calibrate, headroom, ablate, frontier,
+    benchmark, report,
 )  # fmt: skip
 for command in COMMANDS:
     app.command(command)

@@ -1,0 +1,67 @@
+"""`sparserefine cutout`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from sparserefine.cli.console import console, messages, progress_bars, report_failure, stage_table
+
+
+def cutout(
+    photos: Annotated[list[Path], Parameter(consume_multiple=True)],
+    /,
+    *,
+    model: str = "u2netp",
+    method: Literal["closed-form", "guided", "bilinear"] = "closed-form",
+    background: str | None = None,
+    alpha_only: Annotated[bool, Parameter(negative="")] = False,
+    out: Path = Path("out/cutout"),
+) -> None:
+    """Cut the foreground out of photos, at their full resolution.
+
+    Parameters
+    ----------
+    photos
+        Photos, and folders that are searched for photos.
+    model
+        Finds the foreground: u2netp, which comes with the package, or a file of U²-Net or IS-Net
+        (.onnx, .safetensors).
+    method
+        How alpha is found between the sure sides: closed-form matting in the band, the guided
+        filter, or the prediction merely enlarged.
+    background
+        What the foreground is laid on: a color such as white or "#f0f0f0", or an image file.
+        Default: a PNG with alpha.
+    alpha_only
+        Write alpha as a gray image.
+    out
+        Folder for NAME_cutout.png of each photo, and before_after.png: the place where refinement
+        added most detail.
+    """
+    from sparserefine.photos.cutout_folder import cut_out_photos
+
+    with progress_bars() as progress:
+        result = cut_out_photos(
+            photos,
+            model=model,
+            method=method,
+            background=background,
+            alpha_only=alpha_only,
+            out=out,
+            progress=progress,
+        )
+    if result.done:
+        console.print(stage_table(result.stages_ms, f"mean of {len(result.done)}"))
+        console.print(f"density {result.density:.1%}")
+    messages.print(f"license of the dense weights: {result.license}", style="dim", markup=False)
+    for source, reason in result.failed:
+        report_failure(str(source), reason)
+    for path in (*result.done[:3], result.picture):
+        if path is not None:
+            console.print(str(path), markup=False)
+    if result.failed:
+        total = len(result.failed) + len(result.done)
+        raise SystemExit(f"{len(result.failed)} of {total} photos could not be cut out")

@@ -1,0 +1,237 @@
+"""The foreground of photos, cut out at full resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageColor, ImageOps
+
+from sparserefine import dense as dense_models
+from sparserefine import viz
+from sparserefine.atomic import atomic_write
+from sparserefine.dense import DenseModel
+from sparserefine.dense.u2net import TABLES
+from sparserefine.images import ImageLike, as_uint8_rgb, read_icc_profile
+from sparserefine.refine.alpha import Method, refine_alpha
+from sparserefine.refine.dense_pass import DensePass
+from sparserefine.refine.dense_run import run_dense
+from sparserefine.refine.dense_size import DenseSize
+from sparserefine.refine.timing import StageTimer
+
+# Sides of the detail that is shown, in pixels of the photo.
+DETAIL = (300, 400)
+WHITE = (255, 255, 255)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Cutout:
+    """One photo with its foreground found.
+
+    Attributes:
+        image: The photo, upright RGB.
+        alpha: Share of the foreground in each pixel, 0..1.
+        colors: The photo, cleaned of the background where alpha lies between.
+        enlarged: Alpha as the low-resolution prediction has it, enlarged bilinearly.
+        density: Share of the pixels that were refined, 0..1.
+        stages_ms: Milliseconds of each stage.
+        icc_profile: Color profile of the photo; empty where it has none.
+    """
+
+    image: UInt8[np.ndarray, "H W 3"]
+    alpha: Float[np.ndarray, "H W"]
+    colors: UInt8[np.ndarray, "H W 3"]
+    enlarged: Float[np.ndarray, "H W"]
+    density: float
+    stages_ms: dict[str, float]
+    icc_profile: bytes = b""
+
+    def rgba(self) -> UInt8[np.ndarray, "H W 4"]:
+        """The foreground with its alpha as the fourth channel, not premultiplied."""
+        return np.dstack([self.colors, np.round(255 * self.alpha).astype(np.uint8)])
+
+    def on(self, background: str | Path | Sequence[int]) -> UInt8[np.ndarray, "H W 3"]:
+        """Lay the foreground on something else.
+
+        Args:
+            background: A color by name ("white", "#f0f0f0") or as RGB 0..255, or an image file,
+                which is cropped to the photo's proportions and resized.
+
+        Raises:
+            ValueError: The color is unknown, or the file cannot be read.
+        """
+        height, width = self.alpha.shape
+        return _composite(self.colors, self.alpha, parse_background(background, (height, width)))
+
+    def save(
+        self,
+        path: str | Path,
+        *,
+        background: str | Path | Sequence[int] | None = None,
+        alpha_only: bool = False,
+    ) -> Path:
+        """Write a PNG as large as the photo, with its color profile.
+
+        Args:
+            path: File to write, ending in .png; its folder must exist.
+            background: Lay the foreground on it; None keeps the alpha.
+            alpha_only: Write alpha as a gray image instead.
+
+        Raises:
+            ValueError: The path does not end in .png, or the background is unknown.
+            OSError: The file cannot be written.
+        """
+        path = Path(path)
+        if path.suffix.lower() != ".png":
+            raise ValueError(f"{path} ends in {path.suffix!r}, expected .png, which keeps alpha.")
+        if alpha_only:
+            picture = Image.fromarray(np.round(255 * self.alpha).astype(np.uint8))
+        else:
+            picture = Image.fromarray(self.rgba() if background is None else self.on(background))
+        profile = None if alpha_only else self.icc_profile or None
+        atomic_write(
+            path, lambda partial: picture.save(partial, compress_level=3, icc_profile=profile)
+        )
+        return path
+
+    def added_detail(self) -> Float[np.ndarray, "H W"]:
+        """How much steeper alpha is than the enlarged prediction, 0 where it is not.
+
+        Unlike their difference it is small where a doubtful object as a whole was kept or dropped.
+        """
+        return np.maximum(_steepness(self.alpha) - _steepness(self.enlarged), 0.0)
+
+    def detail(self) -> viz.Drawing:
+        """The place where refinement added most detail: photo, prediction, refined, on white."""
+        box = viz.best_window(self.added_detail(), DETAIL)
+        rows, columns = slice(box[0], box[0] + box[2]), slice(box[1], box[1] + box[3])
+        white = np.broadcast_to(np.array(WHITE, np.uint8), self.image[rows, columns].shape)
+        shown = {
+            "Photo": self.image[rows, columns],
+            "Prediction, enlarged": _composite(
+                self.image[rows, columns], self.enlarged[rows, columns], white
+            ),
+            "Refined": _composite(self.colors[rows, columns], self.alpha[rows, columns], white),
+        }
+        return viz.panel_grid([viz.Panel(title, picture) for title, picture in shown.items()], 3)
+
+
+def cutout(
+    photo: ImageLike,
+    *,
+    model: str | Path | DenseModel = "u2netp",
+    method: Method = "closed-form",
+) -> Cutout:
+    """Cut the foreground out of a photo, at its full resolution.
+
+    Args:
+        photo: A path, a Pillow image, an array or a tensor, of any size.
+        model: Finds the foreground at low resolution: "u2netp", which comes with the package, a
+            file of the U²-Net family (.onnx, .safetensors), or a dense model of two classes.
+        method: How alpha is found between the sure sides; see `refine_alpha`.
+
+    Raises:
+        ImageError: The photo cannot be read.
+        ValueError: The model is no model of two classes, or its file is of another network.
+    """
+    return cut_out(photo, foreground_model(model), method)
+
+
+def foreground_model(model: str | Path | DenseModel) -> DenseModel:
+    """A dense model of background and foreground.
+
+    Args:
+        model: A name, a file, or a model; see `cutout`.
+
+    Raises:
+        ValueError: It has other than two classes, or the file is of another network.
+        FileNotFoundError: There is no such file.
+    """
+    if isinstance(model, DenseModel):
+        if model.num_classes != 2:
+            raise ValueError(
+                f"the model has {model.num_classes} classes, expected 2: background and foreground."
+            )
+        return model
+    if str(model) == "u2netp":
+        return dense_models.create("u2netp")
+    file = Path(model).expanduser()
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"no model {str(model)!r}, expected u2netp, or a file of U²-Net or IS-Net (.onnx, "
+            f".safetensors). Check the path."
+        )
+    reasons = []
+    for kind in TABLES:
+        try:
+            return dense_models.create(kind, file)
+        except ValueError as error:
+            reasons.append(str(error))
+    raise ValueError(f"{file} is none of {', '.join(TABLES)}: {reasons[0]}")
+
+
+def cut_out(photo: ImageLike, model: DenseModel, method: Method = "closed-form") -> Cutout:
+    """Cut the foreground out of a photo with a model that is there already; see `cutout`."""
+    timer = StageTimer()
+    with timer.stage("read"):
+        image = as_uint8_rgb(photo)
+        profile = read_icc_profile(photo)
+        images = torch.from_numpy(image).permute(2, 0, 1)[None]
+    size = image.shape[:2]
+    dense_size = DenseSize(model.preset.dense_size, model.size_divisor, model.preset.fit)
+    low = DensePass(run_dense(model, images, dense_size.resized(size), dense_size, timer))
+    matte = refine_alpha(images, low, method=method, timer=timer)
+    with timer.stage("colors"):
+        colors = image.copy()
+        _, y, x = matte.coords.long().unbind(1)
+        colors[y.numpy(), x.numpy()] = (matte.colors * 255).round().to(torch.uint8).numpy()
+    return Cutout(
+        image=image,
+        alpha=matte.alpha.numpy(),
+        colors=colors,
+        enlarged=refine_alpha(images, low, method="bilinear").alpha.numpy(),
+        density=matte.density,
+        stages_ms=timer.stages_ms,
+        icc_profile=profile,
+    )
+
+
+def parse_background(
+    background: str | Path | Sequence[int], size: tuple[int, int]
+) -> UInt8[np.ndarray, "H W 3"]:
+    """What a foreground is laid on, of (H, W) `size`; see `Cutout.on`.
+
+    Raises:
+        ValueError: It is neither a color nor a file that can be read.
+    """
+    if not isinstance(background, str | Path):
+        color = tuple(background)
+    elif Path(background).expanduser().is_file():
+        with Image.open(Path(background).expanduser()) as file:
+            picture = Image.fromarray(as_uint8_rgb(file))
+        return np.asarray(ImageOps.fit(picture, (size[1], size[0])))
+    else:
+        try:
+            color = ImageColor.getrgb(str(background))
+        except ValueError:
+            raise ValueError(
+                f"background {str(background)!r} is neither a file nor a color. Give a path, or a "
+                f'color such as "white" or "#f0f0f0".'
+            ) from None
+    if len(color) < 3 or not all(0 <= value <= 255 for value in color):
+        raise ValueError(f"background {color}: expected red, green and blue, 0 to 255.")
+    return np.broadcast_to(np.array(color[:3], np.uint8), (*size, 3))
+
+
+def _steepness(alpha: np.ndarray) -> np.ndarray:
+    down, right = np.gradient(alpha)
+    return np.hypot(down, right)
+
+
+def _composite(front: np.ndarray, alpha: np.ndarray, back: np.ndarray) -> np.ndarray:
+    share = alpha[..., None].astype(np.float32)
+    return np.round(front * share + back * (1 - share)).astype(np.uint8)

@@ -1,0 +1,158 @@
+"""Cut-outs: what is written, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageCms
+from torch import Tensor, nn
+
+import sparserefine as sr
+from command_line import run
+from sparserefine.images import ImageError
+from sparserefine.photos.cutout import parse_background
+from sparserefine.photos.cutout_folder import cut_out_photos
+
+ORANGE = (230, 120, 20)
+
+
+class Redness(sr.dense.DenseModel):
+    """Finds what is red, on a small grid."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_classes, self.size_divisor = 2, 1
+        self.preset = sr.dense.Preset(dense_size=(32, 32), fit="stretch")
+        self.scale = nn.Parameter(torch.tensor(30.0), requires_grad=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logit = self.scale * (images[:, :1] - images[:, 2:] - 0.2)
+        return torch.cat([torch.zeros_like(logit), logit], 1)
+
+
+def disk(size: tuple[int, int] = (96, 128)) -> np.ndarray:
+    """An orange disk on blue noise."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[: size[0], : size[1]]
+    inside = np.hypot(y - size[0] / 2, x - size[1] / 2) < 0.3 * min(size)
+    back = np.array([40, 90, 200]) + rng.integers(-15, 15, (*size, 3))
+    return np.where(inside[..., None], ORANGE, back).astype(np.uint8)
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """On its side, as cameras write it, with a color profile."""
+    path = tmp_path / "disk.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotate by 90 degrees to be upright
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(disk()).save(path, quality=95, exif=exif, icc_profile=profile)
+    return path
+
+
+def test_a_png_as_large_as_the_upright_photo(photo: Path, tmp_path: Path) -> None:
+    result = sr.cutout(photo, model=Redness())
+    assert result.alpha.shape == (128, 96)
+    result.save(tmp_path / "disk_cutout.png")
+    with Image.open(tmp_path / "disk_cutout.png") as image:
+        assert (image.mode, image.size) == ("RGBA", (96, 128))
+        assert image.info["icc_profile"]
+        pixels = np.asarray(image)
+    assert pixels[64, 48, 3] == 255 and pixels[4, 4, 3] == 0
+    assert set(result.stages_ms) == {
+        "read", "resize", "dense", "grid", "matte", "carry", "colors",
+    }  # fmt: skip
+
+
+def test_edges_are_sharper_and_colors_those_of_the_foreground() -> None:
+    image = disk((240, 320))
+    truth = (image[..., 0] > 128).astype(np.float32)
+    result = sr.cutout(image, model=Redness())
+    before, after = (np.abs(a - truth).mean() for a in (result.enlarged, result.alpha))
+    assert after < 0.3 * before
+    seen = result.on("white").astype(int)
+    band = (result.alpha > 0.05) & (result.alpha < 0.95)
+    # Orange on white has no blue of the background in it: its blue is the least of the three.
+    assert band.any() and (seen[band][:, 2] <= seen[band][:, 0] + 3).mean() > 0.9
+    unchanged = (result.alpha == 1) & (result.colors == image).all(2)
+    assert unchanged.sum() > 0.5 * truth.sum()
+
+
+@pytest.mark.parametrize("method", ["closed-form", "guided", "bilinear"])
+def test_each_method(method: str) -> None:
+    result = sr.cutout(disk(), model=Redness(), method=method)  # type: ignore[arg-type]
+    assert (result.density == 0) == (method == "bilinear")
+    assert np.array_equal(result.alpha, result.enlarged) == (method == "bilinear")
+
+
+@pytest.mark.parametrize("background", ["white", "#102030", (16, 32, 48)])
+def test_colors_behind(background: str | tuple[int, int, int]) -> None:
+    result = sr.cutout(disk(), model=Redness())
+    expected = {"white": (255, 255, 255)}.get(str(background), (16, 32, 48))
+    assert tuple(result.on(background)[2, 2]) == expected
+
+
+def test_a_picture_behind(tmp_path: Path) -> None:
+    Image.new("RGB", (300, 50), (9, 8, 7)).save(tmp_path / "behind.png")
+    result = sr.cutout(disk(), model=Redness())
+    assert tuple(result.on(tmp_path / "behind.png")[2, 2]) == (9, 8, 7)
+    with pytest.raises(ValueError, match=r"'nowhere.png' is neither a file nor a color"):
+        parse_background("nowhere.png", (4, 4))
+    with pytest.raises(ValueError, match="expected red, green and blue, 0 to 255"):
+        parse_background((300, 0, 0), (4, 4))
+
+
+def test_alpha_alone(tmp_path: Path) -> None:
+    sr.cutout(disk(), model=Redness()).save(tmp_path / "a.png", alpha_only=True)
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.mode == "L" and np.asarray(image).max() == 255
+    with pytest.raises(ValueError, match=r"ends in '.jpg', expected .png"):
+        sr.cutout(disk(), model=Redness()).save(tmp_path / "a.jpg")
+
+
+def test_several_photos_of_which_one_is_bad(photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"not an image")
+    (tmp_path / "sub").mkdir()
+    Image.fromarray(disk((64, 64))).save(tmp_path / "sub" / "disk.png")
+    told: list[tuple[str, int, int]] = []
+    result = cut_out_photos(
+        [tmp_path],
+        model=Redness(),
+        out=tmp_path / "out",
+        progress=lambda *step: told.append(step),
+    )
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"disk_cutout.png", "disk-2_cutout.png", "before_after.png"}
+    assert [path.name for path, _ in result.failed] == ["bad.jpg"]
+    assert len(result.done) == 2 and 0 < result.density < 1 and "write" in result.stages_ms
+    assert told[-1] == ("cutout", 3, 3)
+
+
+def test_the_shipped_model_and_the_command(photo: Path, tmp_path: Path) -> None:
+    done = run("cutout", photo, "--background", "white", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    written = [tmp_path / "out" / name for name in ("disk_cutout.png", "before_after.png")]
+    assert lines[-2:] == [str(path) for path in written]
+    assert "dense" in done.stdout and "Apache-2.0" in done.stderr
+    with Image.open(tmp_path / "out" / "disk_cutout.png") as image:
+        assert (image.mode, image.size) == ("RGB", (96, 128))
+
+
+def test_what_cannot_be_used_is_one_line(photo: Path, tmp_path: Path) -> None:
+    for arguments, message in (
+        (("nothing.jpg",), "nothing.jpg does not exist"),
+        ((photo, "--model", "nothing.onnx"), "no model 'nothing.onnx', expected u2netp, or a file"),
+        ((photo, "--background", "blau"), "background 'blau' is neither a file nor a color"),
+    ):
+        done = run("cutout", *arguments, "--out", tmp_path / "out")
+        assert done.returncode == 1 and message in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+        assert not (tmp_path / "out").exists()
+    with pytest.raises(ValueError, match="has 19 classes, expected 2"):
+        sr.cutout(photo, model=sr.dense.create("espnetv2-0.5"))
+    with pytest.raises(ImageError, match="does not exist"):
+        sr.cutout(tmp_path / "none.jpg", model=Redness())
