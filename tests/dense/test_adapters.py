@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import sparserefine as sr
 from sparserefine.dense.adapters.extras import require
@@ -253,6 +254,27 @@ def test_onnx_of_one_size_is_padded_up_to(onnx_file: Any) -> None:
         model(images(1, (64, 64)))
     refiner = sr.SparseRefiner(model, extractor=sr.SparseUNet(4, widths=(4,), blocks=1))
     assert refiner.predict((255 * images(1, (60, 100))[0]).byte()).labels.shape == (60, 100)
+
+
+def test_a_fit_that_is_none_is_refused() -> None:
+    preset = sr.dense.Preset()
+    object.__setattr__(preset, "fit", "squash")  # the tests' check of types comes before ours
+    with pytest.raises(ValueError, match='fit=\'squash\': expected "keep" or "stretch"'):
+        preset.__post_init__()
+
+
+@legacy
+def test_an_onnx_file_of_one_size_takes_squashed_photos(onnx_file: Any) -> None:
+    path, network = onnx_file("fixed.onnx", dynamic=False)
+    model = sr.dense.from_onnx(path, "logits", 4, fit="stretch")
+    size = model.preset.dense_size
+    assert isinstance(size, tuple) and model.preset.fit == "stretch"
+    refiner = sr.SparseRefiner(model, extractor=sr.SparseUNet(4, widths=(4,), blocks=1))
+    images = torch.rand(1, 3, 3 * size[0], 2 * size[1])  # of other proportions than the file's
+    squashed = F.interpolate(images, size, mode="bilinear", antialias=True)
+    with torch.inference_mode():
+        expected = F.interpolate(network(squashed), size, mode="bilinear")
+        torch.testing.assert_close(refiner.dense_pass(images).logits, expected)
 
 
 def test_an_onnx_file_that_is_none_is_named(tmp_path: Path) -> None:

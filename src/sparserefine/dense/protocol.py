@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -33,6 +33,9 @@ class Preset:
         class_names: One name per class; empty where unknown.
         palette: One RGB triple (0..255) per class; empty where unknown.
         license: What a user must know about the weights; empty for random weights.
+
+    Raises:
+        ValueError: `fit` is neither.
     """
 
     dense_size: float | tuple[int, int] = 0.5
@@ -41,6 +44,10 @@ class Preset:
     class_names: tuple[str, ...] = ()
     palette: tuple[tuple[int, int, int], ...] = ()
     license: str = ""
+
+    def __post_init__(self) -> None:
+        if self.fit not in get_args(Fit):
+            raise ValueError(f'fit={self.fit!r}: expected "keep" or "stretch".')
 
     @classmethod
     def of_cityscapes(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 from sparserefine.dense.adapters.extras import require
 from sparserefine.dense.adapters.wrapped import Channels, Kind, WrappedModel
 from sparserefine.dense.fingerprint import file_fingerprint
-from sparserefine.dense.protocol import Preset
+from sparserefine.dense.protocol import Fit, Preset
 
 
 class OnnxModel(WrappedModel):
@@ -79,6 +80,7 @@ def from_onnx(
     size_divisor: int = 1,
     providers: Sequence[str] = ("CPUExecutionProvider",),
     preset: Preset | None = None,
+    fit: Fit | None = None,
 ) -> OnnxModel:
     """Wrap an ONNX file.
 
@@ -95,11 +97,14 @@ def from_onnx(
         providers: Execution providers of onnxruntime, the preferred one first.
         preset: Size to run at, threshold, names of classes, colors. Default: the size that the
             file was exported for, else half resolution.
+        fit: How photos are brought to a fixed size, "keep" or "stretch"; see `Preset`. Background
+            removal and other files of a square input are mostly trained on squashed photos.
+            Default: as the preset has it.
 
     Raises:
         ImportError: onnxruntime is not installed.
         FileNotFoundError: There is no such file.
-        ValueError: onnxruntime cannot read the file.
+        ValueError: onnxruntime cannot read the file, or `fit` is neither.
     """
     file = Path(path).expanduser()
     if not file.is_file():
@@ -117,6 +122,8 @@ def from_onnx(
     size = (sides[0], sides[1]) if fixed else None
     if preset is None:
         preset = Preset(dense_size=size) if size else Preset()
+    if fit is not None:
+        preset = replace(preset, fit=fit)
     model = OnnxModel(
         session,
         size,
