@@ -25,8 +25,8 @@ class WrittenCutouts:
     Attributes:
         done: Files that were written, one per photo.
         failed: Photos that were not cut out, each with the reason.
-        picture: Path of before_after.png, the place where refinement added most detail in any of
-            them; None where nothing was done.
+        picture: Path of before_after.png: of the photo that gained most detail per refined pixel,
+            the place that gained most; None where nothing was done.
         stages_ms: Mean milliseconds of each stage.
         density: Mean share of the refined pixels.
         license: What a user must know of the dense weights.
@@ -89,7 +89,9 @@ def cut_out_photos(
                 done.append(result.save(path, background=background, alpha_only=alpha_only))
             stages.append({**result.stages_ms, **timer.stages_ms})
             densities.append(result.density)
-            added = float(result.added_detail().mean())
+            # Per refined pixel: where the model saw no foreground, all of the photo is in doubt, and
+            # its sum of detail says nothing.
+            added = float(result.added_detail().mean()) / max(result.density, 1e-6)
             if added > most:
                 most, hardest = added, result.detail()
         advance()
