@@ -38,8 +38,8 @@ def cutout(
     alpha_only
         Write alpha as a gray image.
     out
-        Folder for NAME_cutout.png of each photo, and before_after.png: of the photo that gained most
-        detail per refined pixel, the place that gained most.
+        Folder for NAME_cutout.png of each photo, and before_after.png: of the photo that gained
+        most detail per refined pixel, the place that gained most.
     """
     from sparserefine.photos.cutout_folder import cut_out_photos
 

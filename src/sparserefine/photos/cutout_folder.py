@@ -89,8 +89,8 @@ def cut_out_photos(
                 done.append(result.save(path, background=background, alpha_only=alpha_only))
             stages.append({**result.stages_ms, **timer.stages_ms})
             densities.append(result.density)
-            # Per refined pixel: where the model saw no foreground, all of the photo is in doubt, and
-            # its sum of detail says nothing.
+            # Per refined pixel: where the model saw no foreground, all of the photo is in doubt,
+            # and its sum of detail says nothing.
             added = float(result.added_detail().mean()) / max(result.density, 1e-6)
             if added > most:
                 most, hardest = added, result.detail()
