@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ class Cutout:
         image: The photo, upright RGB.
         alpha: Share of the foreground in each pixel, 0..1.
         colors: The photo, cleaned of the background where alpha lies between.
-        enlarged: Alpha as the low-resolution prediction has it, enlarged bilinearly.
+        low: The low-resolution prediction.
         density: Share of the pixels that were refined, 0..1.
         stages_ms: Milliseconds of each stage.
         icc_profile: Color profile of the photo; empty where it has none.
@@ -45,10 +46,16 @@ class Cutout:
     image: UInt8[np.ndarray, "H W 3"]
     alpha: Float[np.ndarray, "H W"]
     colors: UInt8[np.ndarray, "H W 3"]
-    enlarged: Float[np.ndarray, "H W"]
+    low: DensePass
     density: float
     stages_ms: dict[str, float]
     icc_profile: bytes = b""
+
+    @cached_property
+    def enlarged(self) -> Float[np.ndarray, "H W"]:
+        """Alpha as the low-resolution prediction has it, enlarged bilinearly; when asked for."""
+        images = torch.from_numpy(self.image).permute(2, 0, 1)[None]
+        return refine_alpha(images, self.low, method="bilinear").alpha.numpy()
 
     def rgba(self) -> UInt8[np.ndarray, "H W 4"]:
         """The foreground with its alpha as the fourth channel, not premultiplied."""
@@ -193,7 +200,7 @@ def cut_out(photo: ImageLike, model: DenseModel, method: Method = "closed-form")
         image=image,
         alpha=matte.alpha.numpy(),
         colors=colors,
-        enlarged=refine_alpha(images, low, method="bilinear").alpha.numpy(),
+        low=low,
         density=matte.density,
         stages_ms=timer.stages_ms,
         icc_profile=profile,
