@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -101,11 +99,3 @@ def test_a_refiner_for_a_model_of_transformers_is_trained_and_used(
     run("predict", str(photo), "--model", str(folder / "model"), "--out", str(tmp_path / "out"))
     assert (tmp_path / "out" / "photo" / "overlay.png").is_file()
     assert "non-commercial" in capsys.readouterr().err
-
-
-def test_importing_the_package_imports_no_extra() -> None:
-    names = ("transformers", "onnxruntime", "torchvision", "timm")
-    found = f"[name for name in {names} if name in sys.modules]"
-    code = f"import sys, sparserefine as sr; sr.dense.create; print({found})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

@@ -68,7 +68,8 @@ def test_the_command_line_does_not_wait_for_torch() -> None:
 def test_importing_is_silent_and_needs_no_extra() -> None:
     code = (
         "import sys, sparserefine as sr; [getattr(sr, name) for name in sr.__all__]; "
-        "extras = ('kornia', 'transformers', 'torchvision', 'triton'); "
+        "sr.dense.create; "
+        "extras = ('kornia', 'onnxruntime', 'timm', 'torchvision', 'transformers', 'triton'); "
         "print([name for name in extras if name in sys.modules])"
     )
     assert _run(code).strip() == "[]"

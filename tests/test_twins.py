@@ -146,7 +146,15 @@ def test_nothing_is_written_unasked_and_progress_ends(
     assert {stage for stage, *_ in told} == STAGES[work].keys()
 
 
-@each_work
+@pytest.mark.parametrize(
+    "work",
+    [
+        # In turns with five other ways to label: what it writes, test_frontier looks at too.
+        pytest.param(work, marks=pytest.mark.slow if work is _frontier else ())
+        for work in STAGES
+    ],
+    ids=lambda work: work.__name__[1:],
+)
 def test_what_is_written_is_where_it_was_asked_for(
     work: Work,
     street: list[Sample],

@@ -122,7 +122,14 @@ def test_every_family_is_run_here() -> None:
     assert run == set(FAMILIES)
 
 
-@pytest.mark.parametrize("kind", [TestESPNetv2, TestSegFormer, TestMaskFormer])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(TestESPNetv2, marks=pytest.mark.slow),
+        TestSegFormer,
+        pytest.param(TestMaskFormer, marks=pytest.mark.slow),
+    ],
+)
 def test_one_of_each_kind_exports(kind: type[DenseModelBehavior]) -> None:
     """The others: slow."""
     assert_exports(kind.make(), kind.size)

@@ -62,7 +62,8 @@ def test_parameters_and_macs_are_the_published_ones(name: str) -> None:
     assert found == pytest.approx(billions, abs=0.6)
 
 
-@pytest.mark.parametrize("name", only("hrnet-w48"))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FIVE)
 def test_a_real_forward_pass(name: str) -> None:
     model = sr.dense.create(name)
     stride = FIVE[name][-1]

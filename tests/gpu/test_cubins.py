@@ -128,7 +128,8 @@ VARIANTS = (
 )
 
 
-@NEWEST_IS_FAST
+@pytest.mark.slow
+@ON_EVERY_ARCHITECTURE
 def test_a_sample_of_the_table(capability: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """One width per number format, another on each architecture."""
     first = ARCHITECTURES.index(capability)

@@ -54,6 +54,7 @@ def test_changed_weights_are_noticed() -> None:
     assert not torch.allclose(before, after, atol=1e-3)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_writes_that_torch_does_not_count_are_noticed() -> None:
     """Through `.data`, as weight averages do, and to inference tensors."""
@@ -110,6 +111,7 @@ def test_gradients_training_and_other_backends_are_not_captured() -> None:
     assert not graphs._kept
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_few_graphs_are_kept_and_none_is_copied() -> None:
     net, graphs = network(), GraphCache()
@@ -121,6 +123,7 @@ def test_few_graphs_are_kept_and_none_is_copied() -> None:
         assert isinstance(twin, GraphCache) and not twin._kept
 
 
+@pytest.mark.slow
 def test_a_refiner_says_the_same_of_an_image_every_time() -> None:
     dense = TinyDense()
     model = sr.SparseRefiner(

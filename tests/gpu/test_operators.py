@@ -56,6 +56,7 @@ def test_torch_accepts_the_weight_gradient() -> None:
     torch.library.opcheck(ops.weight_gradient, (given[0].detach(), grad, given[3], False))
 
 
+@pytest.mark.slow
 @KINDS
 def test_compiled_is_eager(kind: str) -> None:
     """At several numbers of pixels with one program, values and gradients."""

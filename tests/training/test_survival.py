@@ -139,6 +139,7 @@ def test_the_command_says_what_was_left_out(
     assert f"left out: {folder / '1 broken.png'} is damaged" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_the_weights_it_first_had(street: list[Sample], tmp_path: Path) -> None:
     """Killed before its first regular checkpoint, by a caller who does not seed."""
     first = make_model()
