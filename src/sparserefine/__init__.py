@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sparserefine.evaluation.evaluate import evaluate
     from sparserefine.experiments.ablations import ablate
     from sparserefine.experiments.frontier import frontier
+    from sparserefine.experiments.latency import measure_latency
     from sparserefine.photos.benchmark import benchmark
     from sparserefine.photos.cutout import cutout
     from sparserefine.photos.demo import demo
@@ -53,6 +54,7 @@ __all__ = [
     "evaluate",
     "frontier",
     "headroom",
+    "measure_latency",
     "predict",
     "report",
     "sparse",
@@ -78,6 +80,7 @@ _HOME = {
     "evaluate": "sparserefine.evaluation.evaluate",
     "frontier": "sparserefine.experiments.frontier",
     "headroom": "sparserefine.calibration.headroom",
+    "measure_latency": "sparserefine.experiments.latency",
     "predict": "sparserefine.photos.predict",
     "report": "sparserefine.photos.report",
     "train": "sparserefine.training.train",

@@ -39,7 +39,8 @@ def benchmark(
     env
         Only say what this machine is, and which sparse backends run here and why.
     matrix
-        With --models: several models, precisions and batch sizes, each case in its own process.
+        With --models: several models, precisions and batch sizes, each case in its own process;
+        in Python `sparserefine.measure_latency`.
     refiner
         The model and its settings.
     rounds

@@ -22,14 +22,5 @@ def draw_example(model: SparseRefiner, sample: Sample, full_resolution: bool) ->
     prediction = model.predict(sample.image)
     low = model.low_resolution_labels(model.dense_pass(images), prediction.labels.shape)
     full = model.full_resolution_labels(images)[0].cpu().numpy() if full_resolution else None
-    return viz.before_after(
-        prediction.image,
-        low[0].cpu().numpy(),
-        prediction.entropy,
-        prediction.mask,
-        prediction.labels,
-        full,
-        palette=prediction.colors,
-        class_names=prediction.class_names,
-        reference=None if sample.labels is None else sample.labels.numpy(),
-    )
+    reference = None if sample.labels is None else sample.labels.numpy()
+    return prediction.before_after(low[0].cpu().numpy(), full, reference)

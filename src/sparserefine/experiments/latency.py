@@ -1,4 +1,4 @@
-"""Latency of many models, with and without refinement: the measurement of `benchmark --models`."""
+"""Latency of many models, with and without refinement: the twin of `benchmark --models`."""
 
 from __future__ import annotations
 

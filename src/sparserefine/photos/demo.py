@@ -10,7 +10,6 @@ from statistics import median
 import numpy as np
 import torch
 
-from sparserefine import viz
 from sparserefine.atomic import atomic_write, make_folder
 from sparserefine.images import write_image
 from sparserefine.photos.shipped import shipped_photo
@@ -102,17 +101,7 @@ def demo(
     )
     if folder is not None:
         for name, detail_only in ((PICTURE, False), (DETAIL, True)):
-            picture = viz.before_after(
-                prediction.image,
-                low,
-                prediction.entropy,
-                prediction.mask,
-                prediction.labels,
-                full,
-                palette=prediction.colors,
-                class_names=prediction.class_names,
-                detail_only=detail_only,
-            )
+            picture = prediction.before_after(low, full, detail_only=detail_only)
             write_image(picture, folder / name)
         _write_result(replace(prediction, model=model.describe()), result, folder / "result.json")
     return result

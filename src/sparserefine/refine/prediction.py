@@ -73,6 +73,35 @@ class Prediction:
         shares = counts / self.labels.size
         return {name: round(float(share), 6) for name, share in zip(names, shares, strict=True)}
 
+    def before_after(
+        self,
+        low: Integer[np.ndarray, "H W"],
+        full: Integer[np.ndarray, "H W"] | None = None,
+        reference: Integer[np.ndarray, "H W"] | None = None,
+        *,
+        detail_only: bool = False,
+    ) -> viz.Drawing:
+        """Draw what refinement changed, beside what is asked for; see `viz.before_after`.
+
+        Args:
+            low: Upsampled labels of the low-resolution prediction.
+            full: Labels of the dense model at full resolution; None shows none.
+            reference: Labels that decide what is a gain; None takes those of `full`.
+            detail_only: Draw the part that changed most, and nothing else.
+        """
+        return viz.before_after(
+            self.image,
+            low,
+            self.entropy,
+            self.mask,
+            self.labels,
+            full,
+            palette=self.colors,
+            class_names=self.class_names,
+            reference=reference,
+            detail_only=detail_only,
+        )
+
     def save(self, folder: str | Path) -> Path:
         """Write labels.png (palette PNG), overlay.png and result.json into `folder`.
 
