@@ -46,16 +46,21 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = run("demo", "--out", tmp_path / "demo")
     assert done.returncode == 0, done.stderr
     picture = tmp_path / "demo" / "before_after.png"
-    assert done.stdout.splitlines()[-1] == str(picture)
+    cutout = tmp_path / "demo" / "cutout_before_after.png"
+    assert str(picture) in done.stdout.splitlines()
+    assert done.stdout.splitlines()[-1] == str(cutout)
     for stage in ("read", "resize", "dense", "select", "extract", "ensemble", "write"):
         assert stage in done.stdout
     names = {"before_after.png", "detail.png", "labels.png", "overlay.png", "result.json"}
+    names |= {"cutout.png", "cutout_before_after.png"}
     assert {p.name for p in picture.parent.iterdir()} == names
     facts = json.loads((picture.parent / "result.json").read_text())
     assert facts["full_res_ms"] > 0
     assert facts["agreement"]["refined"] > facts["agreement"]["low_res"]
     with Image.open(picture) as image:
         assert min(image.size) > 1000
+    with Image.open(picture.parent / "cutout.png") as image:
+        assert image.mode == "RGBA" and image.width * image.height > 8e6
 
 
 def test_predict(streets: Path, tmp_path: Path) -> None:

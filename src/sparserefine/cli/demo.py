@@ -1,4 +1,4 @@
-"""The command `sparserefine demo`, which refines a photo that ships with the package."""
+"""The command `sparserefine demo`, which refines photos that ship with the package."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from sparserefine.cli.console import console, progress_bars, stage_table
 
 
 def demo(*, photo: Literal["lund", "highway"] = "lund", out: Path = Path("out/demo")) -> None:
-    """Refine a photo that ships with the package, next to the full-resolution result.
+    """Refine a street beside the full-resolution result, and cut a bird out of a large photo.
 
     Parameters
     ----------
     photo
-        Name of the shipped photo.
+        Name of the street.
     out
-        Folder for before_after.png, detail.png, labels.png, overlay.png and result.json.
+        Folder for before_after.png, detail.png, labels.png, overlay.png and result.json of the
+        street, cutout.png and cutout_before_after.png of the bird.
     """
     from sparserefine.photos.demo import demo as run
 
@@ -32,3 +33,10 @@ def demo(*, photo: Literal["lund", "highway"] = "lund", out: Path = Path("out/de
     )
     console.print(f"license of the dense weights: {result.license}", style="dim")
     console.print(str(result.picture), markup=False)
+    height, width = result.cutout.alpha.shape
+    console.print(stage_table(result.cutout.stages_ms, f"cut-out, {width}×{height}"))
+    console.print(
+        f"density {result.cutout.density:.1%}; the foreground was predicted on 320×320 by "
+        "U²-Net-p, which comes with the package"
+    )
+    console.print(str(result.cutout_picture), markup=False)

@@ -26,6 +26,8 @@ from sparserefine.refine.timing import StageTimer
 
 # Sides of the detail that is shown, in pixels of the photo.
 DETAIL = (300, 400)
+# Shorter side of the whole photo where it is shown, at least.
+OVERVIEW = 500
 WHITE = (255, 255, 255)
 
 
@@ -112,19 +114,18 @@ class Cutout:
         """
         return np.maximum(_steepness(self.alpha) - _steepness(self.enlarged), 0.0)
 
-    def detail(self) -> viz.Drawing:
-        """The place where refinement added most detail: photo, prediction, refined, on white."""
+    def before_after(self) -> viz.Drawing:
+        """Photo, enlarged prediction and refined, on white; below where most detail was added."""
+        maps = (self.image, self.enlarged, self.colors, self.alpha)
+        factor = max(min(self.alpha.shape) // OVERVIEW, 1)
+        whole = _on_white(*(np.asarray(Image.fromarray(one).reduce(factor)) for one in maps))
         box = viz.best_window(self.added_detail(), DETAIL)
-        rows, columns = slice(box[0], box[0] + box[2]), slice(box[1], box[1] + box[3])
-        white = np.broadcast_to(np.array(WHITE, np.uint8), self.image[rows, columns].shape)
-        shown = {
-            "Photo": self.image[rows, columns],
-            "Prediction, enlarged": _composite(
-                self.image[rows, columns], self.enlarged[rows, columns], white
-            ),
-            "Refined": _composite(self.colors[rows, columns], self.alpha[rows, columns], white),
-        }
-        return viz.panel_grid([viz.Panel(title, picture) for title, picture in shown.items()], 3)
+        part = np.s_[box[0] : box[0] + box[2], box[1] : box[1] + box[3]]
+        detail = _on_white(*(one[part] for one in maps))
+        titles = ("Photo", "Prediction, enlarged", "Refined")
+        panels = [viz.Panel(title, one) for title, one in zip(titles, whole, strict=True)]
+        panels += [viz.Panel("", one) for one in detail]
+        return viz.panel_grid(panels, 3)
 
 
 def cutout(
@@ -237,6 +238,13 @@ def parse_background(
 def _steepness(alpha: np.ndarray) -> np.ndarray:
     down, right = np.gradient(alpha)
     return np.hypot(down, right)
+
+
+def _on_white(
+    image: np.ndarray, enlarged: np.ndarray, colors: np.ndarray, alpha: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    white = np.broadcast_to(np.array(WHITE, np.uint8), image.shape)
+    return image, _composite(image, enlarged, white), _composite(colors, alpha, white)
 
 
 def _composite(front: np.ndarray, alpha: np.ndarray, back: np.ndarray) -> np.ndarray:

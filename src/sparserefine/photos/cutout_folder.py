@@ -93,7 +93,7 @@ def cut_out_photos(
             # and its sum of detail says nothing.
             added = float(result.added_detail().mean()) / max(result.density, 1e-6)
             if added > most:
-                most, hardest = added, result.detail()
+                most, hardest = added, result.before_after()
         advance()
     picture = None
     if hardest is not None:

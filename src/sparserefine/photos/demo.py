@@ -1,4 +1,4 @@
-"""A demo: the shipped refiner on a shipped photo, in turns with the full-resolution dense model."""
+"""A demo on shipped photos: a street beside the dense model at full resolution, and a cut-out."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 
 from sparserefine.atomic import atomic_write, make_folder
 from sparserefine.images import write_image
+from sparserefine.photos.cutout import Cutout, cut_out, foreground_model
 from sparserefine.photos.shipped import shipped_photo
 from sparserefine.progress import Progress, count_steps
 from sparserefine.refine.prediction import Prediction
@@ -20,6 +21,7 @@ from sparserefine.refine.timing import StageTimer, now_ms
 
 ROUNDS = 5
 PICTURE, DETAIL = "before_after.png", "detail.png"
+CUTOUT, CUTOUT_PICTURE = "cutout.png", "cutout_before_after.png"
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class DemoResult:
         agreement_refined: Share of pixels whose refined label is that of the full-resolution dense
             model.
         license: What a user must know about the dense weights.
+        cutout: The foreground of another photo, cut out.
+        cutout_picture: Path of cutout_before_after.png; None where nothing was written.
     """
 
     picture: Path | None
@@ -46,6 +50,8 @@ class DemoResult:
     agreement_low_res: float
     agreement_refined: float
     license: str
+    cutout: Cutout
+    cutout_picture: Path | None
 
 
 def demo(
@@ -54,14 +60,16 @@ def demo(
     out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> DemoResult:
-    """Refine a photo that ships with the package, next to the full-resolution result.
+    """Refine a street that ships with the package, and cut a bird out of a photo.
 
-    Both sides run once to warm up and then in turns, so that a noisy machine is noisy to both.
+    The street is shown beside the dense model at full resolution, the bird, of 8.3 megapixels,
+    beside the prediction on 320×320 that it is cut out by. Both sides of the street run once to
+    warm up and then in turns, so that a noisy machine is noisy to both.
 
     Args:
-        photo: Name of the photo, "lund" or "highway".
-        out: Folder for before_after.png, its part detail.png, and the results of
-            `Prediction.save`; None writes nothing.
+        photo: Name of the street, "lund" or "highway".
+        out: Folder for before_after.png, its part detail.png, the results of `Prediction.save`,
+            cutout.png and cutout_before_after.png; None writes nothing.
         progress: Told of each round.
 
     Raises:
@@ -78,7 +86,7 @@ def demo(
 
     rounds: list[dict[str, float]] = []
     full_ms: list[float] = []
-    advance = count_steps(progress, "demo", ROUNDS)
+    advance = count_steps(progress, "demo", ROUNDS + 1)
     for _ in range(ROUNDS):
         timer = StageTimer(model.device)
         prediction = model.predict(source, timer=timer)
@@ -90,6 +98,8 @@ def demo(
         model.full_resolution_labels(images)
         full_ms.append(now_ms(model.device) - start)
         advance()
+    bird = _cut_out(folder)
+    advance()
     result = DemoResult(
         picture=None if folder is None else folder / PICTURE,
         density=prediction.density,
@@ -98,6 +108,8 @@ def demo(
         agreement_low_res=float(np.mean(low == full)),
         agreement_refined=float(np.mean(prediction.labels == full)),
         license=model.preset.license,
+        cutout=bird,
+        cutout_picture=None if folder is None else folder / CUTOUT_PICTURE,
     )
     if folder is not None:
         for name, detail_only in ((PICTURE, False), (DETAIL, True)):
@@ -105,6 +117,21 @@ def demo(
             write_image(picture, folder / name)
         _write_result(replace(prediction, model=model.describe()), result, folder / "result.json")
     return result
+
+
+def _cut_out(folder: Path | None) -> Cutout:
+    """Cut out the bird, once to warm up."""
+    source = shipped_photo("wren")
+    network = foreground_model("u2netp")
+    cut_out(source, network)
+    bird = cut_out(source, network)
+    if folder is None:
+        return bird
+    timer = StageTimer()
+    with timer.stage("write"):
+        bird.save(folder / CUTOUT)
+    write_image(bird.before_after(), folder / CUTOUT_PICTURE)
+    return replace(bird, stages_ms={**bird.stages_ms, **timer.stages_ms})
 
 
 def _write_result(prediction: Prediction, result: DemoResult, path: Path) -> None:
@@ -116,6 +143,12 @@ def _write_result(prediction: Prediction, result: DemoResult, path: Path) -> Non
         "agreement": {
             "low_res": round(result.agreement_low_res, 6),
             "refined": round(result.agreement_refined, 6),
+        },
+        "cutout": {
+            "width": result.cutout.alpha.shape[1],
+            "height": result.cutout.alpha.shape[0],
+            "density": round(result.cutout.density, 6),
+            "stages_ms": {stage: round(ms, 3) for stage, ms in result.cutout.stages_ms.items()},
         },
     }
     text = json.dumps(document, indent=2) + "\n"

@@ -5,14 +5,14 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-PHOTOS = ("lund", "highway")
+PHOTOS = ("lund", "highway", "wren")
 
 
 def shipped_photo(name: str) -> Path:
     """Path of a photo that ships with the package.
 
     Args:
-        name: Name of the photo, "lund" or "highway".
+        name: Name of the photo: "lund" or "highway", streets, or "wren", a bird of 8.3 megapixels.
 
     Raises:
         ValueError: There is no such photo.
