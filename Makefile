@@ -19,7 +19,12 @@ INTERPRET := TRITON_INTERPRET=1 $(PYTEST) -n 0 tests/gpu
 
 PHOTOS ?= ../shared/data/street-free
 
-.PHONY: demo demo-train test test-all lint fuzz wheel clean
+# Folders with foregrounds/ and MANIFEST.csv; a folder of photos; a file with IS-Net's weights.
+FOREGROUNDS ?= ../shared/data/mattes
+BACKGROUNDS ?= ../shared/data/photos/images
+ISNET ?=
+
+.PHONY: demo demo-train cutout-bench test test-all lint fuzz wheel clean
 .PHONY: gpu-test gpu-extractor gpu-timeline gpu-pipeline gpu-tune gpu-train gpu-wheels orin
 
 demo: .venv/demo.stamp
@@ -28,6 +33,11 @@ demo: .venv/demo.stamp
 # PHOTOS: a folder with the photos that runs/train_demo.py names.
 demo-train: .venv/dev.stamp
 	$(BIN)/python runs/train_demo.py $(PHOTOS) --out $(OUT)/demo-train
+
+cutout-bench: .venv/dev.stamp
+	$(BIN)/python benchmarks/cutout/benchmark.py --foregrounds $(FOREGROUNDS) \
+	    --photos $(BACKGROUNDS) $(if $(ISNET),--isnet $(ISNET))
+	$(BIN)/python benchmarks/cutout/page.py
 
 test: .venv/test.stamp
 	$(PYTEST) -m "not slow and not gpu"

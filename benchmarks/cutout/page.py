@@ -1,0 +1,93 @@
+"""docs/cutout.md, from what benchmark.py measured.
+
+python benchmarks/cutout/page.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULT = ROOT / "benchmarks" / "results" / "cutout.json"
+PAGE = ROOT / "docs" / "cutout.md"
+START, END = "<!-- figures: benchmarks/cutout/page.py -->\n", "<!-- end of figures -->"
+MODELS = {"u2netp": "U²-Net-p", "isnet": "IS-Net"}
+WAYS = {
+    "bilinear": "alone, bilinear",
+    "guided": "guided filter in the band",
+    "closed-form": "closed form, reduced grid (ours)",
+    "closed-form, full size": "closed form in the band, full size",
+    "oracle": "upper bound of the band",
+    "rembg": "rembg, alone",
+    "rembg -a": "rembg `-a`",
+    "rembg -dc": "rembg `-dc`",
+}
+HEADINGS = (
+    "", "boundary IoU, 3 px", "0.2 %", "SAD", "gradient", "MAE × 1000", "better", "density",
+    "dense, ms", "rest, ms", "peak, MiB",
+)  # fmt: skip
+
+
+def main() -> None:
+    PAGE.write_text(with_figures(PAGE.read_text()))
+    print(PAGE)
+
+
+def with_figures(text: str) -> str:
+    """The page with its figures made anew from the result file."""
+    before, rest = text.split(START)
+    return before + START + figures(json.loads(RESULT.read_text())) + END + rest.split(END)[1]
+
+
+def figures(result: dict[str, Any]) -> str:
+    """A table for each size, and what they were measured with."""
+    environment, kinds = result["environment"], result["kinds"]
+    parts = ["\n"]
+    for megapixels, rows in result["sizes"].items():
+        number = max(row["composites"] for row in rows)
+        parts.append(f"### {megapixels} megapixels, {number} composites\n\n")
+        parts.append(_table(rows) + "\n")
+        vitmatte = result["vitmatte"].get(megapixels)
+        if vitmatte:
+            parts.append(
+                f"ViTMatte-S as rembg `-vm` runs it (random weights, for time and memory alone): "
+                f"{vitmatte['ms'] / 1000:.1f} s, {vitmatte['mib']:.0f} MiB.\n\n"
+            )
+    found = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
+    parts.append(
+        f"{environment['device']}, {environment['threads']} threads, torch "
+        f"{environment['torch']}, commit {environment['commit']}. The models saw the right thing "
+        f"in {len(result['seeds'])} of {result['tried']} composites: {found}.\n\n"
+    )
+    return "".join(parts)
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    lines = ["| " + " | ".join(HEADINGS) + " |", "| --- " * len(HEADINGS) + "|"]
+    for row in rows:
+        name = f"{MODELS[row['model']]} {row['side']}², {WAYS[row['way']]}"
+        low, high = row["quartiles"]["boundary_iou"]
+        dense = sum(ms for stage, ms in row["stages_ms"].items() if stage in ("resize", "dense"))
+        number = row["composites"]
+        better = "" if row["way"] == "bilinear" else f"{row['better']['boundary_iou']} of {number}"
+        cells = [
+            name,
+            f"{row['boundary_iou']:.3f} ({low:.2f}–{high:.2f})",
+            f"{row['boundary_iou_share']:.3f}",
+            f"{row['sad']:.1f}",
+            f"{row['gradient']:.1f}",
+            f"{row['mae']:.1f}",
+            better,
+            f"{row['density']:.1%}" if 0 < row["density"] < 1 else "",
+            f"{dense:.0f}",
+            f"{row['total_ms'] - dense:.0f}" if row["way"] != "oracle" else "",
+            "" if row["peak_mib"] is None else f"{row['peak_mib']:.0f}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
