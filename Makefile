@@ -43,7 +43,7 @@ test: .venv/test.stamp
 	$(PYTEST) -m "not slow and not gpu"
 	$(INTERPRET) -m "interpreter and not slow"
 
-test-all: .venv/test.stamp
+test-all: .venv/peers.stamp
 	$(PYTEST) -m "not gpu"
 	$(INTERPRET) -m interpreter
 
@@ -118,6 +118,10 @@ NATIVE := hatch_build.py $(wildcard src/sparserefine/sparse/native/build.py src/
 # Most of what the tests install is never imported: Python compiles the rest when it is.
 .venv/test.stamp: pyproject.toml constraints.txt $(NATIVE) | .venv/bin/python
 	$(BIN)/pip install --no-compile $(PIP_FLAGS) -c constraints.txt -e ".[test]"
+	@touch $@
+
+.venv/peers.stamp: pyproject.toml constraints.txt $(NATIVE) | .venv/bin/python
+	$(BIN)/pip install --no-compile $(PIP_FLAGS) -c constraints.txt -e ".[peers]"
 	@touch $@
 
 .venv/dev.stamp: pyproject.toml constraints.txt $(NATIVE) | .venv/bin/python

@@ -27,6 +27,7 @@ LAYERS = (
     "training",
     "calibration",
     "photos",
+    "rembg",
     "experiments",
     "cli",
 )

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sparserefine import data, dense, sparse
+    from sparserefine import data, dense, rembg, sparse
     from sparserefine.calibration.calibrate import calibrate
     from sparserefine.calibration.headroom import headroom
     from sparserefine.evaluation.evaluate import evaluate
@@ -56,6 +56,7 @@ __all__ = [
     "headroom",
     "measure_latency",
     "predict",
+    "rembg",
     "report",
     "sparse",
     "train",
@@ -85,7 +86,7 @@ _HOME = {
     "report": "sparserefine.photos.report",
     "train": "sparserefine.training.train",
 }
-_PACKAGES = ("data", "dense", "sparse")
+_PACKAGES = ("data", "dense", "rembg", "sparse")
 
 
 def __getattr__(name: str) -> Any:

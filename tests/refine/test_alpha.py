@@ -57,6 +57,16 @@ def test_outside_the_band_the_prediction_stays() -> None:
     assert torch.equal(matte.coords[:, 1:].long(), matte.mask.nonzero())
 
 
+def test_alpha_alone_is_the_same_alpha() -> None:
+    images, _, low = composite()
+    timer = StageTimer()
+    alone = refine_alpha(images, low, grid=160, clean_colors=False, timer=timer)
+    assert torch.equal(alone.alpha, refine_alpha(images, low, grid=160).alpha)
+    _, y, x = alone.coords.long().unbind(1)
+    assert torch.allclose(alone.colors, images[0, :, y, x].t() / 255)
+    assert "colors" not in timer.stages_ms
+
+
 def test_colors_of_the_band_are_the_foreground_s() -> None:
     images, _, low = composite()
     matte = refine_alpha(images, low, grid=160)

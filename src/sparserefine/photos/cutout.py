@@ -18,7 +18,7 @@ from sparserefine.atomic import atomic_write
 from sparserefine.dense import DenseModel
 from sparserefine.dense.u2net import TABLES
 from sparserefine.images import ImageLike, as_uint8_rgb, read_icc_profile
-from sparserefine.refine.alpha import Method, refine_alpha
+from sparserefine.refine.alpha import AlphaMatte, Method, refine_alpha
 from sparserefine.refine.dense_pass import DensePass
 from sparserefine.refine.dense_run import run_dense
 from sparserefine.refine.dense_size import DenseSize
@@ -188,11 +188,7 @@ def cut_out(photo: ImageLike, model: DenseModel, method: Method = "closed-form")
     with timer.stage("read"):
         image = as_uint8_rgb(photo)
         profile = read_icc_profile(photo)
-        images = torch.from_numpy(image).permute(2, 0, 1)[None]
-    size = image.shape[:2]
-    dense_size = DenseSize(model.preset.dense_size, model.size_divisor, model.preset.fit)
-    low = DensePass(run_dense(model, images, dense_size.resized(size), dense_size, timer))
-    matte = refine_alpha(images, low, method=method, timer=timer)
+    low, matte = find_alpha(image, model, method, timer=timer)
     with timer.stage("colors"):
         colors = image.copy()
         _, y, x = matte.coords.long().unbind(1)
@@ -206,6 +202,30 @@ def cut_out(photo: ImageLike, model: DenseModel, method: Method = "closed-form")
         stages_ms=timer.stages_ms,
         icc_profile=profile,
     )
+
+
+def find_alpha(
+    image: UInt8[np.ndarray, "H W 3"],
+    model: DenseModel,
+    method: Method = "closed-form",
+    *,
+    clean_colors: bool = True,
+    timer: StageTimer | None = None,
+) -> tuple[DensePass, AlphaMatte]:
+    """Find the foreground of a photo at low resolution, and its alpha at full resolution.
+
+    Args:
+        image: The photo, upright RGB.
+        model: A dense model of two classes.
+        method: How alpha is found; see `refine_alpha`.
+        clean_colors: Find the foreground's own colors too.
+        timer: Collects the stages.
+    """
+    images = torch.from_numpy(image).permute(2, 0, 1)[None]
+    dense_size = DenseSize(model.preset.dense_size, model.size_divisor, model.preset.fit)
+    size = dense_size.resized(image.shape[:2])
+    low = DensePass(run_dense(model, images, size, dense_size, timer))
+    return low, refine_alpha(images, low, method=method, clean_colors=clean_colors, timer=timer)
 
 
 def parse_background(

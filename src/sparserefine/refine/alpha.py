@@ -41,7 +41,8 @@ class AlphaMatte:
         mask: True at the pixels of the band, where the prediction was unsure; elsewhere alpha is
             0 or 1. With "bilinear" it is false everywhere.
         coords: (0, y, x) of the pixels of the band, row-major.
-        colors: The foreground's own colors there, RGB in 0..1, cleaned of the background.
+        colors: The foreground's own colors there, RGB in 0..1, cleaned of the background; or the
+            image's, where only alpha was asked for.
     """
 
     alpha: Float[Tensor, "H W"]
@@ -62,6 +63,7 @@ def refine_alpha(
     *,
     method: Method = "closed-form",
     grid: int = GRID,
+    clean_colors: bool = True,
     timer: StageTimer | None = None,
 ) -> AlphaMatte:
     """Find the alpha of a foreground at full resolution.
@@ -75,6 +77,7 @@ def refine_alpha(
         low: Its low-resolution prediction of background and foreground, not of hard labels.
         method: "closed-form", "guided" (the guided filter), or "bilinear" (only enlarged).
         grid: Cells on the longer side; not more than the image has pixels.
+        clean_colors: Find the foreground's own colors too, which takes as long as alpha does.
         timer: Collects the stages "grid", "matte", "carry" and "colors".
 
     Raises:
@@ -108,6 +111,8 @@ def refine_alpha(
         colors = as_unit_floats(images[0, :, y, x].t())
         found = model.alpha(sample(model.coefficients[None], coords, size), colors)
         full[y, x] = found
+    if not clean_colors:
+        return AlphaMatte(full, mask, coords, colors)
     with stage(timer, "colors"):
         sides = SideColors.around(small, trimap, alpha)
         both = torch.cat([sides.foreground, sides.background])[None]

@@ -47,6 +47,13 @@ class OnnxModel(WrappedModel):
         return logits[:, :, :height, :width]
 
 
+def fixed_size(session: Any) -> tuple[int, int] | None:
+    """The only (height, width) that a session of onnxruntime takes; None where it takes any."""
+    sides = session.get_inputs()[0].shape[2:]
+    fixed = len(sides) == 2 and all(isinstance(side, int) for side in sides)
+    return (sides[0], sides[1]) if fixed else None
+
+
 class _Session:
     """A session of onnxruntime that takes a tensor and returns tensors on the same device."""
 
@@ -117,9 +124,7 @@ def from_onnx(
         raise ValueError(
             f"{file} is not an ONNX model that onnxruntime can run ({reason}). Export it again."
         ) from error
-    sides = session.get_inputs()[0].shape[2:]
-    fixed = len(sides) == 2 and all(isinstance(side, int) for side in sides)
-    size = (sides[0], sides[1]) if fixed else None
+    size = fixed_size(session)
     if preset is None:
         preset = Preset(dense_size=size) if size else Preset()
     if fit is not None:
