@@ -23,6 +23,7 @@ import sparserefine as sr
 from imitated_rembg import LogitSession, ProbabilitySession
 from sparserefine.photos.shipped import shipped_photo
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "rembg.md"
 WIDTH, HEIGHT = 320, 240
 
 
@@ -135,6 +136,7 @@ def test_each_session_of_rembg_is_understood_or_refused(rembg: Any) -> None:
             side = 320 if name.startswith(("u2net", "silueta")) else 1024
             assert model.preset.dense_size == (side, side), name
             assert (model.output == "logits") == name.startswith("birefnet"), name
+        assert f"`{name}`" in PAGE.read_text(), f"docs/rembg.md does not say what {name} is"
     # Later versions have the last one too.
     assert refused - {"atlascloud"} == {"sam", "u2net_cloth_seg", "withoutbg"}
 
