@@ -19,10 +19,12 @@ INTERPRET := TRITON_INTERPRET=1 $(PYTEST) -n 0 tests/gpu
 
 PHOTOS ?= ../shared/data/street-free
 
-# Folders with foregrounds/ and MANIFEST.csv; a folder of photos; a file with IS-Net's weights.
+# Folders with foregrounds/ and MANIFEST.csv; a folder of photos; a file with IS-Net's weights; a
+# folder with those of ViTMatte-S.
 FOREGROUNDS ?= ../shared/data/mattes
 BACKGROUNDS ?= ../shared/data/photos/images
 ISNET ?=
+VITMATTE ?=
 
 .PHONY: demo demo-train cutout-bench test test-all lint fuzz wheel clean
 .PHONY: gpu-test gpu-extractor gpu-timeline gpu-pipeline gpu-tune gpu-train gpu-wheels orin
@@ -36,7 +38,8 @@ demo-train: .venv/dev.stamp
 
 cutout-bench: .venv/dev.stamp
 	$(BIN)/python benchmarks/cutout/benchmark.py --foregrounds $(FOREGROUNDS) \
-	    --photos $(BACKGROUNDS) $(if $(ISNET),--isnet $(ISNET))
+	    --photos $(BACKGROUNDS) $(if $(ISNET),--isnet $(ISNET)) \
+	    $(if $(VITMATTE),--vitmatte $(VITMATTE))
 	$(BIN)/python benchmarks/cutout/page.py
 
 test: .venv/test.stamp

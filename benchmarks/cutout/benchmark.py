@@ -1,6 +1,6 @@
 """Alpha at full resolution from a low-resolution prediction: ways compared on known alpha.
 
-    make cutout-bench FOREGROUNDS="FOLDER ..." BACKGROUNDS=FOLDER [ISNET=FILE]
+    make cutout-bench FOREGROUNDS="FOLDER ..." BACKGROUNDS=FOLDER [ISNET=FILE] [VITMATTE=FOLDER]
 
 The composites (composites.py) are of foregrounds and photos of the test split, and those on which
 each model sees the right thing: where it does not, no refinement helps. Rows of rembg need rembg,
@@ -17,15 +17,16 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
-from composites import Composite, Scene
+from composites import MEGAPIXEL, Composite, Scene
 from pictures import read_backgrounds, read_foregrounds
 from scores import AlphaScores, Truth
 from ways import (
@@ -33,11 +34,13 @@ from ways import (
     REMBG_MODES,
     WAYS,
     Found,
+    PeerWay,
     Source,
     closed_form_at_full_size,
     oracle,
     rembg,
     sources,
+    vitmatte,
 )
 
 from sparserefine.environment import Environment
@@ -103,6 +106,7 @@ def main() -> None:
     parser.add_argument("--foregrounds", type=Path, nargs="+", required=True)
     parser.add_argument("--photos", type=Path, required=True, help="backgrounds")
     parser.add_argument("--isnet", type=Path, help="IS-Net's weights, .onnx or .safetensors")
+    parser.add_argument("--vitmatte", type=Path, help="folder with ViTMatte-S; else only its time")
     parser.add_argument("--peers", type=int, default=5, help="composites for rembg's slow modes")
     parser.add_argument("--most", type=int, help="composites of each size; fewer for a trial")
     parser.add_argument("--out", type=Path, default=RESULT)
@@ -120,7 +124,8 @@ def main() -> None:
         rows: dict[tuple[str, int, str], Row] = defaultdict(Row)
         chosen = scenes[: min(number, options.most or number)]
         for index, scene in enumerate(chosen):
-            peers = index < options.peers and importlib.util.find_spec("rembg") is not None
+            with_peers = index < options.peers and importlib.util.find_spec("rembg") is not None
+            peers = peer_ways(megapixels, options.vitmatte) if with_peers else {}
             for key, scores, found in compare(scene.render(megapixels), models, peers):
                 rows[key].add(index, scores, found)
             told(f"{megapixels:g} megapixels", index + 1, len(chosen))
@@ -177,7 +182,7 @@ def sees_the_right_thing(source: Source, images: torch.Tensor, truth: torch.Tens
 
 
 def compare(
-    composite: Composite, models: Sequence[Source], peers: bool
+    composite: Composite, models: Sequence[Source], peers: Mapping[str, PeerWay]
 ) -> Iterator[tuple[tuple[str, int, str], AlphaScores, Found]]:
     """Every way of every model on one composite."""
     images = torch.from_numpy(composite.image).permute(2, 0, 1)[None]
@@ -189,12 +194,22 @@ def compare(
         if small and found["closed-form"].density < WIDE:
             found["closed-form, full size"] = closed_form_at_full_size(images, low)
         found["oracle"] = oracle(found["closed-form"], truth.alpha)
-        if peers and source.name == "u2netp":
-            modes = REMBG_MODES if small else ("", "-dc")
-            found |= {f"rembg {mode}".strip(): rembg(composite.image, low, mode) for mode in modes}
+        if source.name == "u2netp":
+            found |= {way: run(composite.image, low) for way, run in peers.items()}
         for way, one in found.items():
             timed = replace(one, stages_ms={**dense_ms, **one.stages_ms})
             yield (source.name, source.side, way), truth.score(one.alpha), timed
+
+
+def peer_ways(megapixels: float, weights: Path | None) -> dict[str, PeerWay]:
+    """What rembg makes of a prediction, by name."""
+    small = megapixels * MEGAPIXEL <= MOST_PIXELS_OF_CLOSED_FORM
+    ways: dict[str, PeerWay] = {
+        f"rembg {mode}".strip(): partial(rembg, mode=mode)
+        for mode in REMBG_MODES
+        if small or mode != "-a"
+    }
+    return ways if weights is None else {**ways, "rembg -vm": vitmatte(weights)}
 
 
 def peaks_of(

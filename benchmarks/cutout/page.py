@@ -1,13 +1,21 @@
 """docs/cutout.md, from what benchmark.py measured.
 
-python benchmarks/cutout/page.py
+    python benchmarks/cutout/page.py
+    python benchmarks/cutout/page.py --photos FOLDER        # its pictures too
+
+The folder has the photos of PICTURES, of BuddiesOfBudgie/budgie-backgrounds (CC0 1.0).
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
+
+import sparserefine as sr
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULT = ROOT / "benchmarks" / "results" / "cutout.json"
@@ -23,6 +31,12 @@ WAYS = {
     "rembg": "rembg, alone",
     "rembg -a": "rembg `-a`",
     "rembg -dc": "rembg `-dc`",
+    "rembg -vm": "rembg `-vm`",
+}
+PICTURES = {
+    "wren": "canyon-wren.jpg",
+    "osprey": "perched-osprey.jpg",
+    "otters": "oakland-zoo-otters.jpg",
 }
 HEADINGS = (
     "", "boundary IoU, 3 px", "0.2 %", "SAD", "gradient", "MAE × 1000", "better", "density",
@@ -31,6 +45,14 @@ HEADINGS = (
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--photos", type=Path)
+    options = parser.parse_args()
+    if options.photos:
+        for name, photo in PICTURES.items():
+            picture = Image.fromarray(sr.cutout(options.photos / photo).before_after())
+            picture.thumbnail((1600, 1600))
+            picture.save(PAGE.parent / f"cutout_{name}.jpg", quality=85)
     PAGE.write_text(with_figures(PAGE.read_text()))
     print(PAGE)
 

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from ways import WAYS, Source, make_source, rembg, vitmatte
 
+import sparserefine as sr
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -27,8 +29,9 @@ def main() -> None:
     options = parser.parse_args()
     image = np.load(options.image)
     if options.way == "vitmatte":
-        network, trimap = vitmatte(None), np.full(image.shape[:2], 128, np.uint8)
-        run = lambda: network(image, trimap)  # noqa: E731
+        network = vitmatte(None)
+        unsure = sr.DensePass.of(torch.full((1, 2, 8, 8), 0.5), kind="probabilities")
+        run = lambda: network(image, unsure)  # noqa: E731
     else:
         source = make_source(options.model, options.side, options.isnet)
         run = lambda: answer(source, image, options.way)  # noqa: E731
