@@ -25,7 +25,7 @@ from sparserefine.dense.adapters.published import MODELS
 from sparserefine.dense.adapters.transformers import FAMILIES
 from sparserefine.dense.create import weights_license
 from sparserefine.environment import Environment
-from sparserefine.refine.dense_size import DenseSize
+from sparserefine.refinement.dense_size import DenseSize
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "dense_models.json"

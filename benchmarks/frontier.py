@@ -29,7 +29,7 @@ from sparserefine.experiments.frontier import VARIANTS
 from sparserefine.experiments.frontier_report import FILE, HEADINGS, PLOT, cells, markdown
 from sparserefine.experiments.frontier_result import FrontierPoint
 from sparserefine.images import list_images
-from sparserefine.refine.features import Input, count_channels
+from sparserefine.refinement.features import Input, count_channels
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

@@ -33,7 +33,7 @@ from sparse_page import PAGE, PER_STAGE, RESULT, SPCONV, WIDTHS, with_figures
 from sparse_unets import dense_unet, spconv_unet
 from sparserefine.environment import Environment
 from sparserefine.experiments.macs import extractor_macs
-from sparserefine.refine.extractor import SparseUNet
+from sparserefine.refinement.extractor import SparseUNet
 from sparserefine.sparse import (
     ActivePixels,
     SparseTensor,

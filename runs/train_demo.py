@@ -25,7 +25,7 @@ from sparserefine.cli.console import progress_bars
 from sparserefine.data import ImageFolder
 from sparserefine.data.held_out import content_hashes
 from sparserefine.images import list_images
-from sparserefine.refine.features import Input, count_channels
+from sparserefine.refinement.features import Input, count_channels
 
 ORIGINS = ("berlin", "highway", "lund")
 # Two of them ship with the package: lund_11 and highway_test3.

@@ -22,7 +22,7 @@ LAYERS = (
     "dense",
     "data",
     "matting",
-    "refine",
+    "refinement",
     "evaluation",
     "training",
     "calibration",
@@ -81,15 +81,15 @@ def test_every_layer_is_listed() -> None:
 
 
 def test_the_method_knows_cuda_by_one_door() -> None:
-    refine = PACKAGE / "refine"
-    files = [path for path in refine.rglob("*.py") if path.parent.name != "cuda"]
+    refinement = PACKAGE / "refinement"
+    files = [path for path in refinement.rglob("*.py") if path.parent.name != "cuda"]
     mentions = [
         line.strip()
         for path in files
         for line in path.read_text().splitlines()
         if "cuda" in line.lower() or "gpu" in line.lower()
     ]
-    assert mentions == ["from sparserefine.refine.cuda import GraphCache"]
+    assert mentions == ["from sparserefine.refinement.cuda import GraphCache"]
 
 
 def test_nobody_assigns_a_selector_but_the_user() -> None:

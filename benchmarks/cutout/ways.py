@@ -19,10 +19,10 @@ from torch.nn import functional as F
 
 import sparserefine as sr
 from sparserefine.dense import DenseModel
-from sparserefine.refine.alpha import Method, refine_alpha
-from sparserefine.refine.dense_run import run_dense
-from sparserefine.refine.dense_size import DenseSize
-from sparserefine.refine.timing import StageTimer
+from sparserefine.refinement.alpha import Method, refine_alpha
+from sparserefine.refinement.dense_run import run_dense
+from sparserefine.refinement.dense_size import DenseSize
+from sparserefine.refinement.timing import StageTimer
 
 ISNET_SIZES = (256, 384, 512, 768, 1024)
 RembgMode = Literal["", "-a", "-dc"]

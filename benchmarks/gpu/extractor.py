@@ -21,8 +21,8 @@ from timing import graphed, interleaved_ms, percentile
 from torch import Tensor
 
 from sparse_unets import dense_unet, spconv_unet
-from sparserefine.refine.cuda.graph import GraphUNet
-from sparserefine.refine.extractor import SparseUNet
+from sparserefine.refinement.cuda.graph import GraphUNet
+from sparserefine.refinement.extractor import SparseUNet
 from sparserefine.sparse import ActivePixels, SparseTensor
 from sparserefine.sparse.gpu import launch
 from sparserefine.sparse.gpu.levels import DeviceLevels

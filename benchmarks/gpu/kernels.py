@@ -20,8 +20,8 @@ from interpreter import DEVICE, DRY_RUN
 from rows import Rows
 from torch import Tensor
 
-from sparserefine.refine.cuda.graph import GraphUNet
-from sparserefine.refine.extractor import SparseUNet
+from sparserefine.refinement.cuda.graph import GraphUNet
+from sparserefine.refinement.extractor import SparseUNet
 from sparserefine.sparse import (
     ActivePixels,
     KernelMap,

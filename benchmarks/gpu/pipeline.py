@@ -24,7 +24,7 @@ from torch import Tensor
 
 import sparserefine as sr
 from sparserefine.dense import names
-from sparserefine.refine.timing import StageTimer
+from sparserefine.refinement.timing import StageTimer
 from sparserefine.sparse.backends import resolve_backend
 
 SIZE = (64, 96) if DRY_RUN else (1024, 2048)

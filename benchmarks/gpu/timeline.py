@@ -36,8 +36,8 @@ from timing import interleaved_ms, percentile
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from sparserefine.refine.cuda.graph import GraphUNet
-from sparserefine.refine.extractor import SparseUNet
+from sparserefine.refinement.cuda.graph import GraphUNet
+from sparserefine.refinement.extractor import SparseUNet
 from sparserefine.sparse.gpu import launch
 
 SIZE = (16, 24) if DRY_RUN else (1024, 2048)

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from sparserefine.photos.demo import demo
     from sparserefine.photos.predict import predict
     from sparserefine.photos.report import report
-    from sparserefine.refine.dense_pass import DensePass
-    from sparserefine.refine.edge_selector import EdgeSelector
-    from sparserefine.refine.ensembler import GatedEnsembler
-    from sparserefine.refine.extractor import Extractor, SparseUNet
-    from sparserefine.refine.prediction import Prediction
-    from sparserefine.refine.refiner import SparseRefiner
-    from sparserefine.refine.selector import EntropySelector, Selector
+    from sparserefine.refinement.dense_pass import DensePass
+    from sparserefine.refinement.edge_selector import EdgeSelector
+    from sparserefine.refinement.ensembler import GatedEnsembler
+    from sparserefine.refinement.extractor import Extractor, SparseUNet
+    from sparserefine.refinement.prediction import Prediction
+    from sparserefine.refinement.refiner import SparseRefiner
+    from sparserefine.refinement.selector import EntropySelector, Selector
     from sparserefine.training.config import TrainConfig
     from sparserefine.training.train import train
 
@@ -63,15 +63,15 @@ __all__ = [
 ]
 
 _HOME = {
-    "DensePass": "sparserefine.refine.dense_pass",
-    "EdgeSelector": "sparserefine.refine.edge_selector",
-    "EntropySelector": "sparserefine.refine.selector",
-    "Extractor": "sparserefine.refine.extractor",
-    "GatedEnsembler": "sparserefine.refine.ensembler",
-    "Prediction": "sparserefine.refine.prediction",
-    "Selector": "sparserefine.refine.selector",
-    "SparseRefiner": "sparserefine.refine.refiner",
-    "SparseUNet": "sparserefine.refine.extractor",
+    "DensePass": "sparserefine.refinement.dense_pass",
+    "EdgeSelector": "sparserefine.refinement.edge_selector",
+    "EntropySelector": "sparserefine.refinement.selector",
+    "Extractor": "sparserefine.refinement.extractor",
+    "GatedEnsembler": "sparserefine.refinement.ensembler",
+    "Prediction": "sparserefine.refinement.prediction",
+    "Selector": "sparserefine.refinement.selector",
+    "SparseRefiner": "sparserefine.refinement.refiner",
+    "SparseUNet": "sparserefine.refinement.extractor",
     "TrainConfig": "sparserefine.training.config",
     "ablate": "sparserefine.experiments.ablations",
     "benchmark": "sparserefine.photos.benchmark",

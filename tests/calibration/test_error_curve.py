@@ -12,7 +12,7 @@ import torch
 import sparserefine as sr
 from sparserefine.calibration.error_curve import ErrorCurve, ErrorHistogram
 from sparserefine.evaluation.scores import thresholds
-from sparserefine.refine.dense_pass import DensePass
+from sparserefine.refinement.dense_pass import DensePass
 
 TABLE_A1 = (
     Path(__file__).resolve().parents[2]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import sparserefine as sr
 from sparserefine.dense import DenseModel
-from sparserefine.refine.dense_size import DenseSize
+from sparserefine.refinement.dense_size import DenseSize
 
 
 class DenseModelBehavior:

@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 import sparserefine as sr
 from sparserefine.dense.mask_scores import as_log, log_scores
-from sparserefine.refine.uncertainty import entropy
+from sparserefine.refinement.uncertainty import entropy
 
 
 def masks(batch: int = 2, queries: int = 7, classes: int = 4) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from behavior import assert_equal_but_for_rounding
 from torch.utils.flop_counter import FlopCounterMode
 
 import sparserefine as sr
-from sparserefine.refine.dense_size import DenseSize
+from sparserefine.refinement.dense_size import DenseSize
 
 pytest.importorskip("transformers", reason="needs the extra hf")
 

@@ -20,7 +20,7 @@ from sparserefine.experiments.macs import (
     dense_macs,
     extractor_macs,
 )
-from sparserefine.refine.dense_pass import DensePass
+from sparserefine.refinement.dense_pass import DensePass
 
 SMALL = {"size": (64, 128), "widths": "tiny", "threads": 1}
 KEYS = {

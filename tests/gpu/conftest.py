@@ -15,7 +15,7 @@ import torch
 
 from sparserefine.sparse.gpu import interpreting
 
-for folder in ("sparse", "refine"):  # the named masks, the tiny dense model
+for folder in ("sparse", "refinement"):  # the named masks, the tiny dense model
     sys.path.append(str(Path(__file__).resolve().parents[1] / folder))
 
 HAS_TRITON = find_spec("triton") is not None

@@ -8,8 +8,8 @@ import sys
 import pytest
 import torch
 
-from sparserefine.refine.cuda.graph import GraphUNet
-from sparserefine.refine.extractor import SparseUNet
+from sparserefine.refinement.cuda.graph import GraphUNet
+from sparserefine.refinement.extractor import SparseUNet
 from sparserefine.sparse import ActivePixels, SparseTensor, submanifold_conv2d
 from sparserefine.sparse.gpu import can_run_triton, shapes
 
@@ -49,7 +49,7 @@ def test_the_package_runs_where_triton_is_missing() -> None:
     code = (
         "import sys; sys.modules['triton'] = None\n"
         "import torch, sparserefine as sr\n"
-        "from sparserefine.refine.cuda import graph\n"
+        "from sparserefine.refinement.cuda import graph\n"
         "net = sr.SparseUNet(3, widths=(8, 16))\n"
         "x = sr.sparse.SparseTensor.from_dense(torch.zeros(1, 3, 8, 8), torch.ones(1, 8, 8) > 0)\n"
         "assert net(x).shape == (64, 3)\n"

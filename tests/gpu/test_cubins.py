@@ -10,8 +10,8 @@ import pytest
 import torch
 from cubin import SHARED_LIMIT, Recorder, compile_call
 
-from sparserefine.refine.cuda.fused_unet import FusedUNet
-from sparserefine.refine.extractor import SparseUNet
+from sparserefine.refinement.cuda.fused_unet import FusedUNet
+from sparserefine.refinement.extractor import SparseUNet
 from sparserefine.sparse.gpu import checksum, launch, levels
 from sparserefine.sparse.gpu.shapes import ARCHITECTURES, CHANNELS
 

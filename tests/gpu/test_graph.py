@@ -7,8 +7,8 @@ import torch
 from masks import MASKS
 from torch import Tensor, nn
 
-from sparserefine.refine.cuda.graph import GraphUNet, bucket
-from sparserefine.refine.extractor import SparseUNet
+from sparserefine.refinement.cuda.graph import GraphUNet, bucket
+from sparserefine.refinement.extractor import SparseUNet
 from sparserefine.sparse import SparseTensor
 
 pytestmark = pytest.mark.interpreter

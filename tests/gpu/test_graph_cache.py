@@ -10,7 +10,7 @@ import torch
 from tiny_dense import TinyDense
 
 import sparserefine as sr
-from sparserefine.refine.cuda.graph_cache import MAX_KEPT, GraphCache
+from sparserefine.refinement.cuda.graph_cache import MAX_KEPT, GraphCache
 from sparserefine.sparse import SparseTensor, use_backend
 
 pytestmark = pytest.mark.interpreter

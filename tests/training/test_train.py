@@ -14,8 +14,8 @@ import sparserefine as sr
 from small_models import make_function_models, make_model, warns_unless
 from sparserefine.data import LabeledFolder, Sample
 from sparserefine.images import write_image, write_labels
-from sparserefine.refine.output import RefinedPixels
-from sparserefine.refine.resampling import upsampled_labels
+from sparserefine.refinement.output import RefinedPixels
+from sparserefine.refinement.resampling import upsampled_labels
 from sparserefine.training import train as train_module
 from sparserefine.training.crops import draw_crops
 from sparserefine.training.loss import refinement_loss

@@ -16,8 +16,8 @@ from sparserefine.evaluation.cache import Record, record_images
 from sparserefine.evaluation.metrics import ConfusionMatrix
 from sparserefine.evaluation.reference_labels import Against, reference_labels
 from sparserefine.evaluation.statistics import interval, mean_draws, miou_draws
-from sparserefine.refine.refiner import SparseRefiner
-from sparserefine.refine.selector import EntropySelector
+from sparserefine.refinement.refiner import SparseRefiner
+from sparserefine.refinement.selector import EntropySelector
 
 # Shares of each image that are refined, the most uncertain first. 0 is low resolution alone.
 DENSITIES = (0.0, 0.05, 0.1, 0.2, 0.35)

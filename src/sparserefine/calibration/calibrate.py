@@ -28,9 +28,9 @@ from sparserefine.evaluation.scores import SCORES, score_maps, thresholds
 from sparserefine.images import write_image
 from sparserefine.plots import error_curves
 from sparserefine.progress import Progress, count_steps
-from sparserefine.refine.calibration_file import prediction_facts
-from sparserefine.refine.refiner import SparseRefiner
-from sparserefine.refine.selector import EntropySelector
+from sparserefine.refinement.calibration_file import prediction_facts
+from sparserefine.refinement.refiner import SparseRefiner
+from sparserefine.refinement.selector import EntropySelector
 
 FILE, PLOT = "calibration.json", "calibration.png"
 LEARNED = "learned"

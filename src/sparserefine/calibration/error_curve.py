@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sparserefine.refine.resampling import nearest_index
+from sparserefine.refinement.resampling import nearest_index
 
 RESAMPLES = 1000
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from sparserefine.dense.fingerprint import fingerprint
 from sparserefine.evaluation.scores import margin
-from sparserefine.refine.dense_pass import DensePass
-from sparserefine.refine.selector import check_density, select_cells
-from sparserefine.refine.uncertainty import entropy
+from sparserefine.refinement.dense_pass import DensePass
+from sparserefine.refinement.selector import check_density, select_cells
+from sparserefine.refinement.uncertainty import entropy
 
 
 class ErrorHead(nn.Module):

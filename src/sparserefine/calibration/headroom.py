@@ -24,11 +24,11 @@ from sparserefine.evaluation.metrics import ConfusionMatrix
 from sparserefine.evaluation.reference_labels import Against, check_labels, choose_truth
 from sparserefine.evaluation.scores import edges, random
 from sparserefine.progress import Progress, count_steps
-from sparserefine.refine.calibration_file import prediction_facts
-from sparserefine.refine.dense_pass import DensePass
-from sparserefine.refine.refiner import SparseRefiner
-from sparserefine.refine.selector import select_cells
-from sparserefine.refine.timing import now_ms
+from sparserefine.refinement.calibration_file import prediction_facts
+from sparserefine.refinement.dense_pass import DensePass
+from sparserefine.refinement.refiner import SparseRefiner
+from sparserefine.refinement.selector import select_cells
+from sparserefine.refinement.timing import now_ms
 
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.3)
 SELECTIONS = ("entropy", "edges", "random")

@@ -11,9 +11,9 @@ import torch
 
 from sparserefine.calibration.error_curve import ErrorCurve
 from sparserefine.data.source import SampleSource
-from sparserefine.refine.refiner import SparseRefiner
-from sparserefine.refine.selector import EntropySelector
-from sparserefine.refine.timing import now_ms
+from sparserefine.refinement.refiner import SparseRefiner
+from sparserefine.refinement.selector import EntropySelector
+from sparserefine.refinement.timing import now_ms
 
 # How many images are timed, about which shares the thresholds select, and how often each is timed.
 IMAGES, DENSITIES, ROUNDS = 3, (0.02, 0.1, 0.2, 0.35, 0.5), 3

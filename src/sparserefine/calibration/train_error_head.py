@@ -17,9 +17,9 @@ from sparserefine.data.source import SampleSource
 from sparserefine.evaluation.cache import Record, record_images
 from sparserefine.evaluation.reference_labels import Against, choose_truth, predict_low
 from sparserefine.progress import Progress, count_steps
-from sparserefine.refine.calibration_file import prediction_facts
-from sparserefine.refine.refiner import SparseRefiner
-from sparserefine.refine.resampling import nearest_index
+from sparserefine.refinement.calibration_file import prediction_facts
+from sparserefine.refinement.refiner import SparseRefiner
+from sparserefine.refinement.resampling import nearest_index
 
 STEPS, BATCH, CROP, LEARNING_RATE = 600, 4, 96, 3e-3
 

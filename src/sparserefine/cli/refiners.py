@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from sparserefine.cli.console import messages
 
 if TYPE_CHECKING:
-    from sparserefine.refine.refiner import SparseRefiner
+    from sparserefine.refinement.refiner import SparseRefiner
 
 
 @Parameter(name="*")
@@ -49,7 +49,7 @@ def load_refiner(options: RefinerOptions, *, refines: bool = True) -> SparseRefi
         options: Options that name the refiner and its settings.
         refines: Whether the command will refine with it, or only run its dense model.
     """
-    from sparserefine.refine.refiner import SparseRefiner
+    from sparserefine.refinement.refiner import SparseRefiner
 
     if options.calibration is not None and options.threshold is not None:
         raise ValueError("--calibration and --threshold both set the threshold. Use one of them.")
@@ -82,7 +82,7 @@ def _shown_name(name: str, names: Sequence[str]) -> str:
 
 def _with_changes(refiner: SparseRefiner, options: RefinerOptions) -> SparseRefiner:
     """A refiner that selects by the threshold and the budget that were asked for."""
-    from sparserefine.refine.selector import EntropySelector
+    from sparserefine.refinement.selector import EntropySelector
 
     asked = {"threshold": options.threshold, "max_density": options.max_density}
     changes = {name: value for name, value in asked.items() if value is not None}

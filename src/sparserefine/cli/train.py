@@ -65,7 +65,7 @@ def train(
     import torch
 
     import sparserefine as sr
-    from sparserefine.refine.features import count_channels
+    from sparserefine.refinement.features import count_channels
 
     settings = config or TrainConfig()
     torch.manual_seed(settings.seed)  # of the first weights

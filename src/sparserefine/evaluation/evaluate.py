@@ -26,7 +26,7 @@ from sparserefine.evaluation.metrics import Quality
 from sparserefine.evaluation.result import Evaluation
 from sparserefine.evaluation.tables import draw_gallery, save
 from sparserefine.progress import Progress, count_steps
-from sparserefine.refine.refiner import SparseRefiner
+from sparserefine.refinement.refiner import SparseRefiner
 
 
 @torch.no_grad()

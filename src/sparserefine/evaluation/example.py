@@ -6,7 +6,7 @@ import torch
 
 from sparserefine import viz
 from sparserefine.data import Sample
-from sparserefine.refine.refiner import SparseRefiner
+from sparserefine.refinement.refiner import SparseRefiner
 
 
 @torch.no_grad()

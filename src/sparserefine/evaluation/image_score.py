@@ -16,11 +16,11 @@ from sparserefine.evaluation.cache import Record
 from sparserefine.evaluation.metrics import Quality, Truth
 from sparserefine.evaluation.reference_labels import check_labels
 from sparserefine.evaluation.scores import score_maps
-from sparserefine.refine.dense_pass import DensePass
-from sparserefine.refine.ensembler import average, lower_entropy
-from sparserefine.refine.output import RefinerOutput
-from sparserefine.refine.refiner import SparseRefiner
-from sparserefine.refine.resampling import CHUNK_PIXELS, classes_of, upsampled_labels
+from sparserefine.refinement.dense_pass import DensePass
+from sparserefine.refinement.ensembler import average, lower_entropy
+from sparserefine.refinement.output import RefinerOutput
+from sparserefine.refinement.refiner import SparseRefiner
+from sparserefine.refinement.resampling import CHUNK_PIXELS, classes_of, upsampled_labels
 
 LOW_ROWS = ("low_res_nearest", "low_res_bilinear")
 FULL_RES, ORACLE = "full_res", "oracle"

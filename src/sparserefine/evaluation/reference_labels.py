@@ -12,8 +12,8 @@ from torch import Tensor
 from sparserefine.data import IGNORE_INDEX, Sample
 from sparserefine.data.source import SampleSource
 from sparserefine.images import ImageError
-from sparserefine.refine.dense_pass import DensePass
-from sparserefine.refine.refiner import SparseRefiner
+from sparserefine.refinement.dense_pass import DensePass
+from sparserefine.refinement.refiner import SparseRefiner
 
 Against = Literal["labels", "full"]
 

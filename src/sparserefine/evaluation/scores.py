@@ -14,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from sparserefine.refine.resampling import classes_of
-from sparserefine.refine.uncertainty import MIN_PROBABILITY, entropy
+from sparserefine.refinement.resampling import classes_of
+from sparserefine.refinement.uncertainty import MIN_PROBABILITY, entropy
 
 SCORES = ("entropy", "margin", "max_probability", "edges", "random")
 """Names of the scores that `score_maps` computes."""

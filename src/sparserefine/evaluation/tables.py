@@ -17,7 +17,7 @@ from sparserefine.evaluation.image_score import FULL_RES, LOW_ROWS, ORACLE
 from sparserefine.evaluation.result import Evaluation
 from sparserefine.images import write_image
 from sparserefine.progress import Progress, count_steps
-from sparserefine.refine.refiner import SparseRefiner
+from sparserefine.refinement.refiner import SparseRefiner
 
 COLUMNS = {
     "miou": "mIoU",

@@ -24,10 +24,10 @@ from sparserefine.evaluation.result import Evaluation
 from sparserefine.evaluation.tables import comparison
 from sparserefine.experiments.point_head import PointMLP
 from sparserefine.progress import Progress
-from sparserefine.refine.ensembler import GatedEnsembler
-from sparserefine.refine.extractor import PRESETS, Extractor, SparseUNet
-from sparserefine.refine.features import Input, count_channels
-from sparserefine.refine.refiner import SparseRefiner
+from sparserefine.refinement.ensembler import GatedEnsembler
+from sparserefine.refinement.extractor import PRESETS, Extractor, SparseUNet
+from sparserefine.refinement.features import Input, count_channels
+from sparserefine.refinement.refiner import SparseRefiner
 from sparserefine.sparse import DownsamplingMode
 from sparserefine.training import train as training
 from sparserefine.training.config import TrainConfig

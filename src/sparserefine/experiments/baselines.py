@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Integer, Num
 from torch import Tensor
 
-from sparserefine.refine.refiner import SparseRefiner
-from sparserefine.refine.resampling import classes_of, upsampled_labels
-from sparserefine.refine.selector import EntropySelector
+from sparserefine.refinement.refiner import SparseRefiner
+from sparserefine.refinement.resampling import classes_of, upsampled_labels
+from sparserefine.refinement.selector import EntropySelector
 
 SCALES = (0.4, 0.6, 0.7, 0.75, 0.8, 0.9, 1.0)
 BUDGETS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)

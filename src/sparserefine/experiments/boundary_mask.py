@@ -16,8 +16,8 @@ from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 from torch.nn import functional as F
 
-from sparserefine.refine.dense_pass import DensePass
-from sparserefine.refine.selector import select_cells
+from sparserefine.refinement.dense_pass import DensePass
+from sparserefine.refinement.selector import select_cells
 
 CLASSES = 19
 # Objects per unit of density make the bands about as wide as those of street scenes.

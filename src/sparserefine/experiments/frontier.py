@@ -35,8 +35,8 @@ from sparserefine.experiments.frontier_result import Frontier, FrontierPoint, Sc
 from sparserefine.experiments.peak_memory import measure_peaks, missing_peaks
 from sparserefine.images import ImageError
 from sparserefine.progress import Progress, count_steps
-from sparserefine.refine.refiner import SparseRefiner
-from sparserefine.refine.timing import now_ms
+from sparserefine.refinement.refiner import SparseRefiner
+from sparserefine.refinement.timing import now_ms
 
 RECORDS, VARIANTS = "images", "variants"
 

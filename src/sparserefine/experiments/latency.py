@@ -12,8 +12,8 @@ from sparserefine import dense
 from sparserefine.experiments import latency_report
 from sparserefine.experiments.latency_matrix import LatencyMatrix, cases_of, measure_matrix
 from sparserefine.progress import Progress, count_steps
-from sparserefine.refine.calibration_file import calibrated_threshold, read_calibration
-from sparserefine.refine.refiner import SparseRefiner
+from sparserefine.refinement.calibration_file import calibrated_threshold, read_calibration
+from sparserefine.refinement.refiner import SparseRefiner
 
 # Densities at which refinement is timed too, to fit a line.
 FIT_DENSITIES = (0.02, 0.35)

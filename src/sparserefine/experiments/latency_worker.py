@@ -27,10 +27,10 @@ from sparserefine.experiments.macs import (
 )
 from sparserefine.images import read_image
 from sparserefine.photos.shipped import shipped_photo
-from sparserefine.refine.extractor import SparseUNet
-from sparserefine.refine.refiner import SparseRefiner
-from sparserefine.refine.selector import EntropySelector
-from sparserefine.refine.timing import StageTimer
+from sparserefine.refinement.extractor import SparseUNet
+from sparserefine.refinement.refiner import SparseRefiner
+from sparserefine.refinement.selector import EntropySelector
+from sparserefine.refinement.timing import StageTimer
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 OUT_OF_MEMORY = ("allocate memory", "out of memory", "Cannot allocate")

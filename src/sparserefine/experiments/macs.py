@@ -9,7 +9,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from sparserefine.dense import DenseModel
-from sparserefine.refine.extractor import SparseUNet
+from sparserefine.refinement.extractor import SparseUNet
 from sparserefine.sparse import ActivePixels
 
 

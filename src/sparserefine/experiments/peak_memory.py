@@ -20,7 +20,7 @@ from sparserefine.data.source import SampleSource
 from sparserefine.environment import Environment, peak_mib
 from sparserefine.experiments.baselines import Baseline, baselines
 from sparserefine.images import ImageError
-from sparserefine.refine.refiner import SparseRefiner
+from sparserefine.refinement.refiner import SparseRefiner
 
 FILE = "peaks.json"
 

@@ -16,8 +16,8 @@ from sparserefine.evaluation.statistics import median, percentile
 from sparserefine.images import ImageLike, as_uint8_rgb
 from sparserefine.photos.shipped import shipped_photo
 from sparserefine.progress import Progress, count_steps
-from sparserefine.refine.refiner import SparseRefiner
-from sparserefine.refine.timing import StageTimer, now_ms
+from sparserefine.refinement.refiner import SparseRefiner
+from sparserefine.refinement.timing import StageTimer, now_ms
 from sparserefine.sparse import explain_backends
 
 FILE = "benchmark.json"

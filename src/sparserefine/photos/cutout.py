@@ -18,11 +18,11 @@ from sparserefine.atomic import atomic_write
 from sparserefine.dense import DenseModel
 from sparserefine.dense.u2net import TABLES
 from sparserefine.images import ImageLike, as_uint8_rgb, read_icc_profile
-from sparserefine.refine.alpha import AlphaMatte, Method, refine_alpha
-from sparserefine.refine.dense_pass import DensePass
-from sparserefine.refine.dense_run import run_dense
-from sparserefine.refine.dense_size import DenseSize
-from sparserefine.refine.timing import StageTimer
+from sparserefine.refinement.alpha import AlphaMatte, Method, refine_alpha
+from sparserefine.refinement.dense_pass import DensePass
+from sparserefine.refinement.dense_run import run_dense
+from sparserefine.refinement.dense_size import DenseSize
+from sparserefine.refinement.timing import StageTimer
 
 # Sides of the detail that is shown, in pixels of the photo.
 DETAIL = (300, 400)

@@ -12,8 +12,8 @@ from sparserefine.images import ImageError, list_images, write_image
 from sparserefine.photos.cutout import cut_out, foreground_model, parse_background
 from sparserefine.photos.predict import result_folders
 from sparserefine.progress import Progress, count_steps
-from sparserefine.refine.alpha import Method
-from sparserefine.refine.timing import StageTimer
+from sparserefine.refinement.alpha import Method
+from sparserefine.refinement.timing import StageTimer
 
 PICTURE = "before_after.png"
 

@@ -15,9 +15,9 @@ from sparserefine.images import write_image
 from sparserefine.photos.cutout import Cutout, cut_out, foreground_model
 from sparserefine.photos.shipped import shipped_photo
 from sparserefine.progress import Progress, count_steps
-from sparserefine.refine.prediction import Prediction
-from sparserefine.refine.refiner import SparseRefiner
-from sparserefine.refine.timing import StageTimer, now_ms
+from sparserefine.refinement.prediction import Prediction
+from sparserefine.refinement.refiner import SparseRefiner
+from sparserefine.refinement.timing import StageTimer, now_ms
 
 ROUNDS = 5
 PICTURE, DETAIL = "before_after.png", "detail.png"

@@ -9,9 +9,9 @@ from pathlib import Path
 from sparserefine.atomic import make_folder
 from sparserefine.images import ImageError, list_images
 from sparserefine.progress import Progress, count_steps
-from sparserefine.refine.prediction import Prediction
-from sparserefine.refine.refiner import SparseRefiner
-from sparserefine.refine.timing import StageTimer
+from sparserefine.refinement.prediction import Prediction
+from sparserefine.refinement.refiner import SparseRefiner
+from sparserefine.refinement.timing import StageTimer
 
 
 @dataclass(frozen=True)

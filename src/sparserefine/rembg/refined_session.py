@@ -11,7 +11,7 @@ from sparserefine.dense import DenseModel, from_rembg
 from sparserefine.dense.adapters.extras import require
 from sparserefine.images import as_uint8_rgb
 from sparserefine.photos.cutout import find_alpha, foreground_model
-from sparserefine.refine.alpha import Method
+from sparserefine.refinement.alpha import Method
 
 SHIPPED = "u2netp"
 """The model that comes with this package, so that nothing is downloaded for it."""

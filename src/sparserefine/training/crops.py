@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from sparserefine.data import apply_crop_image, apply_crop_labels, crop_coords, draw_crop
 from sparserefine.data.jitter import jitter_colors
-from sparserefine.refine.features import as_unit_floats
-from sparserefine.refine.refiner import SparseRefiner
-from sparserefine.refine.resampling import sample
+from sparserefine.refinement.features import as_unit_floats
+from sparserefine.refinement.refiner import SparseRefiner
+from sparserefine.refinement.resampling import sample
 from sparserefine.sparse import ActivePixels
 from sparserefine.training.config import TrainConfig
 from sparserefine.training.teacher_cache import TeacherCache

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sparserefine.data import IGNORE_INDEX
-from sparserefine.refine.output import RefinedPixels
+from sparserefine.refinement.output import RefinedPixels
 
 
 def refinement_loss(

@@ -32,11 +32,11 @@ from sparserefine.data.jitter import jitter_colors
 from sparserefine.data.source import SampleSource, sample_key, unread_name
 from sparserefine.dense.weights import save_weights
 from sparserefine.images import ImageError
-from sparserefine.refine.calibration_file import prediction_facts
-from sparserefine.refine.dense_pass import DensePass
-from sparserefine.refine.features import as_unit_floats
-from sparserefine.refine.refiner import SparseRefiner
-from sparserefine.refine.resampling import upsampled_labels
+from sparserefine.refinement.calibration_file import prediction_facts
+from sparserefine.refinement.dense_pass import DensePass
+from sparserefine.refinement.features import as_unit_floats
+from sparserefine.refinement.refiner import SparseRefiner
+from sparserefine.refinement.resampling import upsampled_labels
 from sparserefine.training.config import TrainConfig
 
 

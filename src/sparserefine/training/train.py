@@ -25,9 +25,9 @@ from sparserefine.evaluation.example import draw_example
 from sparserefine.images import write_image
 from sparserefine.plots import training_curves
 from sparserefine.progress import Progress, count_steps
-from sparserefine.refine.refiner import SparseRefiner
-from sparserefine.refine.selector import EntropySelector
-from sparserefine.refine.timing import StageTimer
+from sparserefine.refinement.refiner import SparseRefiner
+from sparserefine.refinement.selector import EntropySelector
+from sparserefine.refinement.timing import StageTimer
 from sparserefine.training.checkpoint import load_checkpoint, save_checkpoint
 from sparserefine.training.config import TrainConfig
 from sparserefine.training.crops import draw_crops

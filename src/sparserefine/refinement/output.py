@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 
-from sparserefine.refine.dense_pass import DensePass
+from sparserefine.refinement.dense_pass import DensePass
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import math
 import torch
 from torch.nn import functional as F
 
-from sparserefine.refine.uncertainty import entropy
+from sparserefine.refinement.uncertainty import entropy
 
 
 def test_uniform_is_ln_k() -> None:

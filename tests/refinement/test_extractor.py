@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from sparserefine.refine.extractor import SparseUNet
+from sparserefine.refinement.extractor import SparseUNet
 from sparserefine.sparse import ActivePixels, SparseTensor, SubMConv2d
 
 
@@ -76,7 +76,7 @@ def test_unknown_preset() -> None:
 COMPILED = """
 import sys
 import torch
-from sparserefine.refine.extractor import SparseUNet
+from sparserefine.refinement.extractor import SparseUNet
 from sparserefine.sparse import SparseTensor, use_backend
 
 network = SparseUNet(4, widths=(8, 12), blocks=1)

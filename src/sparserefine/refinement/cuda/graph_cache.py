@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sparserefine.refine.cuda.graph import GraphUNet
-from sparserefine.refine.extractor import Extractor, SparseUNet
+from sparserefine.refinement.cuda.graph import GraphUNet
+from sparserefine.refinement.extractor import Extractor, SparseUNet
 from sparserefine.sparse import SparseTensor
 from sparserefine.sparse.choice import asked_backend, is_exact
 from sparserefine.sparse.gpu import can_run_triton

@@ -10,7 +10,7 @@ from tiny_dense import TinyDense
 from torch.nn import functional as F
 
 from sparserefine import EntropySelector, GatedEnsembler, SparseRefiner, SparseUNet
-from sparserefine.refine.timing import StageTimer
+from sparserefine.refinement.timing import StageTimer
 
 SIZES = pytest.mark.parametrize(
     "size", [(64, 96), (63, 95), (1, 1), (1, 200), (200, 1), (30, 17)], ids=str

@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from sparserefine.dense import DenseModel
 from sparserefine.dense.protocol import dtype_of
-from sparserefine.refine.dense_size import DenseSize
-from sparserefine.refine.features import as_unit_floats
-from sparserefine.refine.timing import StageTimer, stage
+from sparserefine.refinement.dense_size import DenseSize
+from sparserefine.refinement.features import as_unit_floats
+from sparserefine.refinement.timing import StageTimer, stage
 
 
 @torch.no_grad()

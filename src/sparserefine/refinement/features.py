@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int, Num, Shaped
 from torch import Tensor
 
-from sparserefine.refine.uncertainty import entropy
+from sparserefine.refinement.uncertainty import entropy
 
 Input = Literal["rgb", "probabilities", "entropy"]
 

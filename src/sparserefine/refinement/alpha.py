@@ -17,10 +17,10 @@ from sparserefine.matting import (
     closed_form_alpha,
     foreground_colors,
 )
-from sparserefine.refine.dense_pass import DensePass
-from sparserefine.refine.features import as_unit_floats
-from sparserefine.refine.resampling import nearest_index, sample
-from sparserefine.refine.timing import StageTimer, stage
+from sparserefine.refinement.dense_pass import DensePass
+from sparserefine.refinement.features import as_unit_floats
+from sparserefine.refinement.resampling import nearest_index, sample
+from sparserefine.refinement.timing import StageTimer, stage
 
 Method = Literal["closed-form", "guided", "bilinear"]
 

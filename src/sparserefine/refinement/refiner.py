@@ -12,27 +12,27 @@ from torch import Tensor, nn
 
 from sparserefine.dense import DenseModel, Preset
 from sparserefine.images import ImageLike, as_uint8_rgb
-from sparserefine.refine import checks, pretrained
-from sparserefine.refine.calibration_file import calibrated_selector
-from sparserefine.refine.cuda import GraphCache
-from sparserefine.refine.dense_pass import DensePass
-from sparserefine.refine.dense_run import run_dense
-from sparserefine.refine.dense_size import DenseSize
-from sparserefine.refine.edge_selector import EdgeSelector
-from sparserefine.refine.ensembler import GatedEnsembler
-from sparserefine.refine.extractor import Extractor, SparseUNet
-from sparserefine.refine.features import Input, count_channels, pixel_features
-from sparserefine.refine.output import RefinedPixels, RefinerOutput
-from sparserefine.refine.prediction import Prediction
-from sparserefine.refine.resampling import (
+from sparserefine.refinement import checks, pretrained
+from sparserefine.refinement.calibration_file import calibrated_selector
+from sparserefine.refinement.cuda import GraphCache
+from sparserefine.refinement.dense_pass import DensePass
+from sparserefine.refinement.dense_run import run_dense
+from sparserefine.refinement.dense_size import DenseSize
+from sparserefine.refinement.edge_selector import EdgeSelector
+from sparserefine.refinement.ensembler import GatedEnsembler
+from sparserefine.refinement.extractor import Extractor, SparseUNet
+from sparserefine.refinement.features import Input, count_channels, pixel_features
+from sparserefine.refinement.output import RefinedPixels, RefinerOutput
+from sparserefine.refinement.prediction import Prediction
+from sparserefine.refinement.resampling import (
     Upsampling,
     check_upsampling,
     classes_of,
     upsampled_labels,
 )
-from sparserefine.refine.selector import EntropySelector, Selector
-from sparserefine.refine.sharing import in_evaluation, shallow_copy
-from sparserefine.refine.timing import StageTimer, stage
+from sparserefine.refinement.selector import EntropySelector, Selector
+from sparserefine.refinement.sharing import in_evaluation, shallow_copy
+from sparserefine.refinement.timing import StageTimer, stage
 from sparserefine.sparse import ActivePixels, SparseTensor
 
 Mode = Literal["default", "paper"]

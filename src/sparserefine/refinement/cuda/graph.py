@@ -17,11 +17,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sparserefine.refine.extractor import SparseUNet
+from sparserefine.refinement.extractor import SparseUNet
 from sparserefine.sparse.gpu import can_run_triton
 
 if TYPE_CHECKING:
-    from sparserefine.refine.cuda.fused_unet import FusedUNet
+    from sparserefine.refinement.cuda.fused_unet import FusedUNet
     from sparserefine.sparse.gpu.levels import DeviceLevels
 
 # Active pixels lie in bands, so coarser levels are filled more densely; measured on masks of label
@@ -90,7 +90,7 @@ class GraphUNet:
             raise RuntimeError(
                 f"the extractor cannot be captured: {reason} The SparseUNet itself runs anywhere."
             )
-        from sparserefine.refine.cuda.fused_unet import FusedUNet
+        from sparserefine.refinement.cuda.fused_unet import FusedUNet
 
         self.batch_size = batch_size
         self.spatial_shape = spatial_shape

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from sparserefine.refine.ensembler import GatedEnsembler
+from sparserefine.refinement.ensembler import GatedEnsembler
 
 
 def test_parameters_at_19_classes() -> None:

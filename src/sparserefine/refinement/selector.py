@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sparserefine.refine.dense_pass import DensePass
-from sparserefine.refine.resampling import nearest_index
+from sparserefine.refinement.dense_pass import DensePass
+from sparserefine.refinement.resampling import nearest_index
 
 
 @runtime_checkable

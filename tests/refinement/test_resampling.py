@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from sparserefine.refine.resampling import sample, upsampled_labels
+from sparserefine.refinement.resampling import sample, upsampled_labels
 
 SIZES = pytest.mark.parametrize(
     ("grid", "size"),

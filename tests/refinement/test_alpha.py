@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sparserefine import DensePass
-from sparserefine.refine.alpha import refine_alpha
-from sparserefine.refine.timing import StageTimer
+from sparserefine.refinement.alpha import refine_alpha
+from sparserefine.refinement.timing import StageTimer
 
 
 def composite(size: tuple[int, int] = (240, 320)) -> tuple[Tensor, Tensor, DensePass]:

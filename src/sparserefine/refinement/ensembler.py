@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sparserefine.refine.uncertainty import entropy
+from sparserefine.refinement.uncertainty import entropy
 
 # Rows taken at a time: what they need stays in the cache, and a 30-megapixel image does not need
 # gigabytes of hidden activations.

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from sparserefine.dense.mask_scores import as_log
 from sparserefine.images import read_labels
-from sparserefine.refine.resampling import Upsampling, sample
-from sparserefine.refine.uncertainty import entropy
+from sparserefine.refinement.resampling import Upsampling, sample
+from sparserefine.refinement.uncertainty import entropy
 
 Kind = Literal["logits", "probabilities", "labels", "mask"]
 Given = (

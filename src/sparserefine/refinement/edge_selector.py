@@ -11,9 +11,9 @@ from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 from torch.nn import functional as F
 
-from sparserefine.refine.dense_pass import DensePass
-from sparserefine.refine.resampling import classes_of
-from sparserefine.refine.selector import check_density
+from sparserefine.refinement.dense_pass import DensePass
+from sparserefine.refinement.resampling import classes_of
+from sparserefine.refinement.selector import check_density
 
 # Halvings of the distance where a pixel budget is exceeded: to a 256th of it.
 _HALVINGS = 8

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sparserefine.refine.selector import EntropySelector, Selector
+from sparserefine.refinement.selector import EntropySelector, Selector
 
 
 def prediction_facts(described: Mapping[str, Any]) -> dict[str, Any]:

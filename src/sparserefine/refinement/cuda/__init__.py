@@ -4,6 +4,6 @@ The one door is `GraphCache`: it runs an extractor, as a captured graph where th
 worth it, and as it is everywhere else.
 """
 
-from sparserefine.refine.cuda.graph_cache import GraphCache
+from sparserefine.refinement.cuda.graph_cache import GraphCache
 
 __all__ = ["GraphCache"]

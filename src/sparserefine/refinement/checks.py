@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from sparserefine.dense import DenseModel
-from sparserefine.refine.dense_pass import DensePass
-from sparserefine.refine.features import count_channels
-from sparserefine.refine.selector import Selector
+from sparserefine.refinement.dense_pass import DensePass
+from sparserefine.refinement.features import count_channels
+from sparserefine.refinement.selector import Selector
 
 if TYPE_CHECKING:
-    from sparserefine.refine.refiner import SparseRefiner
+    from sparserefine.refinement.refiner import SparseRefiner
 
 
 def count_classes(dense: DenseModel | None, num_classes: int | None) -> int:

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sparserefine.refine.extractor import ResidualBlock, SparseUNet, Stage
+from sparserefine.refinement.extractor import ResidualBlock, SparseUNet, Stage
 from sparserefine.sparse import DownsamplingMode, NormReLU
 from sparserefine.sparse.gpu import launch
 from sparserefine.sparse.gpu.convolution import allow_tf32

@@ -24,13 +24,13 @@ from sparserefine.atomic import atomic_write_all
 from sparserefine.dense import DenseModel
 from sparserefine.dense.fingerprint import fingerprint, new_token
 from sparserefine.dense.weights import load_weights, read_weights, save_weights
-from sparserefine.refine.edge_selector import EdgeSelector
-from sparserefine.refine.ensembler import GatedEnsembler
-from sparserefine.refine.extractor import Extractor, SparseUNet
-from sparserefine.refine.selector import EntropySelector, Selector
+from sparserefine.refinement.edge_selector import EdgeSelector
+from sparserefine.refinement.ensembler import GatedEnsembler
+from sparserefine.refinement.extractor import Extractor, SparseUNet
+from sparserefine.refinement.selector import EntropySelector, Selector
 
 if TYPE_CHECKING:
-    from sparserefine.refine.refiner import SparseRefiner
+    from sparserefine.refinement.refiner import SparseRefiner
 
 FORMAT = 2
 CONFIG, WEIGHTS, DENSE = "config.json", "model.safetensors", "dense"

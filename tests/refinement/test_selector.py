@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparserefine.refine.dense_pass import DensePass
-from sparserefine.refine.selector import EntropySelector, Selector, select_cells
+from sparserefine.refinement.dense_pass import DensePass
+from sparserefine.refinement.selector import EntropySelector, Selector, select_cells
 
 
 def test_is_strictly_greater() -> None:

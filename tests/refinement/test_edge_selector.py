@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparserefine import DensePass, EdgeSelector, Selector
-from sparserefine.refine.edge_selector import near_edges
+from sparserefine.refinement.edge_selector import near_edges
 
 
 def by_definition(labels: torch.Tensor, size: tuple[int, int], distance: float) -> torch.Tensor:
