@@ -246,8 +246,10 @@ def test_onnx(onnx_file: Any) -> None:
 @legacy
 def test_onnx_of_one_size_is_padded_up_to(onnx_file: Any) -> None:
     path, _ = onnx_file("fixed.onnx", dynamic=False)
-    model = sr.dense.from_onnx(path, "logits", 4)
-    assert model.preset.dense_size == SIZE
+    preset = sr.dense.Preset(dense_size=0.25, threshold=0.2)
+    with pytest.warns(UserWarning, match=r"^fixed.onnx takes 32×64 only: photos .*free_size\('/"):
+        model = sr.dense.from_onnx(path, "logits", 4, preset=preset)
+    assert (model.preset.dense_size, model.preset.threshold) == (SIZE, 0.2)
     logits = model(images(1, (20, 40)))
     assert logits.shape == (1, 4, 20, 40)
     with pytest.raises(ValueError, match="images are 64×64, the ONNX file takes 32×64 only"):
@@ -266,7 +268,8 @@ def test_a_fit_that_is_none_is_refused() -> None:
 @legacy
 def test_an_onnx_file_of_one_size_takes_squashed_photos(onnx_file: Any) -> None:
     path, network = onnx_file("fixed.onnx", dynamic=False)
-    model = sr.dense.from_onnx(path, "logits", 4, fit="stretch")
+    with pytest.warns(UserWarning, match="takes 32×64 only"):
+        model = sr.dense.from_onnx(path, "logits", 4, fit="stretch")
     size = model.preset.dense_size
     assert isinstance(size, tuple) and model.preset.fit == "stretch"
     refiner = sr.SparseRefiner(model, extractor=sr.SparseUNet(4, widths=(4,), blocks=1))

@@ -4,6 +4,7 @@ from sparserefine.dense.adapters.callable import from_callable
 from sparserefine.dense.adapters.libraries import from_smp, from_timm, from_torchvision
 from sparserefine.dense.adapters.mmseg import from_mmseg
 from sparserefine.dense.adapters.onnx import from_onnx
+from sparserefine.dense.adapters.onnx_size import free_size
 from sparserefine.dense.adapters.rembg import from_rembg
 from sparserefine.dense.adapters.transformers import from_transformers
 from sparserefine.dense.create import create, names
@@ -23,6 +24,7 @@ __all__ = [
     "SegNeXt",
     "U2Net",
     "create",
+    "free_size",
     "from_callable",
     "from_mmseg",
     "from_onnx",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -92,8 +93,9 @@ def from_onnx(
     """Wrap an ONNX file.
 
     Args:
-        path: The file. Its first input takes images [B, 3, h, w]; a batch of 1 and a fixed size
-            are answered by running one image at a time, and by padding up to that size.
+        path: The file. Its first input takes images [B, 3, h, w]; a batch of 1 is answered by
+            running one image at a time, a fixed height and width by a warning: photos are brought
+            to just that size. `free_size` writes a file that takes others.
         kind: Kind of its output; see `from_callable`. With "masks" the file has two outputs, class
             logits and mask logits.
         num_classes: Number of classes K.
@@ -102,8 +104,8 @@ def from_onnx(
         channels: Order in which the model takes the channels, "rgb" or "bgr".
         size_divisor: Number that the sides of its inputs must be multiples of.
         providers: Execution providers of onnxruntime, the preferred one first.
-        preset: Size to run at, threshold, names of classes, colors. Default: the size that the
-            file was exported for, else half resolution.
+        preset: Size to run at, threshold, names of classes, colors. A fixed size of the file
+            takes the place of the preset's. Default size: half resolution.
         fit: How photos are brought to a fixed size, "keep" or "stretch"; see `Preset`. Background
             removal and other files of a square input are mostly trained on squashed photos.
             Default: as the preset has it.
@@ -125,8 +127,14 @@ def from_onnx(
             f"{file} is not an ONNX model that onnxruntime can run ({reason}). Export it again."
         ) from error
     size = fixed_size(session)
-    if preset is None:
-        preset = Preset(dense_size=size) if size else Preset()
+    preset = preset or Preset()
+    if size:
+        preset = replace(preset, dense_size=size)
+        warnings.warn(
+            f"{file.name} takes {size[0]}×{size[1]} only: photos are resized to that. "
+            f"sr.dense.free_size({str(file)!r}) frees it where the graph allows.",
+            stacklevel=2,
+        )
     if fit is not None:
         preset = replace(preset, fit=fit)
     model = OnnxModel(
