@@ -42,6 +42,14 @@ def test_the_tables_of_the_page_on_dense_models_are_those_of_the_result_file() -
     del sys.modules["dense_models"]
 
 
+def test_the_speed_of_the_page_on_dense_models_is_that_of_the_result_file() -> None:
+    import u2net_speed
+
+    page = u2net_speed.PAGE.read_text()
+    assert u2net_speed.with_figures(page) == page, "run: python benchmarks/u2net_speed.py --page"
+    del sys.modules["u2net_speed"]
+
+
 def test_the_figures_of_the_latency_page_are_those_of_the_result_files() -> None:
     import latency_page
 

@@ -39,6 +39,14 @@ class Joined(nn.Module):
         return y, _enlarge(lowest[:, :1], x).sigmoid()
 
 
+class Padded(nn.Module):
+    """Pads by widths that the exporter computes in the graph, and leaves as large as the image."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.avg_pool2d(F.pad(x, (0, 0, 0, 0, 1, 0)), 2)
+        return F.interpolate(y, (x.shape[2], x.shape[3]), mode="bilinear")
+
+
 class Quarter(nn.Module):
     """Logits at a quarter of the image, enlarged from an eighth: joined with nothing."""
 
@@ -110,6 +118,7 @@ def run(file: Path, images: Tensor) -> list[np.ndarray]:
     [
         (Joined(), ((61, 75), (128, 32), (200, 333))),
         (Quarter(), ((32, 128), (104, 80))),
+        (Padded(), ((32, 128), (61, 75))),
         (Pooled(), ((9, 70),)),
         (Scaled(), ((32, 128), (100, 60))),
     ],
@@ -209,26 +218,44 @@ def test_no_other_file_is_written_over(tmp_path: Path) -> None:
         sr.dense.free_size(tmp_path / "gone.onnx")
 
 
+def build(file: Path, nodes: Sequence[Any], constants: dict[str, Any], batch: int | str) -> Path:
+    """A file from x to y, both of the size of the export."""
+    images = ["x", "y"]
+    infos = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [batch, 3, *SIZE])
+        for name in images
+    ]
+    tensors = [onnx.numpy_helper.from_array(np.array(v), name) for name, v in constants.items()]
+    graph = onnx.helper.make_graph(nodes, "net", infos[:1], infos[1:], tensors)
+    opsets = [onnx.helper.make_opsetid("", 18)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=9), str(file))
+    return file
+
+
 def test_a_batch_that_was_free_stays_free(tmp_path: Path) -> None:
-    make, float32 = onnx.helper.make_node, onnx.TensorProto.FLOAT
-    sizes = onnx.numpy_helper.from_array(np.array(SIZE), "sizes")
+    make = onnx.helper.make_node
     nodes = [
         make("GlobalAveragePool", ["x"], ["mean"]),
         make("Resize", ["mean", "", "", "sizes"], ["wide"], axes=[2, 3], mode="nearest"),
-        make("Add", ["x", "wide"], ["y"]),
+        make("Add", ["x", "wide"], ["y"]),  # joined with the image itself, which no node makes
     ]
-    infos = [
-        onnx.helper.make_tensor_value_info(name, float32, ["batch", 3, *SIZE]) for name in "xy"
-    ]
-    graph = onnx.helper.make_graph(nodes, "net", infos[:1], infos[1:], [sizes])
-    opsets = [onnx.helper.make_opsetid("", 18)]
-    model: Any = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=9)
-    # The map that is joined is the image itself, no result of a node.
-    onnx.save(model, str(tmp_path / "net.onnx"))
-    free = sr.dense.free_size(tmp_path / "net.onnx")
+    free = sr.dense.free_size(build(tmp_path / "net.onnx", nodes, {"sizes": SIZE}, "batch"))
     images = torch.rand(2, 3, 20, 30)
     found = torch.from_numpy(run(free, images)[0])
     torch.testing.assert_close(found, images + images.mean((2, 3), keepdim=True))
+
+
+def test_a_size_that_only_a_run_can_tell_is_not_taken_for_free(tmp_path: Path) -> None:
+    make = onnx.helper.make_node
+    nodes = [
+        make("ReduceMax", ["x"], ["most"], keepdims=0),
+        make("Cast", ["most"], ["zero"], to=onnx.TensorProto.INT64),  # of black images
+        make("Add", ["sizes", "zero"], ["found"]),
+        make("Resize", ["x", "", "", "found"], ["y"], axes=[2, 3], mode="nearest"),
+    ]
+    file = build(tmp_path / "net.onnx", nodes, {"sizes": SIZE}, 1)
+    with pytest.raises(ValueError, match=r"Resize 'y' gives \[1, 3, 64, 96\] whatever the image's"):
+        sr.dense.free_size(file)
 
 
 @pytest.mark.slow

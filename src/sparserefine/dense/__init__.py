@@ -13,6 +13,7 @@ from sparserefine.dense.hrnet import HRNet
 from sparserefine.dense.protocol import DenseModel, Fit, Preset
 from sparserefine.dense.segnext import SegNeXt
 from sparserefine.dense.u2net import U2Net
+from sparserefine.dense.u2net_engine import optimize
 from sparserefine.dense.vector_math import settle
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "from_torchvision",
     "from_transformers",
     "names",
+    "optimize",
 ]
 
 settle()  # before any dense model runs; refinement and training import this package too

@@ -166,7 +166,7 @@ def foreground_model(model: str | Path | DenseModel) -> DenseModel:
             )
         return model
     if str(model) == "u2netp":
-        return dense_models.create("u2netp")
+        return dense_models.optimize(dense_models.create("u2netp"))
     file = Path(model).expanduser()
     if not file.is_file():
         raise FileNotFoundError(
@@ -176,7 +176,7 @@ def foreground_model(model: str | Path | DenseModel) -> DenseModel:
     reasons = []
     for kind in TABLES:
         try:
-            return dense_models.create(kind, file)
+            return dense_models.optimize(dense_models.create(kind, file))
         except ValueError as error:
             reasons.append(str(error))
     raise ValueError(f"{file} is none of {', '.join(TABLES)}: {reasons[0]}")

@@ -99,6 +99,7 @@ def find_shapes(onnx: Any, model: Any, size: Size) -> dict[str, Shape]:
     if any(each.domain in ("", "ai.onnx") and each.version < _TRACED for each in copy.opset_import):
         with suppress(Exception):  # converters do not know every node; then less can be told
             copy = onnx.version_converter.convert_version(copy, _TRACED)
+    _fold_constants(onnx, copy)
     inferred = onnx.shape_inference.infer_shapes(copy, data_prop=True).graph
     found: dict[str, Shape] = {}
     for info in (*inferred.input, *inferred.value_info, *inferred.output):
@@ -106,6 +107,25 @@ def find_shapes(onnx: Any, model: Any, size: Size) -> dict[str, Shape]:
         if tensor.HasField("shape") and all(dim.HasField("dim_value") for dim in tensor.shape.dim):
             found[info.name] = tuple(dim.dim_value for dim in tensor.shape.dim)
     return found
+
+
+def _fold_constants(onnx: Any, model: Any) -> None:
+    """Compute what depends on no input, such as the widths of a padding; `onnx` does not."""
+    from onnx.reference import ReferenceEvaluator
+
+    to_array, from_array = onnx.numpy_helper.to_array, onnx.numpy_helper.from_array
+    known = {tensor.name: to_array(tensor) for tensor in model.graph.initializer}
+    opsets = {each.domain: each.version for each in model.opset_import}
+    for node in list(model.graph.node):
+        if any(name and name not in known for name in node.input):
+            continue
+        values = {name: known[name] for name in node.input if name}
+        with suppress(Exception):  # then what depends on it cannot be told
+            found: Any = ReferenceEvaluator(node, opsets=opsets).run(None, values)
+            if all(array.size <= _LARGEST_SHAPE for array in found):
+                known.update(zip(node.output, found, strict=True))
+                model.graph.initializer.extend(map(from_array, found, node.output))
+                model.graph.node.remove(node)
 
 
 def forget_sizes(graph: Any, shapes: Shapes, changed: Shapes) -> None:

@@ -112,26 +112,30 @@ def _free(onnx: Any, model: Any, size: Size) -> None:
         for node in fixed:
             like = _find_like(graph, node, shapes, size)
             if like is None:
-                raise _forbidden(node, shapes)
+                raise _forbidden(node, shapes[node.output[0]])
             _resize_like(onnx, graph, node, like)
         changed = find_shapes(onnx, model, larger)
     for node in graph.node:
         if _is_bounded(node, shapes, changed):
-            raise _forbidden(node, shapes)
+            raise _forbidden(node, shapes[node.output[0]])
     set_input_size(graph, "height", "width")
     forget_sizes(graph, shapes, changed)
     drop_unused(graph)
     others = _other_sizes(size)
     makers = {name: node for node in graph.node for name in node.output}
-    for other, made in zip(others, _run(model, others), strict=True):
-        for name, shape in made.items():
-            if name in shapes and not _follows(shapes[name], shape, size, other):
-                raise _forbidden(makers[name], shapes)
+    runs = _run(model, others)
+    for name in runs[0]:
+        # One whose shape could not be told beforehand is compared with itself.
+        known = (shapes[name], size) if name in shapes else (runs[0][name], others[0])
+        if not all(
+            _follows(*known, made[name], other) for made, other in zip(runs, others, strict=True)
+        ):
+            raise _forbidden(makers[name], known[0])
 
 
-def _forbidden(node: Any, shapes: Shapes) -> _ForbiddenError:
-    made = list(shapes[node.output[0]])
-    return _ForbiddenError(f"{node.op_type} {node.name!r} gives {made} whatever the image's size")
+def _forbidden(node: Any, shape: Shape) -> _ForbiddenError:
+    what = f"{node.op_type} {node.name!r} gives {list(shape)}"
+    return _ForbiddenError(f"{what} whatever the image's size")
 
 
 def _other_sizes(size: Size) -> tuple[Size, Size]:
@@ -291,7 +295,7 @@ def _run(model: Any, sizes: Sequence[Size]) -> list[dict[str, Shape]]:
         raise _ForbiddenError(f"onnxruntime says {message[:200]}") from error
 
 
-def _follows(shape: Shape, made: Shape, size: Size, other: Size) -> bool:
+def _follows(shape: Shape, size: Size, made: Shape, other: Size) -> bool:
     """Whether an output grows with the image, up to rounding; of one cell it need not."""
     if len(shape) != 4 or shape[2:] == (1, 1):
         return True

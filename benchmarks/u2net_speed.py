@@ -1,0 +1,144 @@
+"""U²-Net-p and IS-Net on CPUs: as `optimize` runs them, beside onnxruntime on the same file.
+
+    python benchmarks/u2net_speed.py U2NETP.onnx [--isnet FILE.onnx] [--rounds 11]
+    python benchmarks/u2net_speed.py --page            # only write the table into the docs
+
+The runs take turns, so that what else the machine does falls on all of them; medians. Without a
+file of IS-Net one with random weights is exported, of one size each. Writes
+results/u2net_speed.json and docs/dense-models.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+import sparserefine as sr
+from sparserefine.environment import Environment
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULT = ROOT / "benchmarks" / "results" / "u2net_speed.json"
+PAGE = ROOT / "docs" / "dense-models.md"
+START, END = "<!-- figures: benchmarks/u2net_speed.py -->\n", "<!-- end of figures -->"
+CASES = (("u2netp", 320), ("isnet", 512), ("isnet", 1024))
+RUNS = {"file": "onnxruntime on the file", "ours": "`optimize`", "torch": "torch alone"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("u2netp", type=Path, nargs="?", help="U²-Net-p as an ONNX file")
+    parser.add_argument("--isnet", type=Path, help="IS-Net as an ONNX file")
+    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--page", action="store_true", help="measure nothing")
+    options = parser.parse_args()
+    if not options.page:
+        if options.u2netp is None:
+            parser.error("name the file of U²-Net-p, or say --page")
+        rows = measure({"u2netp": options.u2netp, "isnet": options.isnet}, options.rounds)
+        document = {
+            "rounds": options.rounds,
+            "weights": {"isnet": "of the file" if options.isnet else "random"},
+            "rows": rows,
+            "environment": Environment.current().to_json(),
+        }
+        RESULT.write_text(json.dumps(document, indent=1) + "\n")
+    PAGE.write_text(with_figures(PAGE.read_text()))
+    print(figures())
+
+
+def measure(files: dict[str, Path | None], rounds: int) -> list[dict[str, Any]]:
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+        for kind, size in CASES:
+            file = files[kind] or export(kind, size, Path(folder) / f"{kind}{size}.onnx")
+            model = sr.dense.create(kind, file)
+            if model.preset.dense_size != (size, size):
+                file = sr.dense.free_size(file, Path(folder) / f"{kind}_free.onnx")
+            for threads in (1, 2):
+                row = {"kind": kind, "size": size, "threads": threads}
+                rows.append(row | measure_one(model, file, size, threads, rounds))
+                print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+def measure_one(
+    model: sr.dense.DenseModel, file: Path, size: int, threads: int, rounds: int
+) -> dict[str, Any]:
+    import onnxruntime
+
+    torch.set_num_threads(threads)
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(str(file), settings, providers=["CPUExecutionProvider"])
+    images = torch.rand(1, 3, size, size)
+    assert isinstance(model, sr.dense.U2Net)
+    feed = {session.get_inputs()[0].name: model.normalize(images).numpy()}
+    optimized = sr.dense.optimize(model)
+    runs: dict[str, Callable[[], Any]] = {
+        "file": lambda: session.run(None, feed),
+        "ours": lambda: optimized(images),
+        "torch": lambda: model(images),
+    }
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds + 1):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            times[name].append(1000 * (time.perf_counter() - start))
+    ratios = [a / b for a, b in zip(times["ours"][1:], times["file"][1:], strict=True)]
+    return {
+        **{f"{name}_ms": median(taken[1:]) for name, taken in times.items()},
+        "ratio": median(ratios),
+        "difference": float((optimized(images) - model(images)).abs().max()),
+    }
+
+
+def export(kind: str, size: int, file: Path) -> Path:
+    """A file of one size with random weights, as torch exports it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter's age
+        torch.onnx.export(
+            sr.dense.create(kind), (torch.rand(1, 3, size, size),), str(file), dynamo=False
+        )
+    return file
+
+
+def with_figures(text: str) -> str:
+    """The page with its table made anew from the result file."""
+    before, rest = text.split(START)
+    _, after = rest.split(END)
+    return before + START + "\n" + figures() + "\n" + END + after
+
+
+def figures() -> str:
+    result = json.loads(RESULT.read_text())
+    made = result["environment"]
+    head = ["network", "size", "threads", *(f"{name}, ms" for name in RUNS.values())]
+    lines = [f"| {' | '.join([*head, 'ours / file'])} |", "|---" * (len(head) + 1) + "|"]
+    for row in result["rows"]:
+        milliseconds = " | ".join(f"{row[f'{name}_ms']:.0f}" for name in RUNS)
+        lines.append(
+            f"| `{row['kind']}` | {row['size']}² | {row['threads']} | {milliseconds} | "
+            f"{row['ratio']:.2f} |"
+        )
+    lines += [
+        "",
+        f"Medians of {result['rounds']} runs in turns; the ratio is that of runs side by side. "
+        f"IS-Net's weights are {result['weights']['isnet']}. {made['device']}, torch "
+        f"{made['torch']}, commit {made['commit'].removesuffix('-dirty')}.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
