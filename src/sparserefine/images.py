@@ -54,8 +54,8 @@ def read_image(source: ImageSource) -> UInt8[np.ndarray, "H W 3"]:
     Raises:
         ImageError: The file is missing, empty, truncated, not an image, or above `MAX_PIXELS`.
     """
-    with _decoded(source) as image:
-        return np.array(_to_rgb(_upright(image)))
+    with decoded_image(source) as image:
+        return np.array(_to_rgb(upright(image)))
 
 
 def read_labels(source: ImageSource) -> UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]:
@@ -71,7 +71,7 @@ def read_labels(source: ImageSource) -> UInt8[np.ndarray, "H W"] | UInt16[np.nda
         ImageError: The file is missing, empty, truncated, not an image, or above `MAX_PIXELS`; or
             the image has colors instead of labels.
     """
-    with _decoded(source) as image:
+    with decoded_image(source) as image:
         if image.mode in ("P", "L", "1"):
             return np.array(image, dtype=np.uint8)
         if image.mode == "I" or image.mode.startswith("I;16"):
@@ -191,14 +191,30 @@ def write_labels(
 
 
 @contextmanager
-def _decoded(source: ImageSource) -> Iterator[Image.Image]:
-    """Open and load `source`; close what was opened here."""
+def decoded_image(source: ImageSource) -> Iterator[Image.Image]:
+    """Open and load an image in whatever mode it has; close what was opened here.
+
+    Args:
+        source: Path, binary file object, or Pillow image.
+
+    Raises:
+        ImageError: The file is missing, empty, truncated, not an image, or above `MAX_PIXELS`.
+    """
     with ExitStack() as opened:
         image = _load(source, opened)
         if not image.width or not image.height:
             size = f"{image.height}×{image.width}"
             raise ImageError(f"{_name(source)} is {size}, without a single pixel. Export it again.")
         yield image
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Turn an image as its EXIF orientation says."""
+    try:
+        return ImageOps.exif_transpose(image)
+    # A broken EXIF block is no reason to refuse good pixels.
+    except Exception:
+        return image
 
 
 def _load(source: ImageSource, opened: ExitStack) -> Image.Image:
@@ -246,14 +262,6 @@ def _why_unidentified(source: ImageSource) -> str:
     if isinstance(source, str | os.PathLike) and Path(source).stat().st_size == 0:
         return f"{source} is empty (0 bytes). Copy or export it again."
     return f"{_name(source)} is not an image that Pillow can read. Convert it to PNG or JPEG."
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    # A broken EXIF block is no reason to refuse good pixels.
-    except Exception:
-        return image
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
