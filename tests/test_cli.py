@@ -247,6 +247,7 @@ def test_benchmark_env_names_the_backends_and_why() -> None:
 def test_commands_are_pinned() -> None:
     commands = [name for name in app if not name.startswith("-")]
     assert commands == [
+        "refine",
         "cutout",
         "demo",
         "predict",

@@ -32,6 +32,7 @@ def test_public_names_are_pinned() -> None:
         "headroom",
         "measure_latency",
         "predict",
+        "refine",
         "rembg",
         "report",
         "sparse",

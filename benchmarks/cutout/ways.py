@@ -76,8 +76,9 @@ class Source:
 
 
 def make_source(name: str, side: int, isnet: Path | None) -> Source:
-    """A dense model; IS-Net reads its weights from the file `isnet`."""
-    return Source(name, sr.dense.create(name, isnet if name == "isnet" else None), side)
+    """A dense model, run as `sr.cutout` runs it; IS-Net reads its weights from the file `isnet`."""
+    model = sr.dense.create(name, isnet if name == "isnet" else None)
+    return Source(name, sr.dense.optimize(model), side)
 
 
 def sources(isnet: Path | None) -> list[Source]:

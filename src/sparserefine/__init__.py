@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sparserefine.photos.cutout import cutout
     from sparserefine.photos.demo import demo
     from sparserefine.photos.predict import predict
+    from sparserefine.photos.refine import refine
     from sparserefine.photos.report import report
     from sparserefine.refinement.dense_pass import DensePass
     from sparserefine.refinement.edge_selector import EdgeSelector
@@ -56,6 +57,7 @@ __all__ = [
     "headroom",
     "measure_latency",
     "predict",
+    "refine",
     "rembg",
     "report",
     "sparse",
@@ -83,6 +85,7 @@ _HOME = {
     "headroom": "sparserefine.calibration.headroom",
     "measure_latency": "sparserefine.experiments.latency",
     "predict": "sparserefine.photos.predict",
+    "refine": "sparserefine.photos.refine",
     "report": "sparserefine.photos.report",
     "train": "sparserefine.training.train",
 }

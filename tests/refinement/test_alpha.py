@@ -105,9 +105,6 @@ def test_where_nothing_tells_the_sides_apart_the_prediction_stays(value: float) 
 
 def test_what_cannot_be_refined_is_one_line() -> None:
     images, _, low = composite((64, 64))
-    hard = DensePass.of(torch.ones(4, 4, dtype=torch.bool), kind="mask")
-    with pytest.raises(ValueError, match=r"there is no band to find alpha in\. Give prob"):
-        refine_alpha(images, hard)
     with pytest.raises(ValueError, match=r"of 1 images and 3 classes, expected one image"):
         refine_alpha(images, DensePass(torch.zeros(1, 3, 4, 4)))
     with pytest.raises(ValueError, match="grid is 2, expected 8"):

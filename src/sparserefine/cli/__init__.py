@@ -17,6 +17,7 @@ from sparserefine.cli.evaluate import evaluate
 from sparserefine.cli.frontier import frontier
 from sparserefine.cli.headroom import headroom
 from sparserefine.cli.predict import predict
+from sparserefine.cli.refine import refine
 from sparserefine.cli.report import report
 from sparserefine.cli.train import train
 
@@ -26,7 +27,7 @@ app = App(
     help="Full-resolution segmentation from a low-resolution prediction, of the model you have.",
 )
 COMMANDS = (
-    cutout, demo, predict, evaluate, train, calibrate, headroom, ablate, frontier,
+    refine, cutout, demo, predict, evaluate, train, calibrate, headroom, ablate, frontier,
     benchmark, report,
 )  # fmt: skip
 for command in COMMANDS:

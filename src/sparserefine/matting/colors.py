@@ -11,12 +11,15 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from sparserefine.matting.local_linear import box_mean
 from sparserefine.matting.trimap import Trimap
 
 # Reach of the means in cells: far enough that both sides are met, near enough to be of the place.
 RADIUS = 6
+# How many times as far to look where none are near.
+FARTHER = 4
 # How little what is less certain counts beside what is certain.
 FALLBACK = 1e-3
 
@@ -55,13 +58,19 @@ class SideColors:
         """
         sides = []
         for sure, share in ((trimap.foreground, alpha), (trimap.background, 1 - alpha)):
-            weight = sure.float() + FALLBACK**2 * share
-            colors, weights = torch.zeros_like(image), torch.zeros_like(alpha)
-            for reach, trust in ((radius, 1.0), (4 * radius, FALLBACK)):
-                colors += trust * box_mean(image * weight, reach)
-                weights += trust * box_mean(weight[None], reach)[0]
-            sides.append(colors / weights.clamp(min=1e-12))
+            weight = (sure.float() + FALLBACK**2 * share)[None]
+            weighted = torch.cat([image * weight, weight])
+            means = box_mean(weighted, radius) + FALLBACK * _far_mean(weighted, radius)
+            sides.append(means[:3] / means[3:].clamp(min=1e-12))
         return cls(*sides)
+
+
+def _far_mean(x: Float[Tensor, "C h w"], radius: int) -> Float[Tensor, "C h w"]:
+    """The mean over a reach of some radii, on a grid that much coarser: it is smooth."""
+    height, width = x.shape[1:]
+    cells = (-(-height // FARTHER), -(-width // FARTHER))
+    coarse = F.interpolate(x[None], cells, mode="area")[0]
+    return F.interpolate(box_mean(coarse, radius)[None], (height, width), mode="bilinear")[0]
 
 
 def foreground_colors(

@@ -190,9 +190,7 @@ def cut_out(photo: ImageLike, model: DenseModel, method: Method = "closed-form")
         profile = read_icc_profile(photo)
     low, matte = find_alpha(image, model, method, timer=timer)
     with timer.stage("colors"):
-        colors = image.copy()
-        _, y, x = matte.coords.long().unbind(1)
-        colors[y.numpy(), x.numpy()] = (matte.colors * 255).round().to(torch.uint8).numpy()
+        colors = matte.cleaned(image)
     return Cutout(
         image=image,
         alpha=matte.alpha.numpy(),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Num
+from jaxtyping import Bool, Float, Int, Num, Shaped, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -19,6 +20,7 @@ from sparserefine.matting import (
 )
 from sparserefine.refinement.dense_pass import DensePass
 from sparserefine.refinement.features import as_unit_floats
+from sparserefine.refinement.mask_cell import cell_of, soft_masks
 from sparserefine.refinement.resampling import nearest_index, sample
 from sparserefine.refinement.timing import StageTimer, stage
 
@@ -55,6 +57,13 @@ class AlphaMatte:
         """Share of the pixels that lie in the band."""
         return len(self.coords) / self.mask.numel()
 
+    def cleaned(self, image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
+        """A copy of the image with the foreground's own colors in the band."""
+        colors = image.copy()
+        _, y, x = self.coords.long().unbind(1)
+        colors[y.numpy(), x.numpy()] = (self.colors * 255).round().to(torch.uint8).numpy()
+        return colors
+
 
 @torch.no_grad()
 def refine_alpha(
@@ -63,6 +72,7 @@ def refine_alpha(
     *,
     method: Method = "closed-form",
     grid: int = GRID,
+    cell: tuple[float, float] | None = None,
     clean_colors: bool = True,
     timer: StageTimer | None = None,
 ) -> AlphaMatte:
@@ -74,24 +84,27 @@ def refine_alpha(
 
     Args:
         images: One image at full resolution, RGB, uint8 or float in 0..1.
-        low: Its low-resolution prediction of background and foreground, not of hard labels.
+        low: Its low-resolution prediction of background and foreground. A hard mask is taken to be
+            unsure within about a cell of its edge.
         method: "closed-form", "guided" (the guided filter), or "bilinear" (only enlarged).
         grid: Cells on the longer side; not more than the image has pixels.
+        cell: Height and width of the cells of a hard mask, in its own pixels. Default: measured by
+            its stairs, and not less than what masks drawn by hand err by.
         clean_colors: Find the foreground's own colors too, which takes as long as alpha does.
         timer: Collects the stages "grid", "matte", "carry" and "colors".
 
     Raises:
-        ValueError: The prediction is hard or not one of two classes, or the method is unknown.
+        ValueError: The prediction is not one of two classes, or the method is unknown.
     """
     _check(low, method, grid)
     size = (images.shape[2], images.shape[3])
     scale = min(grid / max(size), 1.0)
     cells = (max(round(size[0] * scale), 1), max(round(size[1] * scale), 1))
-    probability = low.logits.softmax(1)[:, 1:]
+    probability = _foreground_probability(low, cell)
     if method == "bilinear":
         return _enlarged(probability, size)
     with stage(timer, "grid"):
-        small = as_unit_floats(_resized(images, cells))[0]
+        small = as_unit_floats(resized_image(images, cells))[0]
         coarse = F.interpolate(probability, cells, mode="bilinear", antialias=True)[0, 0]
         trimap = Trimap.of(coarse)
         if not trimap.is_solvable:
@@ -104,8 +117,8 @@ def refine_alpha(
         radius, epsilon = CARRIED if method == "closed-form" else GUIDED
         model = LocalLinear.fit(small, alpha, radius=radius, epsilon=epsilon)
     with stage(timer, "carry"):
-        mask = _enlarge_cells(trimap.unknown, size)
-        full = _enlarge_cells(trimap.foreground, size).float()
+        mask = enlarge_cells(trimap.unknown, size)
+        full = enlarge_cells(trimap.foreground, size).float()
         coords = F.pad(mask.nonzero(), (1, 0)).int()
         _, y, x = coords.long().unbind(1)
         colors = as_unit_floats(images[0, :, y, x].t())
@@ -124,11 +137,6 @@ def refine_alpha(
 def _check(low: DensePass, method: str, grid: int) -> None:
     if method not in get_args(Method):
         raise ValueError(f"method {method!r} is unknown. Use one of {', '.join(get_args(Method))}.")
-    if low.hard:
-        raise ValueError(
-            "the prediction is labels or a mask, which are sure of every cell, so there is no band "
-            "to find alpha in. Give probabilities or logits."
-        )
     if low.logits.shape[:2] != (1, 2):
         raise ValueError(
             f"the prediction is of {len(low.logits)} images and {low.num_classes} classes, "
@@ -138,7 +146,17 @@ def _check(low: DensePass, method: str, grid: int) -> None:
         raise ValueError(f"grid is {grid}, expected 8 cells or more.")
 
 
-def _resized(images: Tensor, cells: tuple[int, int]) -> Tensor:
+def _foreground_probability(
+    low: DensePass, cell: tuple[float, float] | None
+) -> Float[Tensor, "1 1 h w"]:
+    if not low.hard:
+        return low.logits.softmax(1)[:, 1:]
+    mask = low.logits[0].argmax(0, keepdim=True) == 1
+    return soft_masks(mask, cell or cell_of(mask))[None]
+
+
+def resized_image(images: Num[Tensor, "1 3 H W"], cells: tuple[int, int]) -> Num[Tensor, "1 3 h w"]:
+    """An image reduced to a grid by averaging; uint8 stays uint8 on the CPU."""
     if tuple(images.shape[2:]) == cells:
         return images
     # The CPU averages uint8 as it is: floats of 30 megapixels would take 360 MB.
@@ -154,7 +172,7 @@ def _enlarged(probability: Float[Tensor, "1 1 h w"], size: tuple[int, int]) -> A
     return AlphaMatte(alpha, torch.zeros_like(alpha, dtype=torch.bool), none.int(), none)
 
 
-def _enlarge_cells(cells: Bool[Tensor, "h w"], size: tuple[int, int]) -> Bool[Tensor, "H W"]:
+def enlarge_cells(cells: Shaped[Tensor, "h w"], size: tuple[int, int]) -> Shaped[Tensor, "H W"]:
     """Each cell as a block of pixels."""
     rows = nearest_index(cells.shape[0], size[0], cells.device)
     columns = nearest_index(cells.shape[1], size[1], cells.device)

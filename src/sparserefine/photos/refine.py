@@ -1,0 +1,278 @@
+"""A mask that somebody has, at the full resolution of its photo."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.nn import functional as F
+
+from sparserefine.images import ImageLike, as_uint8_rgb, read_icc_profile
+from sparserefine.photos.given_mask import read_mask
+from sparserefine.photos.given_values import GivenMask, Kind
+from sparserefine.photos.refined import Refined, RefinedInstance
+from sparserefine.refinement.alpha import Method, refine_alpha
+from sparserefine.refinement.dense_pass import DensePass
+from sparserefine.refinement.label_bands import refine_labels
+from sparserefine.refinement.timing import StageTimer
+
+Fit = Literal["stretch", "pad"]
+
+# Around an instance its window reaches this share of its size farther, and some cells.
+MARGIN, MARGIN_CELLS = 0.15, 4
+
+
+def refine(
+    image: ImageLike,
+    mask: object,
+    *,
+    kind: Kind | None = None,
+    fit: Fit | None = None,
+    method: Method = "closed-form",
+    cell: float | None = None,
+    timer: StageTimer | None = None,
+) -> Refined:
+    """Bring a low-resolution mask or prediction to the full resolution of its photo.
+
+    Args:
+        image: The photo: a path, a Pillow image, an array or a tensor.
+        mask: What a model, a program or a person made of it, at any resolution: bool, 0 and 255,
+            probabilities [h, w] or [K, h, w], logits [K, h, w], labels [h, w], a file of these, or
+            the results of transformers, ultralytics, supervision or SAM; see docs/refine.md.
+        kind: What its numbers mean, where they do not say: "mask", "probabilities", "logits" or
+            "labels".
+        fit: How it lies on the photo where its proportions are others: "stretch", squashed as
+            U²-Net and most models see photos, or "pad", on a square that is filled up to the right
+            and below, as SAM sees them.
+        method: How alpha of one foreground is found; see `refine_alpha`. Several classes have the
+            guided filter.
+        cell: Side of the cells of a hard mask in pixels of the photo: how far off its edge may be.
+            Default: measured by its stairs, and 1/256 of the longer side where it has none.
+        timer: Collects the stages.
+
+    Raises:
+        ImageError: The photo cannot be read.
+        ValueError: The mask is empty or full, of other proportions than the photo, or nothing that
+            can be read as a mask.
+    """
+    timer = timer or StageTimer()
+    with timer.stage("read"):
+        photo = _Photo(as_uint8_rgb(image), read_icc_profile(image))
+        given = read_mask(mask, kind=kind)
+    if isinstance(given, GivenMask):
+        return _refine_one(photo, given, fit, method, cell, timer)
+    return _refine_instances(photo, given, fit, method, cell, timer)
+
+
+@dataclass(frozen=True, eq=False)
+class _Photo:
+    image: UInt8[np.ndarray, "H W 3"]
+    icc_profile: bytes
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.image.shape[0], self.image.shape[1]
+
+    @property
+    def tensor(self) -> Tensor:
+        return torch.from_numpy(self.image).permute(2, 0, 1)[None]
+
+
+def _refine_one(
+    photo: _Photo,
+    given: GivenMask,
+    fit: Fit | None,
+    method: Method,
+    cell: float | None,
+    timer: StageTimer,
+) -> Refined:
+    values: np.ndarray | None = None
+    if given.kind == "labels":
+        # 255 for "ignore" and gaps between the labels are classes like others, and stay.
+        values, indices = np.unique(given.values, return_inverse=True)
+        given = replace(given, values=indices.reshape(given.values.shape))
+    low = prediction_on(photo.size, given, fit)
+    cells = _cells(low, photo.size, cell)
+    if low.num_classes > 2 or values is not None:
+        found = refine_labels(photo.tensor, low, cell=cells, timer=timer)
+        labels = found.labels.numpy()
+        return Refined(
+            image=photo.image,
+            labels=labels if values is None else values[labels],
+            mask=found.mask.numpy(),
+            stages_ms=timer.stages_ms,
+            icc_profile=photo.icc_profile,
+        )
+    _check_foreground(low, given)
+    matte = refine_alpha(photo.tensor, low, method=method, cell=cells, timer=timer)
+    return Refined(
+        image=photo.image,
+        labels=(matte.alpha > 0.5).numpy().astype(np.uint8),
+        mask=matte.mask.numpy(),
+        alpha=matte.alpha.numpy(),
+        colors=matte.cleaned(photo.image),
+        stages_ms=timer.stages_ms,
+        icc_profile=photo.icc_profile,
+    )
+
+
+def _refine_instances(
+    photo: _Photo,
+    given: Sequence[GivenMask],
+    fit: Fit | None,
+    method: Method,
+    cell: float | None,
+    timer: StageTimer,
+) -> Refined:
+    """Each instance in a window of its own, so that a small one has a grid as fine as a large one.
+
+    Where they overlap, their alphas share what there is.
+    """
+    height, width = photo.size
+    total, best = np.zeros((height, width), np.float32), np.zeros((height, width), np.float32)
+    labels = np.zeros((height, width), np.uint16)
+    mask, colors = np.zeros((height, width), bool), photo.image.copy()
+    found = []
+    for number, one in enumerate(given, 1):
+        low = prediction_on(photo.size, one, fit) if one.window is None else None
+        window = one.window or _window(low, photo.size)
+        rows, columns = _slices(window)
+        part = _Photo(np.ascontiguousarray(photo.image[rows, columns]), b"")
+        # A library that gives a window gives the mask of just that window.
+        inside = (
+            prediction_on(part.size, one, fit) if low is None else _part(low, window, photo.size)
+        )
+        _check_foreground(inside, one)
+        cells = _cells(inside, part.size, cell)
+        matte = refine_alpha(part.tensor, inside, method=method, cell=cells, timer=timer)
+        alpha = matte.alpha.numpy()
+        found.append(RefinedInstance(window=window, alpha=alpha, name=one.name))
+        total[rows, columns] += alpha
+        wins = (alpha > best[rows, columns]) & (alpha > 0.5)
+        labels[rows, columns][wins] = number
+        best[rows, columns] = np.maximum(best[rows, columns], alpha)
+        mask[rows, columns] |= matte.mask.numpy()
+        colors[rows, columns] = matte.cleaned(colors[rows, columns])
+    shared = [_shared(one, total) for one in found]
+    return Refined(
+        image=photo.image,
+        labels=labels,
+        mask=mask,
+        alpha=np.minimum(total, 1),
+        colors=colors,
+        instances=tuple(shared),
+        names=tuple(one.name for one in given),
+        stages_ms=timer.stages_ms,
+        icc_profile=photo.icc_profile,
+    )
+
+
+def prediction_on(size: tuple[int, int], given: GivenMask, fit: Fit | None) -> DensePass:
+    """A given mask as a prediction whose cells cover a photo evenly.
+
+    Args:
+        size: (H, W) of the photo.
+        given: The mask.
+        fit: How it lies on the photo where its proportions are others; see `refine`.
+
+    Raises:
+        ValueError: Its proportions are others, and `fit` does not say why.
+    """
+    values = torch.as_tensor(np.ascontiguousarray(given.values))
+    height, width = values.shape[-2:]
+    if fit is None and given.padded_square:
+        fit = "pad"
+    if fit == "pad":
+        longer = max(size)
+        rows = min(max(round(height * size[0] / longer), 1), height)
+        columns = min(max(round(width * size[1] / longer), 1), width)
+        values = values[..., :rows, :columns]
+    elif fit is None and abs(height - width * size[0] / size[1]) > 1 + 1e-6:
+        raise ValueError(
+            f"{given.source} is {height}×{width}, the photo {size[0]}×{size[1]}: other "
+            'proportions. Give the mask of this photo, or say how it lies on it: fit="stretch" '
+            '(squashed, as most models see photos) or fit="pad" (filled up to a square, as SAM).'
+        )
+    if given.kind == "labels":
+        values = values.long()
+    elif given.kind == "logits" and values.ndim == 2:
+        values = values[None]
+    return DensePass.of(values, kind=given.kind)
+
+
+def _cells(low: DensePass, size: tuple[int, int], cell: float | None) -> tuple[float, float] | None:
+    """A cell's side in pixels of the photo as (height, width) in cells of the prediction."""
+    if cell is None:
+        return None
+    if not cell > 0:
+        raise ValueError(f"cell is {cell}, expected pixels of the photo, more than 0.")
+    height, width = low.logits.shape[2:]
+    return max(cell * height / size[0], 1.0), max(cell * width / size[1], 1.0)
+
+
+def _check_foreground(low: DensePass, given: GivenMask) -> None:
+    """Refuse what has one side only; warn of what looks inverted."""
+    inside = low.logits[0].argmax(0) == 1
+    share = float(inside.float().mean())
+    if share in (0.0, 1.0):
+        raise ValueError(
+            f"{given.source} is all {'foreground' if share else 'background'}, so it has no edge "
+            "to refine. Give a mask with both."
+        )
+    height, width = inside.shape
+    border = torch.cat([inside[0], inside[-1], inside[:, 0], inside[:, -1]]).float().mean()
+    middle = inside[height // 3 : -(-2 * height // 3), width // 3 : -(-2 * width // 3)]
+    if border > 0.9 and float(middle.float().mean()) < 0.1:
+        warnings.warn(
+            f"the border of {given.source} is foreground and its middle is not. If it is inverted, "
+            "give its opposite.",
+            stacklevel=4,
+        )
+
+
+def _window(low: DensePass | None, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """(top, left, height, width) in the photo of where an instance may be, and some of around."""
+    assert low is not None
+    maybe = low.logits.softmax(1)[0, 1] > 0.03
+    bounds = []
+    for axis, side in enumerate(size):
+        cells = maybe.shape[axis]
+        found = maybe.any(1 - axis).nonzero()[:, 0]
+        first, last = (int(found[0]), int(found[-1]) + 1) if len(found) else (0, cells)
+        # The cells of an enlarged mask are larger than its pixels.
+        coarsest = max(cells / 256, 1)
+        margin = max(MARGIN * (last - first), MARGIN_CELLS * coarsest)
+        start = max(int((first - margin) * side / cells), 0)
+        end = min(-int(-(last + margin) * side / cells), side)
+        bounds.append((start, end - start))
+    (top, height), (left, width) = bounds
+    return top, left, height, width
+
+
+def _part(low: DensePass, window: tuple[int, int, int, int], size: tuple[int, int]) -> DensePass:
+    """A prediction's part in a window of the photo, resampled to where the window's cells lie."""
+    top, left, height, width = window
+    rows, columns = low.logits.shape[2] / size[0], low.logits.shape[3] / size[1]
+    cells = (max(round(height * rows), 2), max(round(width * columns), 2))
+    y = (top + (torch.arange(cells[0]) + 0.5) * height / cells[0]) / size[0] * 2 - 1
+    x = (left + (torch.arange(cells[1]) + 0.5) * width / cells[1]) / size[1] * 2 - 1
+    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)[None]
+    mode = "nearest" if low.hard else "bilinear"
+    logits = F.grid_sample(low.logits, grid, mode, padding_mode="border", align_corners=False)
+    return DensePass(logits, low.hard)
+
+
+def _slices(window: tuple[int, int, int, int]) -> tuple[slice, slice]:
+    top, left, height, width = window
+    return slice(top, top + height), slice(left, left + width)
+
+
+def _shared(one: RefinedInstance, total: Float[np.ndarray, "H W"]) -> RefinedInstance:
+    alpha = one.alpha / np.maximum(total[_slices(one.window)], 1)
+    return RefinedInstance(window=one.window, alpha=alpha, name=one.name)

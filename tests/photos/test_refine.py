@@ -1,0 +1,224 @@
+"""Masks of any kind and size, at the full resolution of their photo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+import sparserefine as sr
+from command_line import run
+from sparserefine.images import ImageError
+
+SIZE = (192, 256)
+
+
+def scene() -> tuple[np.ndarray, np.ndarray]:
+    """A red flower on noisy blue, and its alpha."""
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]].astype(np.float32)
+    angle, radius = np.arctan2(y - 96, x - 120), np.hypot(y - 96, x - 120)
+    alpha = (60 * (1 + 0.3 * np.cos(7 * angle)) - radius + 0.5).clip(0, 1)
+    noise = np.random.default_rng(0).normal(0, 5, (*SIZE, 3))
+    colors = alpha[..., None] * (200, 50, 40) + (1 - alpha[..., None]) * (40, 90, 180)
+    return (colors + noise).clip(0, 255).astype(np.uint8), alpha
+
+
+def reduced(alpha: np.ndarray, cells: tuple[int, int]) -> np.ndarray:
+    return F.interpolate(torch.from_numpy(alpha)[None, None], cells, mode="area")[0, 0].numpy()
+
+
+def enlarged(mask: np.ndarray) -> np.ndarray:
+    mask = torch.from_numpy(mask.astype(np.float32))[None, None]
+    return F.interpolate(mask, SIZE, mode="bilinear")[0, 0].numpy()
+
+
+PROBABILITIES = reduced(scene()[1], (24, 32))
+HARD = PROBABILITIES > 0.5
+LOGITS = np.log(PROBABILITIES.clip(1e-4, 1 - 1e-4) / (1 - PROBABILITIES.clip(1e-4, 1 - 1e-4)))
+MASKS = {
+    "bool": HARD,
+    "0/255": HARD.astype(np.uint8) * 255,
+    "probabilities": PROBABILITIES,
+    "gray": (255 * PROBABILITIES).round().astype(np.uint8),
+    "logits of two classes": np.stack([0 * LOGITS, LOGITS]),
+    "enlarged hard": np.kron(HARD, np.ones((8, 8), bool)),
+    "enlarged soft": enlarged(PROBABILITIES),
+    "tensor": torch.from_numpy(HARD),
+    "Pillow": Image.fromarray(HARD.astype(np.uint8) * 255),
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_every_kind_of_mask_comes_nearer_to_the_truth(name: str) -> None:
+    image, truth = scene()
+    out = sr.refine(image, MASKS[name])
+    assert out.alpha is not None and out.alpha.shape == SIZE
+    coarse = enlarged(HARD if MASKS[name] is HARD or "hard" in name else PROBABILITIES)
+    assert np.abs(out.alpha - truth).mean() < 0.4 * np.abs(coarse - truth).mean()
+    assert np.array_equal(out.labels, out.alpha > 0.5)
+    assert 0.05 < out.density < 0.5
+    assert set(np.unique(out.alpha[~out.mask])) == {0.0, 1.0}
+
+
+def test_a_png_and_its_photo_by_path(tmp_path: Path) -> None:
+    image, _ = scene()
+    Image.fromarray(image).save(tmp_path / "photo.png")
+    Image.fromarray(MASKS["0/255"]).save(tmp_path / "mask.png")
+    out = sr.refine(str(tmp_path / "photo.png"), tmp_path / "mask.png")
+    assert np.array_equal(out.alpha, sr.refine(image, MASKS["bool"]).alpha)  # type: ignore[arg-type]
+    out.save(tmp_path / "cut.png", "cutout")
+    with Image.open(tmp_path / "cut.png") as cut:
+        rgba = np.asarray(cut)
+    assert rgba.shape == (*SIZE, 4)
+    edge = (rgba[..., 3] > 40) & (rgba[..., 3] < 215)
+    assert edge.any() and (rgba[edge][:, 0].astype(int) > rgba[edge][:, 2]).mean() > 0.8
+
+
+def test_classes_are_refined_as_labels(tmp_path: Path) -> None:
+    image, alpha = scene()
+    truth = (alpha > 0.5).astype(np.uint8) * 2
+    truth[150:] = 1
+    image = np.where((truth == 1)[..., None], np.uint8([30, 160, 60]), image)
+    coarse = np.stack([reduced((truth == k).astype(np.float32), (24, 32)) for k in range(3)])
+    out = sr.refine(image, coarse)
+    assert out.alpha is None
+    before = enlarged_labels(coarse)
+    assert (out.labels != truth).mean() < 0.6 * (before != truth).mean()
+    out.save(tmp_path / "labels.png")
+    with Image.open(tmp_path / "labels.png") as file:
+        assert np.array_equal(np.asarray(file), out.labels)
+    with pytest.raises(ValueError, match="3 classes and no one foreground, so there is no alpha"):
+        out.save(tmp_path / "alpha.png", "alpha")
+
+
+def test_labels_keep_their_values() -> None:
+    image, alpha = scene()
+    truth = np.where(alpha > 0.5, 255, 7).astype(np.uint8)
+    truth[150:] = 40
+    coarse = truth[4::8, 4::8]
+    out = sr.refine(image, coarse, kind="labels")
+    assert set(np.unique(out.labels)) == {7, 40, 255}
+    before = np.kron(coarse, np.ones((8, 8), np.uint8))
+    assert (out.labels != truth).mean() < 0.8 * (before != truth).mean()
+
+
+def enlarged_labels(coarse: np.ndarray) -> np.ndarray:
+    values = torch.from_numpy(coarse)[None]
+    return F.interpolate(values, SIZE, mode="bilinear")[0].argmax(0).numpy()
+
+
+def test_instances_share_what_they_overlap_in() -> None:
+    from sparserefine.photos.given_values import GivenMask
+    from sparserefine.photos.refine import refine
+
+    image, alpha = scene()
+    left, right = PROBABILITIES.copy(), PROBABILITIES.copy()
+    left[:, 17:] = 0
+    right[:, :14] = 0
+    given = [
+        GivenMask(values=one, kind="probabilities", source="a test", name=name)
+        for one, name in ((left, "left"), (right, "right"))
+    ]
+    import sparserefine.photos.refine as module
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "read_mask", lambda *_, **__: given)
+        out = refine(image, "instances")
+    assert out.names == ("left", "right")
+    assert set(np.unique(out.labels)) == {0, 1, 2}
+    total = np.zeros(SIZE, np.float32)
+    for one in out.instances:
+        top, left_edge, height, width = one.window
+        assert one.alpha.shape == (height, width) and width < SIZE[1]
+        total[top : top + height, left_edge : left_edge + width] += one.alpha
+    assert total.max() <= 1 + 1e-6
+    assert out.alpha is not None
+    np.testing.assert_allclose(out.alpha, total, atol=1e-5)
+    assert np.abs(out.alpha - alpha)[40:150, 60:180].mean() < 0.02
+
+
+def test_a_padded_square_lies_on_its_photo() -> None:
+    image, truth = scene()
+    square = np.zeros((32, 32), np.float32)
+    square[:24] = PROBABILITIES
+    out = sr.refine(image, square, fit="pad")
+    assert np.abs(out.alpha - truth).mean() < 0.01  # type: ignore[operator]
+    squashed = reduced(truth, (32, 32))
+    out = sr.refine(image, squashed, fit="stretch")
+    assert np.abs(out.alpha - truth).mean() < 0.01  # type: ignore[operator]
+    with pytest.raises(ValueError, match=r"is 32×32, the photo 192×256: other proportions\. Give"):
+        sr.refine(image, square)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (np.zeros((24, 32), bool), "is all background, so it has no edge"),
+        (np.ones((24, 32), bool), "is all foreground, so it has no edge"),
+        (np.zeros((32, 24), bool), r"is 32×24, the photo 192×256: other proportions"),
+        (np.full((24, 32), np.nan), "NaN"),
+    ],
+)
+def test_bad_masks_are_one_line(mask: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        sr.refine(scene()[0], mask)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_looks_inverted_is_said() -> None:
+    with pytest.warns(UserWarning, match="border of .* is foreground and its middle is not"):
+        sr.refine(scene()[0], ~HARD)
+
+
+def test_a_cell_widens_the_band() -> None:
+    image, _ = scene()
+    fine, wide = (sr.refine(image, scene()[1] > 0.5, cell=cell) for cell in (1.0, 8.0))
+    assert wide.density > 2 * fine.density
+    with pytest.raises(ValueError, match=r"cell is 0\.0, expected pixels"):
+        sr.refine(image, HARD, cell=0.0)
+
+
+def test_a_missing_photo_is_named() -> None:
+    with pytest.raises(ImageError, match=r"gone\.jpg"):
+        sr.refine("gone.jpg", HARD)
+
+
+def test_the_command_writes_what_is_asked_for(tmp_path: Path) -> None:
+    image, truth = scene()
+    Image.fromarray(image).save(tmp_path / "photo.png")
+    Image.fromarray(MASKS["0/255"]).save(tmp_path / "mask.png")
+    words = ["refine", tmp_path / "photo.png", tmp_path / "mask.png"]
+    done = run(*words, "-o", tmp_path / "out.png")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "out.png")
+    assert "matte" in done.stdout and "write" in done.stdout
+    with Image.open(tmp_path / "out.png") as file:
+        assert file.mode == "L" and np.abs(np.asarray(file) / 255 - truth).mean() < 0.01
+    assert run(*words, "-o", tmp_path / "cut.png", "--cutout").returncode == 0
+    with Image.open(tmp_path / "cut.png") as file:
+        assert file.mode == "RGBA"
+    done = run(*words, "-o", tmp_path / "cut.png", "--cutout", "--alpha")
+    assert done.returncode == 1 and "two outputs of one file" in done.stderr
+    done = run(*words, "-o", tmp_path / "mask.png")
+    assert done.returncode == 1 and "would be written over" in done.stderr
+
+
+def test_a_folder_of_each(tmp_path: Path) -> None:
+    image, _ = scene()
+    for folder in ("photos", "masks"):
+        (tmp_path / folder).mkdir()
+    for name in ("a", "b", "c"):
+        Image.fromarray(image).save(tmp_path / "photos" / f"{name}.jpg")
+    Image.fromarray(MASKS["0/255"]).save(tmp_path / "masks" / "a.png")
+    np.save(tmp_path / "masks" / "b.npy", PROBABILITIES)
+    done = run("refine", tmp_path / "photos", tmp_path / "masks", "-o", tmp_path / "out")
+    assert done.returncode == 1
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.png", "b.png"}
+    assert "there is no mask of its name" in done.stderr
+    assert "1 of 3 masks could not be refined" in done.stderr
+    done = run("refine", tmp_path / "photos", tmp_path / "masks" / "a.png", "-o", tmp_path / "x")
+    assert done.returncode == 1 and "is a folder and" in done.stderr

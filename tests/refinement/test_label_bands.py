@@ -1,0 +1,62 @@
+"""Labels at full resolution by the guided filter, on a scene of three classes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sparserefine import DensePass
+from sparserefine.refinement.label_bands import refine_labels
+from sparserefine.refinement.timing import StageTimer
+
+
+def scene(size: tuple[int, int] = (240, 320)) -> tuple[Tensor, Tensor]:
+    """An image of a wavy stripe and a star before a background, and its labels."""
+    height, width = size
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    labels = torch.zeros(size, dtype=torch.int64)
+    labels[(y - 170 - 12 * torch.sin(x / 11.0)).abs() < 22] = 1
+    down, across = y - 80.0, x - 160.0
+    angle = torch.atan2(down, across)
+    labels[torch.hypot(down, across) < 40 * (1 + 0.4 * torch.cos(7 * angle))] = 2
+    colors = torch.tensor([[40, 90, 190], [200, 180, 40], [180, 30, 60]])
+    noise = torch.randint(-8, 9, (*size, 3), generator=torch.Generator().manual_seed(0))
+    image = (colors[labels] + noise).clamp(0, 255).to(torch.uint8)
+    return image.permute(2, 0, 1)[None], labels
+
+
+def share(labels: Tensor, cells: tuple[int, int]) -> Tensor:
+    one_hot = F.one_hot(labels, 3).permute(2, 0, 1)[None].float()
+    return F.interpolate(one_hot, cells, mode="area")
+
+
+@pytest.mark.parametrize(("hard", "at_most"), [(False, 0.45), (True, 0.75)])
+def test_edges_come_nearer_to_the_truth(hard: bool, at_most: float) -> None:
+    images, truth = scene()
+    coarse = share(truth, (40, 40))
+    if hard:
+        low = DensePass.of(coarse.argmax(1)[0], kind="labels", num_classes=3)
+    else:
+        low = DensePass.of(coarse.clamp(1e-4), kind="probabilities")
+    timer = StageTimer()
+    found = refine_labels(images, low, timer=timer)
+    enlarged = F.interpolate(low.logits, (240, 320), mode="bilinear").argmax(1)[0]
+    before, after = (float((labels != truth).float().mean()) for labels in (enlarged, found.labels))
+    assert after < at_most * before
+    assert 0.05 < float(found.mask.float().mean()) < 0.6
+    assert torch.equal(found.labels[~found.mask], truth[~found.mask])
+    assert list(timer.stages_ms) == ["grid", "filter", "carry"]
+
+
+def test_where_all_is_sure_nothing_is_refined() -> None:
+    images, _ = scene()
+    low = DensePass.of(torch.ones(20, 20, dtype=torch.int64), kind="labels", num_classes=4)
+    found = refine_labels(images, low)
+    assert not found.mask.any() and bool((found.labels == 1).all())
+
+
+def test_one_image_at_a_time() -> None:
+    with pytest.raises(ValueError, match="of 2 images, expected one"):
+        refine_labels(scene()[0], DensePass(torch.zeros(2, 3, 4, 4)))
