@@ -1,6 +1,6 @@
 """Contact sheets of a folder of foregrounds, on a checker, mid-gray and green in turns.
 
-    python benchmarks/cutout/foregrounds/contact_sheets.py FOLDER --out SHEETS [--kind hair] [--crops]
+    python benchmarks/cutout/foregrounds/contact_sheets.py FOLDER --out SHEETS [--crops]
 
 With `--crops`, of each the place with most of its edge, pixel by pixel: halos show there.
 """

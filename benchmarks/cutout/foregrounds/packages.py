@@ -150,7 +150,7 @@ def judge(sprite: Sprite) -> Foreground | str:
         return "without alpha"
     pixels = np.asarray(image.convert("RGBA"), np.float32) / 255
     alpha = pixels[..., 3]
-    if not 0.01 < (alpha > 0.5).mean() or (alpha > 0.5).all():
+    if (alpha > 0.5).mean() < 0.01 or (alpha > 0.5).all():
         return "empty or full"
     inside = alpha > 0.5
     edges = sum(int(np.diff(inside, axis=axis).sum()) for axis in (0, 1))
