@@ -84,6 +84,12 @@ class Canvas:
         for points, fill in zip(flat, fills, strict=True):
             self._draw.polygon(points, (*fill, 255))
 
+    def covers(self, points: np.ndarray) -> bool:
+        """Whether something is drawn at each of the points [M,2]."""
+        inside = ((points >= 0) & (points < [self.width, self.height])).all()
+        spots = (points * OVERSAMPLING).astype(int).tolist() if inside else []
+        return bool(inside) and all(self._image.getpixel(tuple(spot))[3] for spot in spots)
+
     def erase(self, corners: np.ndarray) -> None:
         """Make one polygon [M,2] a hole."""
         self._draw.polygon((corners * OVERSAMPLING).ravel().tolist(), (0, 0, 0, 0))

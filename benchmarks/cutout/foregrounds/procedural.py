@@ -16,11 +16,14 @@ from pathlib import Path
 
 import numpy as np
 from foreground import Foreground, excluded, from_premultiplied, write_manifest
-from kinds import hair
+from kinds import feathers, fur, hair, plants
 from layer import Layer
 
 KINDS: dict[str, Callable[[np.random.Generator, int], Layer]] = {
+    "feather": feathers.make,
+    "fur": fur.make,
     "hair": hair.make,
+    "plant": plants.make,
 }
 SIZES = (1000, 1400)  # of the picture in which it is drawn; cut to the foreground after that
 
@@ -63,7 +66,7 @@ def render(kind: str, number: int, size: int | None = None) -> Foreground:
         product=name(kind, number),
         kind=kind,
         source="benchmarks/cutout/foregrounds/procedural.py",
-        license="CC0 1.0 (rendered)",
+        license="Apache-2.0 (rendered by this repository's script)",
         rgb=rgb,
         alpha=alpha,
     )
