@@ -16,16 +16,22 @@ from pathlib import Path
 
 import numpy as np
 from foreground import Foreground, excluded, from_premultiplied, write_manifest
-from kinds import feathers, fur, hair, plants
+from kinds import feathers, frames, fur, glass, hair, nets, plants, soft, veils
 from layer import Layer
 
 KINDS: dict[str, Callable[[np.random.Generator, int], Layer]] = {
     "feather": feathers.make,
     "fur": fur.make,
+    "frame": frames.make,
+    "glass": glass.make,
     "hair": hair.make,
+    "net": nets.make,
     "plant": plants.make,
+    "soft": soft.make,
+    "veil": veils.make,
 }
 SIZES = (1000, 1400)  # of the picture in which it is drawn; cut to the foreground after that
+ATTEMPTS = 4  # at one that stays inside the picture
 
 
 def main() -> None:
@@ -53,9 +59,12 @@ def name(kind: str, number: int) -> str:
 
 def render(kind: str, number: int, size: int | None = None) -> Foreground:
     """The `number`-th foreground of a kind, drawn in a square of `size` pixels."""
-    rng = np.random.default_rng([zlib.crc32(kind.encode()), number])
-    own = int(rng.integers(*SIZES))
-    layer = KINDS[kind](rng, size or own)
+    for attempt in range(ATTEMPTS):
+        rng = np.random.default_rng([zlib.crc32(kind.encode()), number, attempt])
+        own = int(rng.integers(*SIZES))
+        layer = KINDS[kind](rng, size or own)
+        if not cut(layer.alpha):
+            break
     # A lens is never sharper than this, and its sensor never quieter.
     layer = layer.blurred(rng.uniform(0.35, 0.8))
     grain = rng.normal(0, rng.uniform(0.002, 0.012), layer.premultiplied.shape)
@@ -70,6 +79,11 @@ def render(kind: str, number: int, size: int | None = None) -> Foreground:
         rgb=rgb,
         alpha=alpha,
     )
+
+
+def cut(alpha: np.ndarray) -> bool:
+    """Whether the picture's border cuts the foreground."""
+    return any(alpha[edge].max() > 0.1 for edge in (0, -1, (..., 0), (..., -1)))
 
 
 if __name__ == "__main__":
