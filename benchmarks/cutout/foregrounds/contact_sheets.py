@@ -8,6 +8,7 @@ With `--crops`, of each the place with most of its edge, pixel by pixel: halos s
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     rows = [r for r in read_manifest(options.folder) if options.kind in (None, r["kind"])]
+    print(dict(sorted(Counter(row["kind"] for row in rows).items())))
     rows.sort(key=lambda row: (row["kind"], row["name"]))
     per_sheet = COLUMNS * ROWS
     for number, first in enumerate(range(0, len(rows), per_sheet)):

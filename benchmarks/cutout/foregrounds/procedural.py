@@ -25,8 +25,8 @@ KINDS: dict[str, Callable[[np.random.Generator, int], Layer]] = {
     "frame": frames.make,
     "glass": glass.make,
     "hair": hair.make,
+    "leaf": plants.make,
     "net": nets.make,
-    "plant": plants.make,
     "soft": soft.make,
     "veil": veils.make,
 }

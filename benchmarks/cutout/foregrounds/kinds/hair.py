@@ -61,9 +61,13 @@ def head(rng: np.random.Generator, size: int) -> Layer:
     style = STYLES[rng.integers(len(STYLES))]
     radius = size * rng.uniform(0.13, 0.17)
     middle = np.array([size * rng.uniform(0.45, 0.55), size * 0.30])
-    count = int(9000 * min(1, size / 1000) ** 1.5) + 60
-    roots = scalp(rng, count)
+    full = 9000 if style.turns < 3 else 6000
+    roots = scalp(rng, int(full * min(1, size / 1000) ** 1.5) + 60)
     paths = grow(rng, roots, style, rng.uniform(*style.length))
+    # Blown hair is long: the head gets smaller, and stands to its other side.
+    left, right = min(paths[..., 0].min(), -2.1), max(paths[..., 0].max(), 2.1)
+    radius = min(radius, 0.9 * size / (right - left), 0.28 * size / paths[..., 1].max())
+    middle[0] = 0.5 * size - radius * (left + right) / 2
     below = cape(rng, size, radius, middle)
     body = Canvas(size, size)
     angle = np.linspace(0, 2 * np.pi, 60)
@@ -114,6 +118,11 @@ def grow(rng: np.random.Generator, roots: np.ndarray, style: Style, length: floa
 
 def clumped(rng: np.random.Generator, paths: np.ndarray, style: Style) -> np.ndarray:
     """Paths drawn to a leader near their root, and curled around it."""
+    # A turn of a curl takes a dozen pieces to look round.
+    steps = max(paths.shape[1], int(13 * style.turns))
+    at = np.linspace(0, paths.shape[1] - 1.001, steps)
+    low, share = at.astype(int), (at % 1)[None, :, None]
+    paths = (1 - share) * paths[:, low] + share * paths[:, low + 1]
     leaders = rng.choice(len(paths), max(4, len(paths) // 45), replace=False)
     gap = ((paths[:, None, 0] - paths[leaders, 0]) ** 2).sum(-1)
     leader = gap.argmin(1)

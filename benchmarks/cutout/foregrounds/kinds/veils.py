@@ -56,10 +56,10 @@ def veil(rng: np.random.Generator, size: int) -> Layer:
         y = 0.1 + 0.75 * v + 0.06 * wander[:, 1] * v
     points = size * np.stack([x, y], -1)
     # Weft and warp, and the hem: what makes a veil more than a gradient.
-    threads = 1 + 0.12 * np.sin(2 * np.pi * 160 * u) * np.sin(2 * np.pi * 160 * v)
+    threads = 1 + 0.3 * np.sin(2 * np.pi * 90 * u) * np.sin(2 * np.pi * 90 * v)
     hem = 1 + 2.5 * ((v > 0.975) | (u < 0.012) | (u > 0.988))
     spots = 1.0
-    if rng.random() < 0.4:
+    if rng.random() < 0.25:
         spots = 1 + 2.5 * (
             np.hypot((u * 14) % 1 - 0.5, (v * 14) % 1 - 0.5) < rng.uniform(0.1, 0.25)
         )
