@@ -36,7 +36,7 @@ demo: .venv/demo.stamp
 demo-train: .venv/dev.stamp
 	$(BIN)/python runs/train_demo.py $(PHOTOS) --out $(OUT)/demo-train
 
-cutout-bench: .venv/dev.stamp
+cutout-bench: .venv/peers.stamp
 	$(BIN)/python benchmarks/cutout/benchmark.py --foregrounds $(FOREGROUNDS) \
 	    --photos $(BACKGROUNDS) $(if $(ISNET),--isnet $(ISNET)) \
 	    $(if $(VITMATTE),--vitmatte $(VITMATTE))
