@@ -11,27 +11,14 @@ from jaxtyping import Bool, Float, Int, Num, Shaped, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from sparserefine.matting import (
-    LocalLinear,
-    SideColors,
-    Trimap,
-    closed_form_alpha,
-    foreground_colors,
-)
+from sparserefine.matting import foreground_colors
 from sparserefine.refinement.dense_pass import DensePass
 from sparserefine.refinement.features import as_unit_floats
-from sparserefine.refinement.mask_cell import cell_of, soft_masks
+from sparserefine.refinement.grid_matte import GRID, GridMatte, foreground_probability
 from sparserefine.refinement.resampling import nearest_index, sample
 from sparserefine.refinement.timing import StageTimer, stage
 
 Method = Literal["closed-form", "guided", "bilinear"]
-
-GRID = 512
-"""Cells on the longer side of the grid that the matte is found on: more hardly helps."""
-
-# Radius in cells and epsilon of the local linear model. Closed form is sharp already and is only
-# carried to another resolution; the guided filter is to sharpen.
-CARRIED, GUIDED = (1, 1e-5), (4, 1e-4)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,36 +85,29 @@ def refine_alpha(
     """
     _check(low, method, grid)
     size = (images.shape[2], images.shape[3])
-    scale = min(grid / max(size), 1.0)
-    cells = (max(round(size[0] * scale), 1), max(round(size[1] * scale), 1))
-    probability = _foreground_probability(low, cell)
+    probability = foreground_probability(low, cell, timer)
     if method == "bilinear":
         return _enlarged(probability, size)
     with stage(timer, "grid"):
-        small = as_unit_floats(resized_image(images, cells))[0]
-        coarse = F.interpolate(probability, cells, mode="bilinear", antialias=True)[0, 0]
-        trimap = Trimap.of(coarse)
-        if not trimap.is_solvable:
-            return _enlarged(probability, size)
+        matte = GridMatte.of(images, probability, grid)
+    if not matte.trimap.is_solvable:
+        return _enlarged(probability, size)
     with stage(timer, "matte"):
-        sure = torch.where(trimap.foreground, 1.0, torch.where(trimap.background, 0.0, coarse))
-        alpha = coarse
         if method == "closed-form":
-            alpha = closed_form_alpha(small, sure, trimap.unknown)
-        radius, epsilon = CARRIED if method == "closed-form" else GUIDED
-        model = LocalLinear.fit(small, alpha, radius=radius, epsilon=epsilon)
+            matte = matte.solved()
+        carrier = matte.carrier(method)
     with stage(timer, "carry"):
-        mask = enlarge_cells(trimap.unknown, size)
-        full = enlarge_cells(trimap.foreground, size).float()
+        mask = enlarge_cells(matte.trimap.unknown, size)
+        full = enlarge_cells(matte.trimap.foreground, size).float()
         coords = F.pad(mask.nonzero(), (1, 0)).int()
         _, y, x = coords.long().unbind(1)
         colors = as_unit_floats(images[0, :, y, x].t())
-        found = model.alpha(sample(model.coefficients[None], coords, size), colors)
+        found = carrier.alpha(sample(carrier.coefficients[None], coords, size), colors)
         full[y, x] = found
     if not clean_colors:
         return AlphaMatte(full, mask, coords, colors)
     with stage(timer, "colors"):
-        sides = SideColors.around(small, trimap, alpha)
+        sides = matte.side_colors()
         both = torch.cat([sides.foreground, sides.background])[None]
         front, back = sample(both, coords, size).split(3, 1)
         own = foreground_colors(front, back, colors, found)
@@ -144,25 +124,6 @@ def _check(low: DensePass, method: str, grid: int) -> None:
         )
     if grid < 8:
         raise ValueError(f"grid is {grid}, expected 8 cells or more.")
-
-
-def _foreground_probability(
-    low: DensePass, cell: tuple[float, float] | None
-) -> Float[Tensor, "1 1 h w"]:
-    if not low.hard:
-        return low.logits.softmax(1)[:, 1:]
-    mask = low.logits[0].argmax(0, keepdim=True) == 1
-    return soft_masks(mask, cell or cell_of(mask))[None]
-
-
-def resized_image(images: Num[Tensor, "1 3 H W"], cells: tuple[int, int]) -> Num[Tensor, "1 3 h w"]:
-    """An image reduced to a grid by averaging; uint8 stays uint8 on the CPU."""
-    if tuple(images.shape[2:]) == cells:
-        return images
-    # The CPU averages uint8 as it is: floats of 30 megapixels would take 360 MB.
-    if images.dtype != torch.uint8 or images.device.type != "cpu":
-        images = as_unit_floats(images)
-    return F.interpolate(images, cells, mode="bilinear", antialias=True)
 
 
 def _enlarged(probability: Float[Tensor, "1 1 h w"], size: tuple[int, int]) -> AlphaMatte:

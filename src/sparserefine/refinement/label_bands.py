@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sparserefine.matting import LocalLinear, Trimap
-from sparserefine.refinement.alpha import GRID, GUIDED, enlarge_cells, resized_image
+from sparserefine.refinement.alpha import enlarge_cells
 from sparserefine.refinement.dense_pass import DensePass
 from sparserefine.refinement.features import as_unit_floats
+from sparserefine.refinement.grid_matte import GRID, GUIDED, grid_cells, resized_image
 from sparserefine.refinement.mask_cell import cell_of, soft_masks
 from sparserefine.refinement.resampling import sample
 from sparserefine.refinement.timing import StageTimer, stage
@@ -62,8 +63,7 @@ def refine_labels(
     if len(low.logits) != 1:
         raise ValueError(f"the prediction is of {len(low.logits)} images, expected one.")
     size = (images.shape[2], images.shape[3])
-    scale = min(grid / max(size), 1.0)
-    cells = (max(round(size[0] * scale), 1), max(round(size[1] * scale), 1))
+    cells = grid_cells(size, grid)
     with stage(timer, "grid"):
         small = as_unit_floats(resized_image(images, cells))[0]
         probabilities = _class_probabilities(low, cell)

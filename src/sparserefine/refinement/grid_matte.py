@@ -1,0 +1,113 @@
+"""Alpha on a grid of a few hundred cells a side, and what carries it to full resolution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Num
+from torch import Tensor
+from torch.nn import functional as F
+
+from sparserefine.matting import LocalLinear, SideColors, Trimap, closed_form_alpha
+from sparserefine.refinement.dense_pass import DensePass
+from sparserefine.refinement.features import as_unit_floats
+from sparserefine.refinement.mask_cell import cell_of, soft_masks
+from sparserefine.refinement.timing import StageTimer, stage
+
+GRID = 512
+"""Cells on the longer side of the grid that the matte is found on: more hardly helps."""
+
+# Radius in cells and epsilon of the local linear model. Closed form is sharp already and is only
+# carried to another resolution; the guided filter is to sharpen.
+CARRIED, GUIDED = (1, 1e-5), (4, 1e-4)
+
+
+@dataclass(frozen=True, eq=False)
+class GridMatte:
+    """Alpha of one image on a grid.
+
+    Attributes:
+        image: The image there, RGB in 0..1.
+        coarse: The prediction there, probability of the foreground.
+        trimap: Where that is sure.
+        alpha: Alpha there; None where it has yet to be found.
+    """
+
+    image: Float[Tensor, "3 h w"]
+    coarse: Float[Tensor, "h w"]
+    trimap: Trimap
+    alpha: Float[Tensor, "h w"] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        images: Num[Tensor, "1 3 H W"],
+        probability: Float[Tensor, "1 1 h_low w_low"],
+        grid: int = GRID,
+    ) -> GridMatte:
+        """Bring an image and its prediction to the grid.
+
+        Args:
+            images: One image at full resolution, RGB, uint8 or float in 0..1.
+            probability: Probability of the foreground at low resolution.
+            grid: Cells on the longer side; not more than the image has pixels.
+        """
+        cells = grid_cells((images.shape[2], images.shape[3]), grid)
+        small = as_unit_floats(resized_image(images, cells))[0]
+        coarse = F.interpolate(probability, cells, mode="bilinear", antialias=True)[0, 0]
+        return cls(small, coarse, Trimap.of(coarse))
+
+    def solved(self) -> GridMatte:
+        """With alpha by closed-form matting between what is sure."""
+        sides = self.trimap
+        sure = torch.where(sides.foreground, 1.0, torch.where(sides.background, 0.0, self.coarse))
+        alpha = closed_form_alpha(self.image, sure, sides.unknown)
+        return GridMatte(self.image, self.coarse, sides, alpha)
+
+    def carrier(self, method: Literal["closed-form", "guided"]) -> LocalLinear:
+        """What carries alpha, or the prediction as the guided filter has it, to any resolution."""
+        radius, epsilon = CARRIED if method == "closed-form" else GUIDED
+        found = self.alpha if method == "closed-form" else self.coarse
+        assert found is not None
+        return LocalLinear.fit(self.image, found, radius=radius, epsilon=epsilon)
+
+    def side_colors(self) -> SideColors:
+        """Mean colors of both sides around each cell."""
+        return SideColors.around(
+            self.image, self.trimap, self.coarse if self.alpha is None else self.alpha
+        )
+
+
+def foreground_probability(
+    low: DensePass, cell: tuple[float, float] | None, timer: StageTimer | None = None
+) -> Float[Tensor, "1 1 h w"]:
+    """Probability of the foreground by a prediction of two classes, hard masks made soft.
+
+    Args:
+        low: The prediction.
+        cell: Height and width of the cells of a hard mask, in its own pixels; None measures them.
+        timer: Collects the stage "grid".
+    """
+    with stage(timer, "grid"):
+        if not low.hard:
+            return low.logits.softmax(1)[:, 1:]
+        mask = low.logits[0].argmax(0, keepdim=True) == 1
+        return soft_masks(mask, cell or cell_of(mask))[None]
+
+
+def grid_cells(size: tuple[int, int], grid: int) -> tuple[int, int]:
+    """(h, w) of the grid for an image of (H, W) `size`."""
+    scale = min(grid / max(size), 1.0)
+    return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
+
+
+def resized_image(images: Num[Tensor, "1 3 H W"], cells: tuple[int, int]) -> Num[Tensor, "1 3 h w"]:
+    """An image reduced to a grid by averaging; uint8 stays uint8 on the CPU."""
+    if tuple(images.shape[2:]) == cells:
+        return images
+    # The CPU averages uint8 as it is: floats of 30 megapixels would take 360 MB.
+    if images.dtype != torch.uint8 or images.device.type != "cpu":
+        images = as_unit_floats(images)
+    return F.interpolate(images, cells, mode="bilinear", antialias=True)
