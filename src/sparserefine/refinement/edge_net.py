@@ -1,0 +1,144 @@
+"""A network that learns where closed-form matting is wrong, of any foreground and any mask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sparserefine.matting import LocalLinear
+from sparserefine.refinement.extractor import SparseUNet
+from sparserefine.refinement.features import MEAN, STD
+from sparserefine.refinement.grid_matte import GridMatte
+from sparserefine.sparse import ActivePixels, SparseTensor
+
+CONTEXT = 8
+"""Pixels around the band that the network sees too: sure ones of both sides."""
+
+CHANNELS = 12
+# Channels of the map on the grid, in its order.
+_MAP = {"closed form": 4, "guided": 4, "front": 3, "back": 3, "coarse": 1}
+# Of probabilities; beyond, one step of uint8 would be a large step of the logit.
+_EPSILON = 0.01
+
+
+class EdgeNet(nn.Module):
+    """A sparse U-Net over the band that corrects closed form's alpha.
+
+    It starts as closed form itself: its last layer is zero, and its gate is half closed. The gate
+    says how much of the correction is taken, so that closed form stays where there is no ground
+    to stand on.
+
+    Args:
+        widths: Channels of each stage.
+        blocks: Residual blocks a stage.
+    """
+
+    def __init__(self, widths: Sequence[int] = (16, 32, 64, 96), blocks: int = 1) -> None:
+        super().__init__()
+        self.unet = SparseUNet(
+            2, in_channels=CHANNELS, widths=widths, blocks=blocks, pyramid="dilate"
+        )
+        nn.init.zeros_(self.unet.head.weight)
+        with torch.no_grad():
+            self.unet.head.bias.copy_(torch.tensor([0.0, -1.0]))
+
+    def describe(self) -> dict[str, Any]:
+        """All settings as plain values."""
+        return {"kind": "edges", "widths": list(self.unet.widths), "blocks": self.unet.blocks}
+
+    def forward(
+        self,
+        features: Float[Tensor, "N 12"],
+        closed_form: Float[Tensor, " N"],
+        pixels: ActivePixels,
+    ) -> Float[Tensor, " N"]:
+        """Alpha of the selected pixels.
+
+        Args:
+            features: What is seen of them; see `edge_features`.
+            closed_form: Closed form's alpha there.
+            pixels: Where they are.
+        """
+        correction, gate = self.unet(SparseTensor(features, pixels)).unbind(1)
+        corrected = torch.sigmoid(_logit(closed_form) + 4 * correction)
+        return closed_form + torch.sigmoid(2 * gate) * (corrected - closed_form)
+
+
+def edge_maps(matte: GridMatte) -> Float[Tensor, "1 15 h w"]:
+    """All that is read of the grid at the selected pixels, in one map.
+
+    Args:
+        matte: A solved matte.
+    """
+    sides = matte.side_colors()
+    closed_form, guided = (
+        matte.carrier(method).coefficients for method in ("closed-form", "guided")
+    )
+    parts = (closed_form, guided, sides.foreground, sides.background, matte.coarse[None])
+    return torch.cat(parts)[None]
+
+
+def read_edge_maps(
+    read: Float[Tensor, "N 15"], colors: Float[Tensor, "N 3"]
+) -> tuple[Float[Tensor, "N 12"], Float[Tensor, " N"]]:
+    """Features of some pixels, and closed form's alpha there.
+
+    Args:
+        read: The map of `edge_maps` at the pixels.
+        colors: RGB of the pixels in 0..1.
+    """
+    closed, guided, front, back, coarse = read.split(list(_MAP.values()), 1)
+    closed_form = LocalLinear.alpha(closed, colors)
+    guided_alpha = LocalLinear.alpha(guided, colors)
+    features = edge_features(colors, coarse[:, 0], closed_form, guided_alpha, front, back)
+    return features, closed_form
+
+
+def edge_features(
+    colors: Float[Tensor, "N 3"],
+    coarse: Float[Tensor, " N"],
+    closed_form: Float[Tensor, " N"],
+    guided: Float[Tensor, " N"],
+    front: Float[Tensor, "N 3"],
+    back: Float[Tensor, "N 3"],
+) -> Float[Tensor, "N 12"]:
+    """What the network sees of a pixel.
+
+    Its color; the prediction, closed form and the guided filter; where its color lies between the
+    mean colors of both sides, how far those are apart, and how far it is from each and from what
+    closed form would mix of them.
+
+    Args:
+        colors: RGB in 0..1.
+        coarse: Probability of the foreground by the prediction.
+        closed_form: Closed form's alpha.
+        guided: The guided filter's alpha.
+        front: Mean color of the sure foreground nearby, RGB in 0..1.
+        back: Mean color of the sure background nearby.
+    """
+    axis = front - back
+    length = axis.square().sum(1)
+    place = (((colors - back) * axis).sum(1) / (length + 0.01)).clamp(-1, 2)
+    share = closed_form[:, None]
+    mixed = share * front + (1 - share) * back
+    far = [(colors - other).abs().sum(1) for other in (front, back, mixed)]
+    planes = [2 * coarse - 1, 2 * closed_form - 1, 2 * guided - 1, _logit(coarse) / 3]
+    planes += [2 * place - 1, 2 * length.sqrt() - 1, *far]
+    normalized = (colors - colors.new_tensor(MEAN)) / colors.new_tensor(STD)
+    return torch.cat([normalized, torch.stack(planes, 1)], 1)
+
+
+def with_context(band: Bool[Tensor, "B H W"], reach: int = CONTEXT) -> Bool[Tensor, "B H W"]:
+    """The band and the pixels around it."""
+    side = 2 * reach + 1
+    wide = F.max_pool2d(band[:, None].float(), (1, side), stride=1, padding=(0, reach))
+    return F.max_pool2d(wide, (side, 1), stride=1, padding=(reach, 0))[:, 0] > 0
+
+
+def _logit(probability: Tensor) -> Tensor:
+    return torch.logit(probability.clamp(_EPSILON, 1 - _EPSILON))

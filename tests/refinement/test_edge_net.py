@@ -1,0 +1,89 @@
+"""The network of `edges` before any training: closed form, and what it sees."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sparserefine import DensePass
+from sparserefine.refinement.alpha import refine_alpha
+from sparserefine.refinement.edge_net import (
+    CHANNELS,
+    CONTEXT,
+    EdgeNet,
+    edge_maps,
+    read_edge_maps,
+    with_context,
+)
+from sparserefine.refinement.grid_matte import GridMatte, foreground_probability
+from sparserefine.refinement.resampling import sample
+from sparserefine.sparse import ActivePixels
+
+
+def scene() -> tuple[Tensor, DensePass]:
+    """A disk of one color on another, and its coarse mask."""
+    y, x = torch.meshgrid(torch.arange(96.0), torch.arange(128.0), indexing="ij")
+    alpha = (30 - torch.hypot(y - 48, x - 60)).clamp(0, 1)
+    colors = torch.tensor([[0.8, 0.3, 0.2], [0.2, 0.5, 0.7]])[:, :, None, None]
+    image = alpha * colors[0] + (1 - alpha) * colors[1]
+    coarse = F.interpolate(alpha[None, None], (16, 16), mode="area").clamp(1e-4, 1 - 1e-4)
+    return image[None], DensePass.of(coarse, kind="probabilities")
+
+
+def solved() -> tuple[Tensor, GridMatte]:
+    images, low = scene()
+    return images, GridMatte.of(images, foreground_probability(low, None)).solved()
+
+
+def test_untrained_it_says_what_closed_form_says() -> None:
+    images, matte = solved()
+    band = F.interpolate(matte.trimap.unknown[None, None].float(), (96, 128))[0] > 0
+    pixels = ActivePixels.from_mask(with_context(band))
+    _, y, x = pixels.coords.long().unbind(1)
+    read = sample(edge_maps(matte), pixels.coords, (96, 128))
+    features, closed_form = read_edge_maps(read, images[0, :, y, x].t())
+    assert features.shape == (len(pixels.coords), CHANNELS)
+    net = EdgeNet(widths=(8, 16)).eval()
+    with torch.no_grad():
+        alpha = net(features, closed_form, pixels)
+    # But for the logit, which ends at 0.01 and 0.99, with the gate at an eighth.
+    assert float((alpha - closed_form).abs().max()) < 0.0013
+    expected = refine_alpha(images, scene()[1]).alpha[y, x]
+    inside = band[0, y, x]
+    torch.testing.assert_close(closed_form[inside], expected[inside], rtol=0, atol=1e-5)
+
+
+def test_alpha_stays_within_0_and_1_whatever_the_weights() -> None:
+    images, matte = solved()
+    pixels = ActivePixels.from_mask(torch.ones(1, 96, 128, dtype=torch.bool))
+    read = sample(edge_maps(matte), pixels.coords, (96, 128))
+    features, closed_form = read_edge_maps(read, images[0].flatten(1).t())
+    net = EdgeNet(widths=(8,)).eval()
+    torch.nn.init.normal_(net.unet.head.weight, std=20.0)
+    with torch.no_grad():
+        alpha = net(features, closed_form, pixels)
+    assert 0 <= float(alpha.min()) < float(alpha.max()) <= 1
+    assert float((alpha - closed_form).abs().max()) > 0.1
+
+
+def test_the_context_reaches_in_all_directions() -> None:
+    band = torch.zeros(1, 40, 60, dtype=torch.bool)
+    band[0, 20, 30] = True
+    wide = with_context(band)
+    y, x = wide[0].nonzero().unbind(1)
+    assert (int(y.min()), int(y.max())) == (20 - CONTEXT, 20 + CONTEXT)
+    assert (int(x.min()), int(x.max())) == (30 - CONTEXT, 30 + CONTEXT)
+    assert int(wide.sum()) == (2 * CONTEXT + 1) ** 2
+    assert not with_context(torch.zeros(1, 5, 5, dtype=torch.bool)).any()
+
+
+def test_the_head_learns_from_the_first_step() -> None:
+    images, matte = solved()
+    pixels = ActivePixels.from_mask(torch.ones(1, 96, 128, dtype=torch.bool))
+    read = sample(edge_maps(matte), pixels.coords, (96, 128))
+    features, closed_form = read_edge_maps(read, images[0].flatten(1).t())
+    net = EdgeNet(widths=(8,))
+    (net(features, closed_form, pixels) - 0.5).square().sum().backward()
+    head = net.unet.head.weight.grad
+    assert head is not None and float(head.abs().sum()) > 0
