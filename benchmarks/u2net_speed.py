@@ -143,8 +143,8 @@ def figures() -> str:
     least = min(row["runs"] for row in result["rows"])
     lines += [
         "",
-        f"Medians of {least} runs and more, in turns; ours / file is the median within a turn. Where "
-        f"other work runs beside, two threads of two wait for it. IS-Net's weights are "
+        f"Medians of {least} runs and more, in turns; ours / file is the median within a turn. "
+        f"Other work ran beside; two threads of two wait for it. IS-Net's weights are "
         f"{result['weights']['isnet']}. {made['device']}, torch {made['torch']}, commit "
         f"{made['commit'].removesuffix('-dirty')}.",
         "",

@@ -79,7 +79,7 @@ class U2Net(DenseModel):
         ValueError: The kind is unknown.
     """
 
-    # What runs it in torch's place, given by `optimize`: a logit, or None where it cannot.
+    # What runs it in torch's place, given by `optimize`: logits, or None where it cannot.
     _engine: Callable[[U2Net, Tensor], Tensor | None] | None = None
 
     def __init__(self, kind: str) -> None:
@@ -122,10 +122,10 @@ class U2Net(DenseModel):
         Returns:
             float32 logits of background, which is 0, and foreground.
         """
-        logit = self._engine(self, images) if self._engine is not None else None
-        if logit is None:
-            logit = self._find_logit(images)
-        return F.pad(logit.float(), (0, 0, 0, 0, 1, 0))
+        logits = self._engine(self, images) if self._engine is not None else None
+        if logits is None:
+            logits = F.pad(self._find_logit(images).float(), (0, 0, 0, 0, 1, 0))
+        return logits
 
     def _find_logit(self, images: Tensor) -> Tensor:
         y = self.normalize(images)
