@@ -17,6 +17,7 @@ LAYERS = (
     "environment",
     "sparse",
     "images",
+    "deep_images",
     "viz",
     "plots",
     "dense",

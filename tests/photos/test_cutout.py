@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import sparserefine as sr
 from command_line import run
+from sparserefine.deep_images import read_deep, write_png16
 from sparserefine.images import ImageError
 from sparserefine.photos.cutout import parse_background
 from sparserefine.photos.cutout_folder import cut_out_photos
@@ -111,6 +112,31 @@ def test_alpha_alone(tmp_path: Path) -> None:
         assert image.mode == "L" and np.asarray(image).max() == 255
     with pytest.raises(ValueError, match=r"ends in '.jpg', expected .png"):
         sr.cutout(disk(), model=Redness()).save(tmp_path / "a.jpg")
+
+
+def test_16_bits_a_channel_are_kept(tmp_path: Path) -> None:
+    image = disk((240, 320)).astype(np.uint16) * 257
+    image += np.random.default_rng(0).integers(0, 200, image.shape).astype(np.uint16)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    write_png16(image, tmp_path / "disk.png", profile)
+    result = sr.cutout(tmp_path / "disk.png", model=Redness())
+    assert result.colors.dtype == np.uint16 and result.rgba().dtype == np.uint16
+    shallow = sr.cutout((image // 257).astype(np.uint8), model=Redness())
+    assert np.abs(result.alpha - shallow.alpha).mean() < 1e-3
+    assert np.abs(result.colors / 257 - shallow.colors)[result.alpha > 0.1].mean() < 1
+    kept = result.alpha == 1
+    assert (result.colors == image)[kept].mean() > 0.5
+    path = result.save(tmp_path / "cutout.png")
+    with Image.open(path) as written:
+        assert written.mode == "RGBA" and written.info["icc_profile"] == profile
+        assert written.tile[0].args == "RGBA;16B"
+    laid = read_deep(result.save(tmp_path / "white.png", background="white"))
+    assert laid is not None and laid[0, 0].tolist() == [65535] * 3
+    np.testing.assert_array_equal(laid[120, 160], image[120, 160])
+    alone = read_deep(result.save(tmp_path / "alpha.png", alpha_only=True))
+    assert alone is not None
+    np.testing.assert_allclose(alone[..., 0] / 65535, result.alpha, atol=1e-5)
+    assert result.detail().dtype == np.uint8
 
 
 def test_several_photos_of_which_one_is_bad(photo: Path, tmp_path: Path) -> None:

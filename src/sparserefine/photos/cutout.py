@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float32, UInt8, UInt16
 from PIL import Image, ImageColor, ImageOps
 
 from sparserefine import dense as dense_models
 from sparserefine import viz
 from sparserefine.atomic import atomic_write
+from sparserefine.deep_images import read_deep, write_png16
 from sparserefine.dense import DenseModel
 from sparserefine.dense.u2net import TABLES
 from sparserefine.images import ImageLike, as_uint8_rgb, read_icc_profile
@@ -36,9 +37,10 @@ class Cutout:
     """One photo with its foreground found.
 
     Attributes:
-        image: The photo, upright RGB.
+        image: The photo, upright RGB, 8 bits a channel.
         alpha: Share of the foreground in each pixel, 0..1.
-        colors: The photo, cleaned of the background where alpha lies between.
+        colors: The photo, cleaned of the background where alpha lies between; 16 bits a channel
+            where the photo has them.
         low: The low-resolution prediction.
         density: Share of the pixels that were refined, 0..1.
         stages_ms: Milliseconds of each stage.
@@ -47,7 +49,7 @@ class Cutout:
 
     image: UInt8[np.ndarray, "H W 3"]
     alpha: Float[np.ndarray, "H W"]
-    colors: UInt8[np.ndarray, "H W 3"]
+    colors: UInt8[np.ndarray, "H W 3"] | UInt16[np.ndarray, "H W 3"]
     low: DensePass
     density: float
     stages_ms: dict[str, float]
@@ -59,11 +61,17 @@ class Cutout:
         images = torch.from_numpy(self.image).permute(2, 0, 1)[None]
         return refine_alpha(images, self.low, method="bilinear").alpha.numpy()
 
-    def rgba(self) -> UInt8[np.ndarray, "H W 4"]:
+    def rgba(self) -> UInt8[np.ndarray, "H W 4"] | UInt16[np.ndarray, "H W 4"]:
         """The foreground with its alpha as the fourth channel, not premultiplied."""
-        return np.dstack([self.colors, np.round(255 * self.alpha).astype(np.uint8)])
+        return np.dstack([self.colors, self._integer_alpha()])
 
-    def on(self, background: str | Path | Sequence[int]) -> UInt8[np.ndarray, "H W 3"]:
+    def _integer_alpha(self) -> np.ndarray:
+        dtype = self.colors.dtype
+        return np.round(self.alpha * np.float32(np.iinfo(dtype).max)).astype(dtype)
+
+    def on(
+        self, background: str | Path | Sequence[int]
+    ) -> UInt8[np.ndarray, "H W 3"] | UInt16[np.ndarray, "H W 3"]:
         """Lay the foreground on something else.
 
         Args:
@@ -74,7 +82,10 @@ class Cutout:
             ValueError: The color is unknown, or the file cannot be read.
         """
         height, width = self.alpha.shape
-        return _composite(self.colors, self.alpha, parse_background(background, (height, width)))
+        behind = parse_background(background, (height, width))
+        if self.colors.dtype == np.uint16:
+            behind = behind.astype(np.uint16) * 257
+        return _composite(self.colors, self.alpha, behind)
 
     def save(
         self,
@@ -83,7 +94,7 @@ class Cutout:
         background: str | Path | Sequence[int] | None = None,
         alpha_only: bool = False,
     ) -> Path:
-        """Write a PNG as large as the photo, with its color profile.
+        """Write a PNG as large as the photo, of as many bits a channel, with its color profile.
 
         Args:
             path: File to write, ending in .png; its folder must exist.
@@ -98,12 +109,17 @@ class Cutout:
         if path.suffix.lower() != ".png":
             raise ValueError(f"{path} ends in {path.suffix!r}, expected .png, which keeps alpha.")
         if alpha_only:
-            picture = Image.fromarray(np.round(255 * self.alpha).astype(np.uint8))
+            pixels, profile = self._integer_alpha(), b""
         else:
-            picture = Image.fromarray(self.rgba() if background is None else self.on(background))
-        profile = None if alpha_only else self.icc_profile or None
+            pixels = self.rgba() if background is None else self.on(background)
+            profile = self.icc_profile
+        if pixels.dtype == np.uint16:
+            write_png16(np.atleast_3d(pixels), path, profile)
+            return path
+        picture = Image.fromarray(pixels)
         atomic_write(
-            path, lambda partial: picture.save(partial, compress_level=3, icc_profile=profile)
+            path,
+            lambda partial: picture.save(partial, compress_level=3, icc_profile=profile or None),
         )
         return path
 
@@ -116,7 +132,7 @@ class Cutout:
 
     def before_after(self) -> viz.Drawing:
         """Photo, enlarged prediction and refined, on white; below where most detail was added."""
-        maps = (self.image, self.enlarged, self.colors, self.alpha)
+        maps = (self.image, self.enlarged, _to_8_bit(self.colors), self.alpha)
         factor = max(min(self.alpha.shape) // OVERVIEW, 1)
         whole = _on_white(*(np.asarray(Image.fromarray(one).reduce(factor)) for one in maps))
         box = viz.best_window(self.added_detail(), DETAIL)
@@ -188,9 +204,11 @@ def cut_out(photo: ImageLike, model: DenseModel, method: Method = "closed-form")
     with timer.stage("read"):
         image = as_uint8_rgb(photo)
         profile = read_icc_profile(photo)
-    low, matte = find_alpha(image, model, method, timer=timer)
+        deep = read_deep(photo)
+    pixels = image if deep is None else deep.astype(np.float32) / 65535
+    low, matte = find_alpha(pixels, model, method, timer=timer)
     with timer.stage("colors"):
-        colors = matte.cleaned(image)
+        colors = matte.cleaned(image if deep is None else deep)
     return Cutout(
         image=image,
         alpha=matte.alpha.numpy(),
@@ -203,7 +221,7 @@ def cut_out(photo: ImageLike, model: DenseModel, method: Method = "closed-form")
 
 
 def find_alpha(
-    image: UInt8[np.ndarray, "H W 3"],
+    image: UInt8[np.ndarray, "H W 3"] | Float32[np.ndarray, "H W 3"],
     model: DenseModel,
     method: Method = "closed-form",
     *,
@@ -213,7 +231,7 @@ def find_alpha(
     """Find the foreground of a photo at low resolution, and its alpha at full resolution.
 
     Args:
-        image: The photo, upright RGB.
+        image: The photo, upright RGB, uint8 or float in 0..1.
         model: A dense model of two classes.
         method: How alpha is found; see `refine_alpha`.
         clean_colors: Find the foreground's own colors too.
@@ -267,4 +285,8 @@ def _on_white(
 
 def _composite(front: np.ndarray, alpha: np.ndarray, back: np.ndarray) -> np.ndarray:
     share = alpha[..., None].astype(np.float32)
-    return np.round(front * share + back * (1 - share)).astype(np.uint8)
+    return np.round(front * share + back * (1 - share)).astype(front.dtype)
+
+
+def _to_8_bit(colors: np.ndarray) -> np.ndarray:
+    return colors if colors.dtype == np.uint8 else np.round(colors / 257).astype(np.uint8)

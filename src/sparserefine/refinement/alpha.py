@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Num, Shaped, UInt8
+from jaxtyping import Bool, Float, Int, Num, Shaped, UInt8, UInt16
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -44,11 +44,14 @@ class AlphaMatte:
         """Share of the pixels that lie in the band."""
         return len(self.coords) / self.mask.numel()
 
-    def cleaned(self, image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
+    def cleaned(
+        self, image: UInt8[np.ndarray, "H W 3"] | UInt16[np.ndarray, "H W 3"]
+    ) -> UInt8[np.ndarray, "H W 3"] | UInt16[np.ndarray, "H W 3"]:
         """A copy of the image with the foreground's own colors in the band."""
         colors = image.copy()
         _, y, x = self.coords.long().unbind(1)
-        colors[y.numpy(), x.numpy()] = (self.colors * 255).round().to(torch.uint8).numpy()
+        found = (self.colors * np.iinfo(colors.dtype).max).round().numpy()
+        colors[y.numpy(), x.numpy()] = found.astype(colors.dtype)
         return colors
 
 
