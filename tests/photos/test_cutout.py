@@ -136,7 +136,7 @@ def test_16_bits_a_channel_are_kept(tmp_path: Path) -> None:
     alone = read_deep(result.save(tmp_path / "alpha.png", alpha_only=True))
     assert alone is not None
     np.testing.assert_allclose(alone[..., 0] / 65535, result.alpha, atol=1e-5)
-    assert result.detail().dtype == np.uint8
+    assert result.before_after().dtype == np.uint8
 
 
 def test_several_photos_of_which_one_is_bad(photo: Path, tmp_path: Path) -> None:
