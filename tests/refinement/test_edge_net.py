@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -50,6 +51,8 @@ def test_untrained_it_says_what_closed_form_says() -> None:
     # But for the logit, which ends at 0.01 and 0.99, with the gate at an eighth.
     assert float((alpha - closed_form).abs().max()) < 0.0013
     expected = refine_alpha(images, scene()[1]).alpha[y, x]
+    found = refine_alpha(images, scene()[1], net=net)
+    assert float((found.alpha - refine_alpha(images, scene()[1]).alpha).abs().max()) < 0.0013
     inside = band[0, y, x]
     torch.testing.assert_close(closed_form[inside], expected[inside], rtol=0, atol=1e-5)
 
@@ -65,6 +68,12 @@ def test_alpha_stays_within_0_and_1_whatever_the_weights() -> None:
         alpha = net(features, closed_form, pixels)
     assert 0 <= float(alpha.min()) < float(alpha.max()) <= 1
     assert float((alpha - closed_form).abs().max()) > 0.1
+
+
+def test_it_corrects_closed_form_alone() -> None:
+    images, low = scene()
+    with pytest.raises(ValueError, match="corrects \"closed-form\", not 'guided'"):
+        refine_alpha(images, low, net=EdgeNet(widths=(8,)).eval(), method="guided")
 
 
 def test_the_context_reaches_in_all_directions() -> None:

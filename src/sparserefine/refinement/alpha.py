@@ -13,10 +13,12 @@ from torch.nn import functional as F
 
 from sparserefine.matting import foreground_colors
 from sparserefine.refinement.dense_pass import DensePass
+from sparserefine.refinement.edge_net import EdgeNet, edge_maps, read_edge_maps, with_context
 from sparserefine.refinement.features import as_unit_floats
 from sparserefine.refinement.grid_matte import GRID, GridMatte, foreground_probability
 from sparserefine.refinement.resampling import nearest_index, sample
 from sparserefine.refinement.timing import StageTimer, stage
+from sparserefine.sparse import ActivePixels
 
 Method = Literal["closed-form", "guided", "bilinear"]
 
@@ -61,6 +63,7 @@ def refine_alpha(
     low: DensePass,
     *,
     method: Method = "closed-form",
+    net: EdgeNet | None = None,
     grid: int = GRID,
     cell: tuple[float, float] | None = None,
     clean_colors: bool = True,
@@ -77,6 +80,7 @@ def refine_alpha(
         low: Its low-resolution prediction of background and foreground. A hard mask is taken to be
             unsure within about a cell of its edge.
         method: "closed-form", "guided" (the guided filter), or "bilinear" (only enlarged).
+        net: A trained network that corrects closed form in the band.
         grid: Cells on the longer side; not more than the image has pixels.
         cell: Height and width of the cells of a hard mask, in its own pixels. Default: measured by
             its stairs, and not less than what masks drawn by hand err by.
@@ -84,9 +88,12 @@ def refine_alpha(
         timer: Collects the stages "grid", "matte", "carry" and "colors".
 
     Raises:
-        ValueError: The prediction is not one of two classes, or the method is unknown.
+        ValueError: The prediction is not one of two classes, the method is unknown, or it is not
+            the one that the network corrects.
     """
     _check(low, method, grid)
+    if net is not None and method != "closed-form":
+        raise ValueError(f'the network corrects "closed-form", not {method!r}. Leave one of them.')
     size = (images.shape[2], images.shape[3])
     probability = foreground_probability(low, cell, timer)
     if method == "bilinear":
@@ -99,13 +106,17 @@ def refine_alpha(
         if method == "closed-form":
             matte = matte.solved()
         carrier = matte.carrier(method)
+        maps = carrier.coefficients[None] if net is None else edge_maps(matte)
     with stage(timer, "carry"):
         mask = enlarge_cells(matte.trimap.unknown, size)
         full = enlarge_cells(matte.trimap.foreground, size).float()
         coords = F.pad(mask.nonzero(), (1, 0)).int()
         _, y, x = coords.long().unbind(1)
         colors = as_unit_floats(images[0, :, y, x].t())
-        found = carrier.alpha(sample(carrier.coefficients[None], coords, size), colors)
+        if net is None:
+            found = carrier.alpha(sample(maps, coords, size), colors)
+        else:
+            found = _corrected(net, images, maps, mask)
         full[y, x] = found
     if not clean_colors:
         return AlphaMatte(full, mask, coords, colors)
@@ -115,6 +126,18 @@ def refine_alpha(
         front, back = sample(both, coords, size).split(3, 1)
         own = foreground_colors(front, back, colors, found)
     return AlphaMatte(full, mask, coords, own)
+
+
+def _corrected(
+    net: EdgeNet, images: Tensor, maps: Float[Tensor, "1 15 h w"], mask: Bool[Tensor, "H W"]
+) -> Float[Tensor, " N"]:
+    """Alpha of the band by a network, which sees some pixels around it too."""
+    size = (images.shape[2], images.shape[3])
+    pixels = ActivePixels.from_mask(with_context(mask[None]))
+    _, y, x = pixels.coords.long().unbind(1)
+    colors = as_unit_floats(images[0, :, y, x].t())
+    features, closed_form = read_edge_maps(sample(maps, pixels.coords, size), colors)
+    return net(features, closed_form, pixels)[mask[y, x]]
 
 
 def _check(low: DensePass, method: str, grid: int) -> None:
