@@ -4,7 +4,7 @@
         [--isnet FILE] [--count 30] [--megapixels 1]
 
 Foregrounds and photos are of the test split; of the masks of a dense model those count on which it
-sees the right thing. "simulated" are masks of benchmarks/edges/masks.py. Writes WEIGHTS_scores.json.
+sees the right thing. "simulated" are masks of masks.py. Writes WEIGHTS_scores.json.
 """
 
 from __future__ import annotations
