@@ -54,7 +54,12 @@ RIGHT = 0.04
 # A band so wide takes minutes at full size.
 WIDE = 0.25
 FIRST_SEED = 40_000_000
-REPEATS = 3
+# Its time and memory, as those of a way; the model's name does not matter.
+VITMATTE = ("", 1024, "vitmatte")
+ORDER = (
+    "bilinear", "guided", "closed-form", "closed-form, full size", "oracle", "rembg", "rembg -a",
+    "rembg -dc", "rembg -vm",
+)  # fmt: skip
 
 
 @dataclass
@@ -107,33 +112,53 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, required=True, help="backgrounds")
     parser.add_argument("--isnet", type=Path, help="IS-Net's weights, .onnx or .safetensors")
     parser.add_argument("--vitmatte", type=Path, help="folder with ViTMatte-S; else only its time")
-    parser.add_argument("--peers", type=int, default=5, help="composites for rembg's slow modes")
+    parser.add_argument("--again", type=Path, help="result whose scenes and peaks are taken")
     parser.add_argument("--most", type=int, help="composites of each size; fewer for a trial")
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
     models = sources(options.isnet)
-    scenes, tried = choose_scenes(models, options)
+    kept = json.loads(options.again.read_text()) if options.again else {"sizes": {}}
+    if options.again:
+        scenes, tried = scenes_of(kept["seeds"], options), kept["tried"]
+    else:
+        scenes, tried = choose_scenes(models, options)
     document: dict[str, Any] = {
         "tried": tried,
         "seeds": [scene.seed for scene in scenes],
         "kinds": dict(count(scene.foreground.kind for scene in scenes)),
         "sizes": {},
-        "environment": Environment.current().to_json(),
     }
     for megapixels, number in SIZES.items():
-        rows: dict[tuple[str, int, str], Row] = defaultdict(Row)
+        name = f"{megapixels:g}"
         chosen = scenes[: min(number, options.most or number)]
-        for index, scene in enumerate(chosen):
-            with_peers = index < options.peers and importlib.util.find_spec("rembg") is not None
-            peers = peer_ways(megapixels, options.vitmatte) if with_peers else {}
-            for key, scores, found in compare(scene.render(megapixels), models, peers):
-                rows[key].add(index, scores, found)
-            told(f"{megapixels:g} megapixels", index + 1, len(chosen))
-        measured = [key for key in rows if key[2] in WAYS or key[2].startswith("rembg")]
-        measured.append(("", 1024, "vitmatte"))
-        told(f"{megapixels:g} megapixels, memory", 0, len(measured))
-        peaks = peaks_of(scenes[0], megapixels, measured, options.isnet)
-        document["sizes"][f"{megapixels:g}"] = [
+        peaks = peaks_in(kept["sizes"].get(name))
+        document["sizes"][name] = measure(megapixels, chosen, models, peaks, options)
+        options.out.write_text(json.dumps(document, indent=1) + "\n")
+    print(options.out)
+
+
+def measure(
+    megapixels: float,
+    scenes: Sequence[Scene],
+    models: Sequence[Source],
+    peaks: dict[tuple[str, int, str], dict[str, float]],
+    options: argparse.Namespace,
+) -> dict[str, Any]:
+    """All rows of one size. Peaks that are known are not measured again."""
+    rows: dict[tuple[str, int, str], Row] = defaultdict(Row)
+    has_rembg = importlib.util.find_spec("rembg") is not None
+    peers = peer_ways(megapixels, options.vitmatte) if has_rembg else {}
+    for index, scene in enumerate(scenes):
+        for key, scores, found in compare(scene.render(megapixels), models, peers):
+            rows[key].add(index, scores, found)
+        told(f"{megapixels:g} megapixels", index + 1, len(scenes))
+    wanted = [key for key in rows if key[2] in WAYS or key[2] in ("rembg", "rembg -a", "rembg -dc")]
+    missing = [key for key in (*wanted, VITMATTE) if key not in peaks]
+    if missing:
+        told(f"{megapixels:g} megapixels, memory", 0, len(missing))
+        peaks = peaks | peaks_of(scenes[0], megapixels, missing, options.isnet)
+    return {
+        "rows": [
             {
                 "model": model,
                 "side": side,
@@ -141,12 +166,36 @@ def main() -> None:
                 **row.to_json(rows[model, side, "bilinear"]),
                 "peak_mib": peaks.get((model, side, way), {}).get("mib"),
             }
-            for (model, side, way), row in rows.items()
-        ]
-        document["vitmatte"] = document.get("vitmatte", {})
-        document["vitmatte"][f"{megapixels:g}"] = peaks.get(("", 1024, "vitmatte"))
-        options.out.write_text(json.dumps(document, indent=1) + "\n")
-    print(options.out)
+            for (model, side, way), row in sorted(rows.items(), key=lambda item: order(item[0]))
+        ],
+        "vitmatte": peaks.get(VITMATTE),
+        "environment": Environment.current().to_json(),
+    }
+
+
+def order(key: tuple[str, int, str]) -> tuple[bool, int, int]:
+    """Where a row stands: U²-Net-p first, then by size, the model alone before what is made of it."""
+    model, side, way = key
+    return model != "u2netp", side, ORDER.index(way)
+
+
+def peaks_in(size: dict[str, Any] | None) -> dict[tuple[str, int, str], dict[str, float]]:
+    """The peaks that a result file has of one size."""
+    if size is None:
+        return {}
+    found = {
+        (row["model"], row["side"], row["way"]): {"mib": row["peak_mib"]}
+        for row in size["rows"]
+        if row["peak_mib"] is not None
+    }
+    return found | ({VITMATTE: size["vitmatte"]} if size["vitmatte"] else {})
+
+
+def scenes_of(seeds: Sequence[int], options: argparse.Namespace) -> list[Scene]:
+    """The scenes of some seeds."""
+    foregrounds = read_foregrounds(options.foregrounds, "test")
+    backgrounds = read_backgrounds(options.photos, "test")
+    return [Scene.draw(seed, foregrounds, backgrounds) for seed in seeds]
 
 
 def choose_scenes(models: Sequence[Source], options: argparse.Namespace) -> tuple[list[Scene], int]:

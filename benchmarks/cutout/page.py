@@ -64,24 +64,26 @@ def with_figures(text: str) -> str:
 
 
 def figures(result: dict[str, Any]) -> str:
-    """A table for each size, and what they were measured with."""
-    environment, kinds = result["environment"], result["kinds"]
+    """A table for each size, and what it was measured with."""
     parts = ["\n"]
-    for megapixels, rows in result["sizes"].items():
-        number = max(row["composites"] for row in rows)
+    for megapixels, size in result["sizes"].items():
+        number = max(row["composites"] for row in size["rows"])
         parts.append(f"### {megapixels} megapixels, {number} composites\n\n")
-        parts.append(_table(rows) + "\n")
-        vitmatte = result["vitmatte"].get(megapixels)
+        parts.append(_table(size["rows"]) + "\n")
+        vitmatte, environment = size["vitmatte"], size["environment"]
         if vitmatte:
             parts.append(
                 f"ViTMatte-S as rembg `-vm` runs it (random weights, for time and memory alone): "
-                f"{vitmatte['ms'] / 1000:.1f} s, {vitmatte['mib']:.0f} MiB.\n\n"
+                f"{vitmatte['ms'] / 1000:.1f} s, {vitmatte['mib']:.0f} MiB. "
             )
-    found = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
+        parts.append(
+            f"{environment['device']}, {environment['threads']} threads, torch "
+            f"{environment['torch']}, commit {environment['commit']}.\n\n"
+        )
+    found = ", ".join(f"{number} {kind}" for kind, number in result["kinds"].items())
     parts.append(
-        f"{environment['device']}, {environment['threads']} threads, torch "
-        f"{environment['torch']}, commit {environment['commit']}. The models saw the right thing "
-        f"in {len(result['seeds'])} of {result['tried']} composites: {found}.\n\n"
+        f"The models saw the right thing in {len(result['seeds'])} of {result['tried']} "
+        f"composites: {found}.\n\n"
     )
     return "".join(parts)
 
