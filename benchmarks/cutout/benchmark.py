@@ -174,7 +174,7 @@ def measure(
 
 
 def order(key: tuple[str, int, str]) -> tuple[bool, int, int]:
-    """Where a row stands: U²-Net-p first, then by size, the model alone before what is made of it."""
+    """Where a row stands: U²-Net-p first, by size, the model alone before what is made of it."""
     model, side, way = key
     return model != "u2netp", side, ORDER.index(way)
 
