@@ -14,8 +14,8 @@ import sparserefine as sr
 from command_line import run
 from sparserefine.deep_images import read_deep, write_png16
 from sparserefine.images import ImageError
-from sparserefine.photos.cutout import parse_background
 from sparserefine.photos.cutout_folder import cut_out_photos
+from sparserefine.photos.foreground import parse_background
 
 ORANGE = (230, 120, 20)
 

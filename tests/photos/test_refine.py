@@ -78,6 +78,15 @@ def test_a_png_and_its_photo_by_path(tmp_path: Path) -> None:
     assert edge.any() and (rgba[edge][:, 0].astype(int) > rgba[edge][:, 2]).mean() > 0.8
 
 
+def test_a_photo_of_16_bits_keeps_them(tmp_path: Path) -> None:
+    image, _ = scene()
+    deep = image.astype(np.uint16) * 257 + 3
+    out = sr.refine(deep, HARD)
+    assert out.foreground is not None and out.foreground.colors.dtype == np.uint16
+    np.testing.assert_array_equal(out.foreground.colors[~out.mask], deep[~out.mask])
+    assert np.array_equal(out.labels, sr.refine(image, HARD).labels)
+
+
 def test_classes_are_refined_as_labels(tmp_path: Path) -> None:
     image, alpha = scene()
     truth = (alpha > 0.5).astype(np.uint8) * 2

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, UInt8, UInt16
-from PIL import Image, ImageColor, ImageOps
+from jaxtyping import Float, Float32, UInt8
+from PIL import Image
 
 from sparserefine import dense as dense_models
 from sparserefine import viz
-from sparserefine.atomic import atomic_write
-from sparserefine.deep_images import read_deep, write_png16
+from sparserefine.deep_images import read_deep
 from sparserefine.dense import DenseModel
 from sparserefine.dense.u2net import TABLES
 from sparserefine.images import ImageLike, as_uint8_rgb, read_icc_profile
+from sparserefine.photos.foreground import Foreground, composite
 from sparserefine.refinement.alpha import AlphaMatte, Method, refine_alpha
 from sparserefine.refinement.dense_pass import DensePass
 from sparserefine.refinement.dense_run import run_dense
@@ -33,95 +32,26 @@ WHITE = (255, 255, 255)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Cutout:
+class Cutout(Foreground):
     """One photo with its foreground found.
 
     Attributes:
         image: The photo, upright RGB, 8 bits a channel.
-        alpha: Share of the foreground in each pixel, 0..1.
-        colors: The photo, cleaned of the background where alpha lies between; 16 bits a channel
-            where the photo has them.
         low: The low-resolution prediction.
         density: Share of the pixels that were refined, 0..1.
         stages_ms: Milliseconds of each stage.
-        icc_profile: Color profile of the photo; empty where it has none.
     """
 
     image: UInt8[np.ndarray, "H W 3"]
-    alpha: Float[np.ndarray, "H W"]
-    colors: UInt8[np.ndarray, "H W 3"] | UInt16[np.ndarray, "H W 3"]
     low: DensePass
     density: float
     stages_ms: dict[str, float]
-    icc_profile: bytes = b""
 
     @cached_property
     def enlarged(self) -> Float[np.ndarray, "H W"]:
         """Alpha as the low-resolution prediction has it, enlarged bilinearly; when asked for."""
         images = torch.from_numpy(self.image).permute(2, 0, 1)[None]
         return refine_alpha(images, self.low, method="bilinear").alpha.numpy()
-
-    def rgba(self) -> UInt8[np.ndarray, "H W 4"] | UInt16[np.ndarray, "H W 4"]:
-        """The foreground with its alpha as the fourth channel, not premultiplied."""
-        return np.dstack([self.colors, self._integer_alpha()])
-
-    def _integer_alpha(self) -> np.ndarray:
-        dtype = self.colors.dtype
-        return np.round(self.alpha * np.float32(np.iinfo(dtype).max)).astype(dtype)
-
-    def on(
-        self, background: str | Path | Sequence[int]
-    ) -> UInt8[np.ndarray, "H W 3"] | UInt16[np.ndarray, "H W 3"]:
-        """Lay the foreground on something else.
-
-        Args:
-            background: A color by name ("white", "#f0f0f0") or as RGB 0..255, or an image file,
-                which is cropped to the photo's proportions and resized.
-
-        Raises:
-            ValueError: The color is unknown, or the file cannot be read.
-        """
-        height, width = self.alpha.shape
-        behind = parse_background(background, (height, width))
-        if self.colors.dtype == np.uint16:
-            behind = behind.astype(np.uint16) * 257
-        return _composite(self.colors, self.alpha, behind)
-
-    def save(
-        self,
-        path: str | Path,
-        *,
-        background: str | Path | Sequence[int] | None = None,
-        alpha_only: bool = False,
-    ) -> Path:
-        """Write a PNG as large as the photo, of as many bits a channel, with its color profile.
-
-        Args:
-            path: File to write, ending in .png; its folder must exist.
-            background: Lay the foreground on it; None keeps the alpha.
-            alpha_only: Write alpha as a gray image instead.
-
-        Raises:
-            ValueError: The path does not end in .png, or the background is unknown.
-            OSError: The file cannot be written.
-        """
-        path = Path(path)
-        if path.suffix.lower() != ".png":
-            raise ValueError(f"{path} ends in {path.suffix!r}, expected .png, which keeps alpha.")
-        if alpha_only:
-            pixels, profile = self._integer_alpha(), b""
-        else:
-            pixels = self.rgba() if background is None else self.on(background)
-            profile = self.icc_profile
-        if pixels.dtype == np.uint16:
-            write_png16(np.atleast_3d(pixels), path, profile)
-            return path
-        picture = Image.fromarray(pixels)
-        atomic_write(
-            path,
-            lambda partial: picture.save(partial, compress_level=3, icc_profile=profile or None),
-        )
-        return path
 
     def added_detail(self) -> Float[np.ndarray, "H W"]:
         """How much steeper alpha is than the enlarged prediction, 0 where it is not.
@@ -244,33 +174,6 @@ def find_alpha(
     return low, refine_alpha(images, low, method=method, clean_colors=clean_colors, timer=timer)
 
 
-def parse_background(
-    background: str | Path | Sequence[int], size: tuple[int, int]
-) -> UInt8[np.ndarray, "H W 3"]:
-    """What a foreground is laid on, of (H, W) `size`; see `Cutout.on`.
-
-    Raises:
-        ValueError: It is neither a color nor a file that can be read.
-    """
-    if not isinstance(background, str | Path):
-        color = tuple(background)
-    elif Path(background).expanduser().is_file():
-        with Image.open(Path(background).expanduser()) as file:
-            picture = Image.fromarray(as_uint8_rgb(file))
-        return np.asarray(ImageOps.fit(picture, (size[1], size[0])))
-    else:
-        try:
-            color = ImageColor.getrgb(str(background))
-        except ValueError:
-            raise ValueError(
-                f"background {str(background)!r} is neither a file nor a color. Give a path, or a "
-                f'color such as "white" or "#f0f0f0".'
-            ) from None
-    if len(color) < 3 or not all(0 <= value <= 255 for value in color):
-        raise ValueError(f"background {color}: expected red, green and blue, 0 to 255.")
-    return np.broadcast_to(np.array(color[:3], np.uint8), (*size, 3))
-
-
 def _steepness(alpha: np.ndarray) -> np.ndarray:
     down, right = np.gradient(alpha)
     return np.hypot(down, right)
@@ -280,12 +183,7 @@ def _on_white(
     image: np.ndarray, enlarged: np.ndarray, colors: np.ndarray, alpha: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     white = np.broadcast_to(np.array(WHITE, np.uint8), image.shape)
-    return image, _composite(image, enlarged, white), _composite(colors, alpha, white)
-
-
-def _composite(front: np.ndarray, alpha: np.ndarray, back: np.ndarray) -> np.ndarray:
-    share = alpha[..., None].astype(np.float32)
-    return np.round(front * share + back * (1 - share)).astype(front.dtype)
+    return image, composite(image, enlarged, white), composite(colors, alpha, white)
 
 
 def _to_8_bit(colors: np.ndarray) -> np.ndarray:

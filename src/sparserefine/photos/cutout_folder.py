@@ -9,7 +9,8 @@ from pathlib import Path
 from sparserefine.atomic import atomic_write, make_folder
 from sparserefine.dense import DenseModel
 from sparserefine.images import ImageError, list_images, write_image
-from sparserefine.photos.cutout import cut_out, foreground_model, parse_background
+from sparserefine.photos.cutout import cut_out, foreground_model
+from sparserefine.photos.foreground import parse_background
 from sparserefine.photos.predict import result_folders
 from sparserefine.progress import Progress, count_steps
 from sparserefine.refinement.alpha import Method

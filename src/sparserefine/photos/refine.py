@@ -9,11 +9,13 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, UInt8, UInt16
 from torch import Tensor
 from torch.nn import functional as F
 
+from sparserefine.deep_images import read_deep
 from sparserefine.images import ImageLike, as_uint8_rgb, read_icc_profile
+from sparserefine.photos.foreground import Foreground
 from sparserefine.photos.given_mask import read_mask
 from sparserefine.photos.given_values import GivenMask, Kind
 from sparserefine.photos.refined import Refined, RefinedInstance
@@ -63,7 +65,7 @@ def refine(
     """
     timer = timer or StageTimer()
     with timer.stage("read"):
-        photo = _Photo(as_uint8_rgb(image), read_icc_profile(image))
+        photo = _Photo(as_uint8_rgb(image), read_deep(image), read_icc_profile(image))
         given = read_mask(mask, kind=kind)
     if isinstance(given, GivenMask):
         return _refine_one(photo, given, fit, method, cell, timer)
@@ -73,7 +75,13 @@ def refine(
 @dataclass(frozen=True, eq=False)
 class _Photo:
     image: UInt8[np.ndarray, "H W 3"]
+    deep: UInt16[np.ndarray, "H W 3"] | None
     icc_profile: bytes
+
+    @property
+    def pixels(self) -> UInt8[np.ndarray, "H W 3"] | UInt16[np.ndarray, "H W 3"]:
+        """With all the bits that there are."""
+        return self.image if self.deep is None else self.deep
 
     @property
     def size(self) -> tuple[int, int]:
@@ -107,7 +115,6 @@ def _refine_one(
             labels=labels if values is None else values[labels],
             mask=found.mask.numpy(),
             stages_ms=timer.stages_ms,
-            icc_profile=photo.icc_profile,
         )
     _check_foreground(low, given)
     matte = refine_alpha(photo.tensor, low, method=method, cell=cells, timer=timer)
@@ -115,10 +122,12 @@ def _refine_one(
         image=photo.image,
         labels=(matte.alpha > 0.5).numpy().astype(np.uint8),
         mask=matte.mask.numpy(),
-        alpha=matte.alpha.numpy(),
-        colors=matte.cleaned(photo.image),
+        foreground=Foreground(
+            alpha=matte.alpha.numpy(),
+            colors=matte.cleaned(photo.pixels),
+            icc_profile=photo.icc_profile,
+        ),
         stages_ms=timer.stages_ms,
-        icc_profile=photo.icc_profile,
     )
 
 
@@ -137,13 +146,13 @@ def _refine_instances(
     height, width = photo.size
     total, best = np.zeros((height, width), np.float32), np.zeros((height, width), np.float32)
     labels = np.zeros((height, width), np.uint16)
-    mask, colors = np.zeros((height, width), bool), photo.image.copy()
+    mask, colors = np.zeros((height, width), bool), photo.pixels.copy()
     found = []
     for number, one in enumerate(given, 1):
         low = prediction_on(photo.size, one, fit) if one.window is None else None
         window = one.window or _window(low, photo.size)
         rows, columns = _slices(window)
-        part = _Photo(np.ascontiguousarray(photo.image[rows, columns]), b"")
+        part = _Photo(np.ascontiguousarray(photo.image[rows, columns]), None, b"")
         # A library that gives a window gives the mask of just that window.
         inside = (
             prediction_on(part.size, one, fit) if low is None else _part(low, window, photo.size)
@@ -164,12 +173,12 @@ def _refine_instances(
         image=photo.image,
         labels=labels,
         mask=mask,
-        alpha=np.minimum(total, 1),
-        colors=colors,
+        foreground=Foreground(
+            alpha=np.minimum(total, 1), colors=colors, icc_profile=photo.icc_profile
+        ),
         instances=tuple(shared),
         names=tuple(one.name for one in given),
         stages_ms=timer.stages_ms,
-        icc_profile=photo.icc_profile,
     )
 
 

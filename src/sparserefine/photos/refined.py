@@ -8,11 +8,10 @@ from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer, UInt8
-from PIL import Image
 
 from sparserefine import viz
-from sparserefine.atomic import atomic_write
 from sparserefine.images import write_labels
+from sparserefine.photos.foreground import Foreground
 
 Output = Literal["alpha", "labels", "cutout"]
 
@@ -41,37 +40,29 @@ class Refined:
         labels: Class of each pixel, 0..K−1; of one foreground 0 and 1, of instances their number
             from 1 on, 0 where none is.
         mask: True where a pixel was refined; elsewhere the given mask stays.
-        alpha: Share of the foreground in each pixel, 0..1; None of several classes.
-        colors: The photo, cleaned of the background where alpha lies between; None of classes.
+        foreground: Its alpha and colors; None of several classes.
         instances: Each instance for itself; empty where a whole mask was given.
         names: Names of the labels; empty where unknown.
         stages_ms: Milliseconds of each stage.
-        icc_profile: Color profile of the photo; empty where it has none.
     """
 
     image: UInt8[np.ndarray, "H W 3"]
     labels: Integer[np.ndarray, "H W"]
     mask: Bool[np.ndarray, "H W"]
-    alpha: Float[np.ndarray, "H W"] | None = None
-    colors: UInt8[np.ndarray, "H W 3"] | None = None
+    foreground: Foreground | None = None
     instances: tuple[RefinedInstance, ...] = ()
     names: tuple[str, ...] = ()
     stages_ms: dict[str, float] = field(default_factory=dict)
-    icc_profile: bytes = b""
+
+    @property
+    def alpha(self) -> Float[np.ndarray, "H W"] | None:
+        """Share of the foreground in each pixel, 0..1; None of several classes."""
+        return None if self.foreground is None else self.foreground.alpha
 
     @property
     def density(self) -> float:
         """Share of the pixels that were refined, 0..1."""
         return float(self.mask.mean())
-
-    def rgba(self) -> UInt8[np.ndarray, "H W 4"]:
-        """The foreground with its alpha as the fourth channel, not premultiplied.
-
-        Raises:
-            ValueError: There are several classes.
-        """
-        alpha, colors = self._foreground()
-        return np.dstack([colors, np.round(255 * alpha).astype(np.uint8)])
 
     def save(self, path: str | Path, output: Output | None = None) -> Path:
         """Write a PNG as large as the photo.
@@ -88,28 +79,14 @@ class Refined:
         """
         if output not in (None, *get_args(Output)):
             raise ValueError(f"output={output!r}: expected one of {', '.join(get_args(Output))}.")
-        path = Path(path)
-        if path.suffix.lower() != ".png":
-            raise ValueError(f"{path} ends in {path.suffix!r}, expected .png, which keeps alpha.")
         if output is None:
-            output = "labels" if self.alpha is None or self.instances else "alpha"
+            output = "labels" if self.foreground is None or self.instances else "alpha"
         if output == "labels":
             write_labels(self.labels, viz.default_palette(int(self.labels.max()) + 1), path)
-            return path
-        if output == "alpha":
-            alpha, _ = self._foreground()
-            picture, profile = Image.fromarray(np.round(255 * alpha).astype(np.uint8)), None
-        else:
-            picture, profile = Image.fromarray(self.rgba()), self.icc_profile or None
-        atomic_write(
-            path, lambda partial: picture.save(partial, compress_level=3, icc_profile=profile)
-        )
-        return path
-
-    def _foreground(self) -> tuple[np.ndarray, np.ndarray]:
-        if self.alpha is None or self.colors is None:
+            return Path(path)
+        if self.foreground is None:
             raise ValueError(
                 f"there are {int(self.labels.max()) + 1} classes and no one foreground, so there "
                 "is no alpha. Take labels, or give the mask of one class: labels == 1."
             )
-        return self.alpha, self.colors
+        return self.foreground.save(path, alpha_only=output == "alpha")
