@@ -80,3 +80,14 @@ def test_the_figures_of_the_sparse_page_are_those_of_the_result_file() -> None:
     page = sparse_page.PAGE.read_text()
     assert sparse_page.with_figures(page) == page, "run: python benchmarks/sparse_page.py"
     del sys.modules["sparse_page"]
+
+
+def test_the_figures_of_the_page_on_cutting_out_are_those_of_the_result_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "cutout"))
+    import page
+
+    text = page.PAGE.read_text()
+    assert page.with_figures(text) == text, "run: python benchmarks/cutout/page.py"
+    del sys.modules["page"]

@@ -38,6 +38,7 @@ PICTURES = {
     "osprey": "perched-osprey.jpg",
     "otters": "oakland-zoo-otters.jpg",
 }
+DENSE_STAGES = ("resize", "dense")
 HEADINGS = (
     "", "boundary IoU, 3 px", "0.2 %", "SAD", "gradient", "MAE × 1000", "better", "density",
     "dense, ms", "rest, ms", "peak, MiB",
@@ -65,7 +66,7 @@ def with_figures(text: str) -> str:
 
 def figures(result: dict[str, Any]) -> str:
     """A table for each size, and what it was measured with."""
-    parts = ["\n"]
+    parts = ["\n", _summary(result), "\n"]
     for megapixels, size in result["sizes"].items():
         number = max(row["composites"] for row in size["rows"])
         parts.append(f"### {megapixels} megapixels, {number} composites\n\n")
@@ -88,12 +89,45 @@ def figures(result: dict[str, Any]) -> str:
     return "".join(parts)
 
 
+def _summary(result: dict[str, Any]) -> str:
+    """What the tables say, in a sentence for each size."""
+    lines = []
+    for megapixels, size in result["sizes"].items():
+        found = {(row["model"], row["side"], row["way"]): row for row in size["rows"]}
+        alone, refined = (found["u2netp", 320, way] for way in ("bilinear", "closed-form"))
+        line = (
+            f"- {megapixels} megapixels: U²-Net-p (320²) alone {alone['boundary_iou']:.2f}, with "
+            f"closed form {refined['boundary_iou']:.2f}, in {_rest(refined):.0f} ms more"
+        )
+        large = found.get(("isnet", 1024, "bilinear"))
+        if large is not None:
+            better = found["isnet", 1024, "closed-form"]
+            line += (
+                f"; IS-Net (1024²) alone {large['boundary_iou']:.2f}, with closed form "
+                f"{better['boundary_iou']:.2f}"
+            )
+        matting = found.get(("u2netp", 320, "rembg -a"))
+        if matting is not None:
+            line += (
+                f"; rembg `-a` of the same prediction {matting['boundary_iou']:.2f}, in "
+                f"{_rest(matting):.0f} ms"
+            )
+        bound = found["u2netp", 320, "oracle"]["boundary_iou"]
+        lines.append(f"{line}. All of the band right would be {bound:.2f}.")
+    return "Boundary IoU at 3 px:\n\n" + "\n".join(lines) + "\n"
+
+
+def _rest(row: dict[str, Any]) -> float:
+    """Milliseconds of all stages after the dense model."""
+    return sum(ms for stage, ms in row["stages_ms"].items() if stage not in DENSE_STAGES)
+
+
 def _table(rows: list[dict[str, Any]]) -> str:
     lines = ["| " + " | ".join(HEADINGS) + " |", "| --- " * len(HEADINGS) + "|"]
     for row in rows:
         name = f"{MODELS[row['model']]} {row['side']}², {WAYS[row['way']]}"
         low, high = row["quartiles"]["boundary_iou"]
-        dense = sum(ms for stage, ms in row["stages_ms"].items() if stage in ("resize", "dense"))
+        dense, rest = sum(row["stages_ms"].values()) - _rest(row), _rest(row)
         number = row["composites"]
         better = "" if row["way"] == "bilinear" else f"{row['better']['boundary_iou']} of {number}"
         cells = [
@@ -106,7 +140,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
             better,
             f"{row['density']:.1%}" if 0 < row["density"] < 1 else "",
             f"{dense:.0f}",
-            f"{row['total_ms'] - dense:.0f}" if row["way"] != "oracle" else "",
+            f"{rest:.0f}" if rest else "",
             "" if row["peak_mib"] is None else f"{row['peak_mib']:.0f}",
         ]
         lines.append("| " + " | ".join(cells) + " |")

@@ -106,7 +106,9 @@ def as_uint8_rgb(image: ImageLike) -> UInt8[np.ndarray, "H W 3"]:
 
 
 def read_icc_profile(image: ImageLike) -> bytes:
-    """The color profile of a file or Pillow image; empty where there is none.
+    """The RGB color profile of a file or Pillow image; empty where there is none.
+
+    Profiles of CMYK and gray mean nothing for the RGB that everything is read as.
 
     Args:
         image: Whatever `as_uint8_rgb` takes.
@@ -114,11 +116,16 @@ def read_icc_profile(image: ImageLike) -> bytes:
     if isinstance(image, Tensor | np.ndarray):
         return b""
     if isinstance(image, Image.Image):
-        return image.info.get("icc_profile") or b""
+        return _rgb_profile(image)
     if not isinstance(image, str | os.PathLike):
         image.seek(0)
     with Image.open(image) as file:
-        return file.info.get("icc_profile") or b""
+        return _rgb_profile(file)
+
+
+def _rgb_profile(image: Image.Image) -> bytes:
+    profile = image.info.get("icc_profile") or b""
+    return profile if profile[16:20] == b"RGB " else b""  # the header's color space
 
 
 def list_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:

@@ -182,3 +182,42 @@ def test_what_cannot_be_used_is_one_line(photo: Path, tmp_path: Path) -> None:
         sr.cutout(photo, model=sr.dense.create("espnetv2-0.5"))
     with pytest.raises(ImageError, match="does not exist"):
         sr.cutout(tmp_path / "none.jpg", model=Redness())
+
+
+def test_profiles_of_other_color_spaces_are_left_out(tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    Image.fromarray(disk()).save(tmp_path / "lab.png", icc_profile=profile)
+    assert sr.cutout(tmp_path / "lab.png", model=Redness()).icc_profile == b""
+
+
+def test_a_second_run_leaves_out_what_the_first_one_wrote(photo: Path) -> None:
+    for _ in range(2):
+        cut_out_photos([photo.parent], model=Redness(), out=photo.parent / "cut")
+    names = {path.name for path in (photo.parent / "cut").iterdir()}
+    assert names == {"disk_cutout.png", "before_after.png"}
+    with pytest.raises(ImageError, match="there are only earlier results in"):
+        cut_out_photos([photo.parent / "cut"], model=Redness(), out=photo.parent / "cut")
+
+
+def test_results_may_lie_beside_their_photos(photo: Path) -> None:
+    for _ in range(2):
+        done = cut_out_photos([photo.parent], model=Redness(), out=photo.parent)
+        assert [path.name for path in done.done] == ["disk_cutout.png"]
+
+
+def test_a_photo_of_one_row_ends_nothing(photo: Path, tmp_path: Path) -> None:
+    Image.fromarray(disk()[:1]).save(tmp_path / "row.png")
+    done = cut_out_photos([photo, tmp_path / "row.png"], model=Redness(), out=tmp_path / "out")
+    assert len(done.done) == 2 and done.picture is not None
+
+
+def test_a_background_that_is_no_image_is_named(photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "back.jpg").write_text("no image")
+    with pytest.raises(ImageError, match=r"back\.jpg is not an image that Pillow can read"):
+        cut_out_photos(
+            [photo], model=Redness(), background=tmp_path / "back.jpg", out=tmp_path / "o"
+        )
+    with pytest.raises(ValueError, match="alpha alone has no background"):
+        cut_out_photos(
+            [photo], model=Redness(), background="red", alpha_only=True, out=tmp_path / "o"
+        )

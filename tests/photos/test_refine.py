@@ -80,11 +80,14 @@ def test_a_png_and_its_photo_by_path(tmp_path: Path) -> None:
 
 def test_a_photo_of_16_bits_keeps_them(tmp_path: Path) -> None:
     image, _ = scene()
-    deep = image.astype(np.uint16) * 257 + 3
+    deep = image.astype(np.uint16) * 257
+    deep += np.random.default_rng(1).integers(0, 100, deep.shape, np.uint16)
     out = sr.refine(deep, HARD)
     assert out.foreground is not None and out.foreground.colors.dtype == np.uint16
     np.testing.assert_array_equal(out.foreground.colors[~out.mask], deep[~out.mask])
-    assert np.array_equal(out.labels, sr.refine(image, HARD).labels)
+    assert (out.labels != sr.refine(image, HARD).labels).mean() < 0.001
+    whole = out.mask & (out.foreground.alpha == 1)
+    np.testing.assert_array_equal(out.foreground.colors[whole], deep[whole])
 
 
 def test_classes_are_refined_as_labels(tmp_path: Path) -> None:
@@ -231,3 +234,108 @@ def test_a_folder_of_each(tmp_path: Path) -> None:
     assert "1 of 3 masks could not be refined" in done.stderr
     done = run("refine", tmp_path / "photos", tmp_path / "masks" / "a.png", "-o", tmp_path / "x")
     assert done.returncode == 1 and "is a folder and" in done.stderr
+
+
+def shapes(size: tuple[int, int] = (300, 400)) -> dict[str, np.ndarray]:
+    """Masks whose edges are straight, or that are small."""
+    y, x = np.mgrid[: size[0], : size[1]]
+    box = (y > 60) & (y < 220) & (x > 100) & (x < 220)
+    return {
+        "box": box,
+        "boxes": box | ((y > 240) & (y < 280) & (x > 20) & (x < 380)),
+        "slanted": (x - 0.02 * y > 100) & (x - 0.02 * y < 200) & (y > 20) & (y < 280),
+        "pole": (x > 200) & (x < 206),
+        "dot": np.hypot(y - 150, x - 200) < 5,
+        "dot beside a box": box | (np.hypot(y - 150, x - 320) < 5),
+    }
+
+
+@pytest.mark.parametrize("name", shapes())
+@pytest.mark.parametrize("enlarged_by", [1, 6])
+def test_straight_and_small_things_stay(name: str, enlarged_by: int) -> None:
+    mask = shapes()[name]
+    if enlarged_by > 1:
+        mask = np.kron(mask[::enlarged_by, ::enlarged_by], np.ones((enlarged_by,) * 2, bool))
+        if not mask.any():
+            pytest.skip("too small to be left at this resolution")
+        mask = mask[:300, :400]
+    noise = np.random.default_rng(0).normal(0, 4, (300, 400, 3))
+    image = (np.where(mask[..., None], (200, 60, 40), (40, 80, 160)) + noise).clip(0, 255)
+    out = sr.refine(image.astype(np.uint8), mask)
+    intersection, union = (mask & (out.labels == 1)).sum(), (mask | (out.labels == 1)).sum()
+    assert intersection / union > 0.95
+
+
+def test_an_empty_instance_leaves_the_others() -> None:
+    image, truth = scene()
+    out = sr.refine(image, np.stack([HARD, np.zeros_like(HARD)]))
+    assert out.alpha is not None and np.abs(out.alpha - truth).mean() < 0.01
+    assert len(out.instances) == 2 and not out.instances[1].alpha.any()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fit": "foo"}, "fit='foo': expected one of stretch, pad"),
+        ({"method": "foo"}, "method 'foo' is unknown"),
+        ({"fit": "pad"}, "is 24×32, expected a square for fit=.pad."),
+        ({"cell": float("inf")}, "cell is inf, expected pixels"),
+    ],
+)
+def test_bad_options_are_one_line(options: dict, message: str) -> None:
+    # Unchecked, as a user's calls are.
+    plain = sr.refine.__wrapped__ if hasattr(sr.refine, "__wrapped__") else sr.refine
+    with pytest.raises(Exception, match=message if plain is not sr.refine else ""):
+        plain(scene()[0], HARD, **options)
+
+
+def test_labels_beyond_255_are_kept_and_written(tmp_path: Path) -> None:
+    image, alpha = scene()
+    labels = np.where(alpha > 0.5, 1000, 5)[4::8, 4::8]
+    out = sr.refine(image, labels, kind="labels")
+    assert set(np.unique(out.labels)) == {5, 1000}
+    with Image.open(out.save(tmp_path / "labels.png")) as file:
+        assert np.array_equal(np.asarray(file), out.labels)
+    out = sr.refine(image, labels - 1000, kind="labels")
+    with pytest.raises(
+        ValueError, match=r"labels are -995 to 0, and cannot be written to .*labels"
+    ):
+        out.save(tmp_path / "labels.png")
+
+
+def test_masks_larger_than_the_photo_and_thin_ones() -> None:
+    image, _ = scene()
+    large = np.kron(HARD, np.ones((32, 32), bool))[: 2 * SIZE[0] + 3, : 2 * SIZE[1] + 4]
+    assert sr.refine(image, large).density > 0
+    strip = np.zeros((110, 4000, 3), np.uint8)
+    strip[:, 2000:] = 200
+    thin = np.zeros((9, 320), np.float32)
+    thin[:, 160:] = 1
+    assert sr.refine(strip, thin).labels.shape == (110, 4000)
+    assert sr.refine(strip.transpose(1, 0, 2), thin.T).labels.shape == (4000, 110)
+
+
+def test_photos_of_one_name_and_what_was_written_before(tmp_path: Path) -> None:
+    image, _ = scene()
+    for folder in ("p/a", "p/b", "m/a", "m/b"):
+        (tmp_path / folder).mkdir(parents=True)
+    for part, mask in (("a", MASKS["0/255"]), ("b", 255 - MASKS["0/255"].T.T[:, ::-1])):
+        Image.fromarray(image).save(tmp_path / "p" / part / "x.jpg")
+        Image.fromarray(np.ascontiguousarray(mask)).save(tmp_path / "m" / part / "x.png")
+    out = tmp_path / "p" / "out"
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="inverted"):
+            done = run("refine", tmp_path / "p", tmp_path / "m", "-o", out)
+        assert done.returncode == 0, done.stderr
+        assert {path.name for path in out.iterdir()} == {"x.png", "x-2.png"}
+
+
+def test_one_photo_that_fails_is_one_line(tmp_path: Path) -> None:
+    Image.fromarray(scene()[0]).save(tmp_path / "photo.png")
+    Image.fromarray(np.zeros((24, 32), np.uint8)).save(tmp_path / "mask.png")
+    words = ["refine", tmp_path / "photo.png", tmp_path / "mask.png", "-o"]
+    done = run(*words, tmp_path / "out.png")
+    assert done.returncode == 1 and len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out.png").exists()
+    done = run(*words, tmp_path / "out.jpg")
+    assert done.returncode == 1 and "expected .png" in done.stderr

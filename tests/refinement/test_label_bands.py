@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sparserefine import DensePass
 from sparserefine.refinement.label_bands import refine_labels
+from sparserefine.refinement.mask_cell import soft_masks
 from sparserefine.refinement.timing import StageTimer
 
 
@@ -36,13 +36,12 @@ def share(labels: Tensor, cells: tuple[int, int]) -> Tensor:
 def test_edges_come_nearer_to_the_truth(hard: bool, at_most: float) -> None:
     images, truth = scene()
     coarse = share(truth, (40, 40))
+    given = F.one_hot(coarse.argmax(1), 3).permute(0, 3, 1, 2).float() if hard else coarse
     if hard:
-        low = DensePass.of(coarse.argmax(1)[0], kind="labels", num_classes=3)
-    else:
-        low = DensePass.of(coarse.clamp(1e-4), kind="probabilities")
+        coarse = soft_masks(coarse.argmax(1)[0], range(3), (1.0, 1.0))[None]
     timer = StageTimer()
-    found = refine_labels(images, low, timer=timer)
-    enlarged = F.interpolate(low.logits, (240, 320), mode="bilinear").argmax(1)[0]
+    found = refine_labels(images, coarse, timer=timer)
+    enlarged = F.interpolate(given, (240, 320), mode="bilinear").argmax(1)[0]
     before, after = (float((labels != truth).float().mean()) for labels in (enlarged, found.labels))
     assert after < at_most * before
     assert 0.05 < float(found.mask.float().mean()) < 0.6
@@ -52,11 +51,16 @@ def test_edges_come_nearer_to_the_truth(hard: bool, at_most: float) -> None:
 
 def test_where_all_is_sure_nothing_is_refined() -> None:
     images, _ = scene()
-    low = DensePass.of(torch.ones(20, 20, dtype=torch.int64), kind="labels", num_classes=4)
-    found = refine_labels(images, low)
+    sure = F.one_hot(torch.ones(1, 20, 20, dtype=torch.int64), 4).permute(0, 3, 1, 2).float()
+    found = refine_labels(images, sure)
     assert not found.mask.any() and bool((found.labels == 1).all())
 
 
-def test_one_image_at_a_time() -> None:
-    with pytest.raises(ValueError, match="of 2 images, expected one"):
-        refine_labels(scene()[0], DensePass(torch.zeros(2, 3, 4, 4)))
+def test_a_sure_class_is_not_overruled_by_unsure_ones() -> None:
+    images, _ = scene()
+    probabilities = torch.zeros(1, 3, 30, 40)
+    probabilities[:, 0] = 0.92
+    probabilities[:, 1:] = 0.04
+    probabilities[:, 0, :, :2] = 0.5
+    found = refine_labels(images, probabilities / probabilities.sum(1, keepdim=True))
+    assert bool((found.labels == 0).all())

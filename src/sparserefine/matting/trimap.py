@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 # Below and above them a prediction is taken for sure background and sure foreground.
 LOW, HIGH = 0.03, 0.97
+# Cells within which a peak must be the largest.
+REACH = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +45,21 @@ class Trimap:
             raise ValueError(f"low={low}, high={high}: expected 0 <= low < high <= 1.")
         return cls(_eroded(probability > high), _eroded(probability < low))
 
+    def with_peaks(self, probability: Float[Tensor, "h w"], *, reach: int = REACH) -> Trimap:
+        """Take the middle of what is too small to have a sure cell for sure as well.
+
+        Without it the small thing would have nothing to spread from, and vanish.
+
+        Args:
+            probability: The prediction that was taken apart.
+            reach: Cells within which there must be no other sure cell of that side.
+        """
+        sides = [
+            sure | (_is_peak(value, reach) & (value > 0.5) & ~_dilated(sure, reach))
+            for sure, value in ((self.foreground, probability), (self.background, 1 - probability))
+        ]
+        return Trimap(*sides)
+
     @property
     def unknown(self) -> Bool[Tensor, "h w"]:
         """True where a cell is neither."""
@@ -53,6 +70,15 @@ class Trimap:
         """Whether there is something to find out, and both sides to tell it by."""
         found = torch.stack([self.unknown.any(), self.foreground.any(), self.background.any()])
         return bool(found.all())
+
+
+def _is_peak(value: Tensor, reach: int) -> Tensor:
+    largest = F.max_pool2d(value[None, None], 2 * reach + 1, stride=1, padding=reach)[0, 0]
+    return value == largest
+
+
+def _dilated(mask: Tensor, reach: int) -> Tensor:
+    return F.max_pool2d(mask.float()[None, None], 2 * reach + 1, 1, reach)[0, 0] > 0
 
 
 def _eroded(mask: Tensor) -> Tensor:

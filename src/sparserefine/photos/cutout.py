@@ -175,8 +175,9 @@ def find_alpha(
 
 
 def _steepness(alpha: np.ndarray) -> np.ndarray:
-    down, right = np.gradient(alpha)
-    return np.hypot(down, right)
+    """Length of the gradient; along a side of one pixel there is none."""
+    slopes = [np.gradient(alpha, axis=axis) for axis in (0, 1) if alpha.shape[axis] > 1]
+    return np.hypot(*slopes) if len(slopes) == 2 else np.abs(sum(slopes, np.zeros_like(alpha)))
 
 
 def _on_white(

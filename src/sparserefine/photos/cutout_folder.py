@@ -16,6 +16,7 @@ from sparserefine.progress import Progress, count_steps
 from sparserefine.refinement.alpha import Method
 from sparserefine.refinement.timing import StageTimer
 
+SUFFIX = "_cutout.png"
 PICTURE = "before_after.png"
 
 
@@ -67,7 +68,11 @@ def cut_out_photos(
         ValueError: The model or the background is unknown.
         OSError: The folder cannot be written.
     """
-    sources = list_images(photos)
+    sources = [path for path in list_images(photos) if not _is_result(path, Path(out))]
+    if not sources:
+        raise ImageError(f"there are only earlier results in {out}. Name a photo.")
+    if background is not None and alpha_only:
+        raise ValueError("alpha alone has no background. Leave one of the two out.")
     if background is not None:
         parse_background(background, (8, 8))  # before minutes of work
     network = foreground_model(model)
@@ -86,7 +91,7 @@ def cut_out_photos(
         else:
             timer = StageTimer()
             with timer.stage("write"):
-                path = name.with_name(f"{name.name}_cutout.png")
+                path = name.with_name(f"{name.name}{SUFFIX}")
                 done.append(result.save(path, background=background, alpha_only=alpha_only))
             stages.append({**result.stages_ms, **timer.stages_ms})
             densities.append(result.density)
@@ -112,3 +117,9 @@ def cut_out_photos(
         sum(densities) / max(len(densities), 1),
         network.preset.license,
     )
+
+
+def _is_result(path: Path, out: Path) -> bool:
+    """Whether an earlier run has written it: that is no photo to cut out."""
+    written = path.name == PICTURE or path.name.endswith(SUFFIX)
+    return written and path.parent.resolve() == out.expanduser().resolve()

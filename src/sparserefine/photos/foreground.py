@@ -12,7 +12,7 @@ from PIL import Image, ImageColor, ImageOps
 
 from sparserefine.atomic import atomic_write
 from sparserefine.deep_images import write_png16
-from sparserefine.images import as_uint8_rgb
+from sparserefine.images import read_image
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -104,8 +104,7 @@ def parse_background(
     if not isinstance(background, str | Path):
         color = tuple(background)
     elif Path(background).expanduser().is_file():
-        with Image.open(Path(background).expanduser()) as file:
-            picture = Image.fromarray(as_uint8_rgb(file))
+        picture = Image.fromarray(read_image(Path(background).expanduser()))
         return np.asarray(ImageOps.fit(picture, (size[1], size[0])))
     else:
         try:

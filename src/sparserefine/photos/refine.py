@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from sparserefine.photos.refined import Refined, RefinedInstance
 from sparserefine.refinement.alpha import Method, refine_alpha
 from sparserefine.refinement.dense_pass import DensePass
 from sparserefine.refinement.label_bands import refine_labels
+from sparserefine.refinement.mask_cell import COARSEST, cell_of, soft_masks
 from sparserefine.refinement.timing import StageTimer
 
 Fit = Literal["stretch", "pad"]
@@ -63,6 +65,7 @@ def refine(
         ValueError: The mask is empty or full, of other proportions than the photo, or nothing that
             can be read as a mask.
     """
+    _check_options(fit, method, cell)
     timer = timer or StageTimer()
     with timer.stage("read"):
         photo = _Photo(as_uint8_rgb(image), read_deep(image), read_icc_profile(image))
@@ -70,6 +73,15 @@ def refine(
     if isinstance(given, GivenMask):
         return _refine_one(photo, given, fit, method, cell, timer)
     return _refine_instances(photo, given, fit, method, cell, timer)
+
+
+def _check_options(fit: str | None, method: str, cell: float | None) -> None:
+    if fit not in (None, *get_args(Fit)):
+        raise ValueError(f"fit={fit!r}: expected one of {', '.join(get_args(Fit))}, or None.")
+    if method not in get_args(Method):
+        raise ValueError(f"method {method!r} is unknown. Use one of {', '.join(get_args(Method))}.")
+    if cell is not None and not 0 < cell < math.inf:
+        raise ValueError(f"cell is {cell}, expected pixels of the photo, more than 0.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +101,15 @@ class _Photo:
 
     @property
     def tensor(self) -> Tensor:
-        return torch.from_numpy(self.image).permute(2, 0, 1)[None]
+        """[1, 3, H, W]: bytes, or floats in 0..1 where there are more bits than those hold."""
+        if self.deep is None:
+            return torch.from_numpy(self.image).permute(2, 0, 1)[None]
+        return torch.from_numpy(self.deep.astype(np.float32) / 65535).permute(2, 0, 1)[None]
+
+    def part(self, rows: slice, columns: slice) -> _Photo:
+        """A window of it."""
+        deep = None if self.deep is None else np.ascontiguousarray(self.deep[rows, columns])
+        return _Photo(np.ascontiguousarray(self.image[rows, columns]), deep, b"")
 
 
 def _refine_one(
@@ -100,22 +120,16 @@ def _refine_one(
     cell: float | None,
     timer: StageTimer,
 ) -> Refined:
-    values: np.ndarray | None = None
     if given.kind == "labels":
-        # 255 for "ignore" and gaps between the labels are classes like others, and stay.
-        values, indices = np.unique(given.values, return_inverse=True)
-        given = replace(given, values=indices.reshape(given.values.shape))
+        return _refine_labels(photo, given, fit, cell, timer)
     low = prediction_on(photo.size, given, fit)
-    cells = _cells(low, photo.size, cell)
-    if low.num_classes > 2 or values is not None:
-        found = refine_labels(photo.tensor, low, cell=cells, timer=timer)
+    if low.num_classes > 2:
+        found = refine_labels(photo.tensor, low.logits.softmax(1), timer=timer)
         labels = found.labels.numpy()
         return Refined(
-            image=photo.image,
-            labels=labels if values is None else values[labels],
-            mask=found.mask.numpy(),
-            stages_ms=timer.stages_ms,
+            image=photo.image, labels=labels, mask=found.mask.numpy(), stages_ms=timer.stages_ms
         )
+    cells = _cells(low.logits.shape[2:], photo.size, cell)
     _check_foreground(low, given)
     matte = refine_alpha(photo.tensor, low, method=method, cell=cells, timer=timer)
     return Refined(
@@ -127,6 +141,23 @@ def _refine_one(
             colors=matte.cleaned(photo.pixels),
             icc_profile=photo.icc_profile,
         ),
+        stages_ms=timer.stages_ms,
+    )
+
+
+def _refine_labels(
+    photo: _Photo, given: GivenMask, fit: Fit | None, cell: float | None, timer: StageTimer
+) -> Refined:
+    """Labels as they are: 255 for "ignore" and gaps between them are classes like others."""
+    values, indices = np.unique(given.values, return_inverse=True)
+    labels = _laid_on(photo.size, given, fit, indices.reshape(given.values.shape))
+    cells = _cells(labels.shape, photo.size, cell) or cell_of(labels)
+    probabilities = soft_masks(labels, range(len(values)), cells)[None]
+    found = refine_labels(photo.tensor, probabilities, timer=timer)
+    return Refined(
+        image=photo.image,
+        labels=values[found.labels.numpy()],
+        mask=found.mask.numpy(),
         stages_ms=timer.stages_ms,
     )
 
@@ -150,15 +181,19 @@ def _refine_instances(
     found = []
     for number, one in enumerate(given, 1):
         low = prediction_on(photo.size, one, fit) if one.window is None else None
+        if _is_nothing(one):
+            nothing = np.zeros((1, 1), np.float32)
+            found.append(RefinedInstance(window=(0, 0, 1, 1), alpha=nothing, name=one.name))
+            continue
         window = one.window or _window(low, photo.size)
         rows, columns = _slices(window)
-        part = _Photo(np.ascontiguousarray(photo.image[rows, columns]), None, b"")
+        part = photo.part(rows, columns)
         # A library that gives a window gives the mask of just that window.
         inside = (
             prediction_on(part.size, one, fit) if low is None else _part(low, window, photo.size)
         )
         _check_foreground(inside, one)
-        cells = _cells(inside, part.size, cell)
+        cells = _cells(inside.logits.shape[2:], part.size, cell)
         matte = refine_alpha(part.tensor, inside, method=method, cell=cells, timer=timer)
         alpha = matte.alpha.numpy()
         found.append(RefinedInstance(window=window, alpha=alpha, name=one.name))
@@ -182,6 +217,12 @@ def _refine_instances(
     )
 
 
+def _is_nothing(given: GivenMask) -> bool:
+    """Whether an instance has no pixel: it stays empty, and the others are refined."""
+    half = 0.0 if given.kind == "logits" else 0.5
+    return not bool((given.values > half).any())
+
+
 def prediction_on(size: tuple[int, int], given: GivenMask, fit: Fit | None) -> DensePass:
     """A given mask as a prediction whose cells cover a photo evenly.
 
@@ -193,36 +234,55 @@ def prediction_on(size: tuple[int, int], given: GivenMask, fit: Fit | None) -> D
     Raises:
         ValueError: Its proportions are others, and `fit` does not say why.
     """
-    values = torch.as_tensor(np.ascontiguousarray(given.values))
+    values = _laid_on(size, given, fit, given.values)
+    if given.kind == "logits" and values.ndim == 2:
+        values = values[None]
+    return DensePass.of(values, kind=given.kind)
+
+
+def _laid_on(
+    size: tuple[int, int], given: GivenMask, fit: Fit | None, values: np.ndarray
+) -> Tensor:
+    """The values of a mask that cover the photo; see `prediction_on`."""
     height, width = values.shape[-2:]
+    # How far the proportions are off, in rows and columns of the mask; a pixel of the photo more
+    # than once in the mask makes a step of several.
+    rows_off = abs(height - width * size[0] / size[1]) / max(height / size[0], 1)
+    columns_off = abs(width - height * size[1] / size[0]) / max(width / size[1], 1)
     if fit is None and given.padded_square:
         fit = "pad"
     if fit == "pad":
+        if abs(height - width) > 1:
+            raise ValueError(
+                f'{given.source} is {height}×{width}, expected a square for fit="pad". Give it '
+                "with what it was filled up by, or leave fit out."
+            )
         longer = max(size)
         rows = min(max(round(height * size[0] / longer), 1), height)
         columns = min(max(round(width * size[1] / longer), 1), width)
         values = values[..., :rows, :columns]
-    elif fit is None and abs(height - width * size[0] / size[1]) > 1 + 1e-6:
+    elif fit is None and min(rows_off, columns_off) > 1 + 1e-6:
         raise ValueError(
             f"{given.source} is {height}×{width}, the photo {size[0]}×{size[1]}: other "
             'proportions. Give the mask of this photo, or say how it lies on it: fit="stretch" '
             '(squashed, as most models see photos) or fit="pad" (filled up to a square, as SAM).'
         )
-    if given.kind == "labels":
-        values = values.long()
-    elif given.kind == "logits" and values.ndim == 2:
-        values = values[None]
-    return DensePass.of(values, kind=given.kind)
+    return torch.from_numpy(np.array(values, order="C"))  # what is given may be read-only
 
 
-def _cells(low: DensePass, size: tuple[int, int], cell: float | None) -> tuple[float, float] | None:
-    """A cell's side in pixels of the photo as (height, width) in cells of the prediction."""
+def _cells(
+    shape: Sequence[int], size: tuple[int, int], cell: float | None
+) -> tuple[float, float] | None:
+    """A cell's side in pixels of the photo as (height, width) in those of a mask.
+
+    A mask has some cells on its shorter side at least.
+    """
     if cell is None:
         return None
-    if not cell > 0:
-        raise ValueError(f"cell is {cell}, expected pixels of the photo, more than 0.")
-    height, width = low.logits.shape[2:]
-    return max(cell * height / size[0], 1.0), max(cell * width / size[1], 1.0)
+    most = min(shape) / COARSEST
+    sides = (cell * mine / theirs for mine, theirs in zip(shape, size, strict=True))
+    height, width = (max(min(side, most), 1.0) for side in sides)
+    return height, width
 
 
 def _check_foreground(low: DensePass, given: GivenMask) -> None:
@@ -230,9 +290,11 @@ def _check_foreground(low: DensePass, given: GivenMask) -> None:
     inside = low.logits[0].argmax(0) == 1
     share = float(inside.float().mean())
     if share in (0.0, 1.0):
+        side, how = ("foreground", "above") if share else ("background", "below")
+        soft = "" if low.hard else f" (its probability is {how} one half everywhere)"
         raise ValueError(
-            f"{given.source} is all {'foreground' if share else 'background'}, so it has no edge "
-            "to refine. Give a mask with both."
+            f"{given.source} is all {side}{soft}, so it has no edge to refine. Give a mask with "
+            "both."
         )
     height, width = inside.shape
     border = torch.cat([inside[0], inside[-1], inside[:, 0], inside[:, -1]]).float().mean()

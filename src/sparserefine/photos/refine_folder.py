@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sparserefine.atomic import make_folder
-from sparserefine.images import list_images
+from sparserefine.images import IMAGE_SUFFIXES, list_images
 from sparserefine.photos.given_values import Kind
+from sparserefine.photos.predict import result_folders
 from sparserefine.photos.refine import Fit, refine
 from sparserefine.photos.refined import Output
 from sparserefine.progress import Progress, count_steps
 from sparserefine.refinement.alpha import Method
 from sparserefine.refinement.timing import StageTimer
 
-MASK_SUFFIXES = (".png", ".npy", ".npz", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
+MASK_SUFFIXES = IMAGE_SUFFIXES | {".npy", ".npz"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,8 @@ def refine_photos(
 
     Args:
         photo: A photo, or a folder of photos.
-        mask: Its mask, or a folder with a mask of the same name, but for the suffix, for each.
+        mask: Its mask, or a folder with a mask of the same name in the same place, but for the
+            suffix, for each.
         out: File to write, ending in .png; of folders the folder for NAME.png of each.
         output: What is written; see `Refined.save`.
         kind: See `refine`.
@@ -62,7 +64,8 @@ def refine_photos(
 
     Raises:
         ImageError: There is no photo.
-        ValueError: One of the two is a folder and the other is not, or a mask is written over.
+        ValueError: One of the two is a folder and the other is not, a mask would be written over,
+            or the one mask cannot be refined.
         OSError: Nothing can be written there.
     """
     jobs = _jobs(Path(photo).expanduser(), Path(mask).expanduser(), Path(out).expanduser())
@@ -82,6 +85,8 @@ def refine_photos(
             with timer.stage("write"):
                 done.append(result.save(job.out, output))
         except ValueError as error:
+            if not Path(photo).expanduser().is_dir():
+                raise  # of one photo there is nothing else to report
             failed.append((job.photo, str(error)))
         else:
             stages.append(timer.stages_ms)
@@ -112,18 +117,32 @@ def _jobs(photo: Path, mask: Path, out: Path) -> list[_Job]:
         raise ValueError(
             f"{folder} is a folder and {other} is not. Give a photo and its mask, or two folders."
         )
-    sources = list_images([photo])
     if not photo.is_dir():
+        if out.suffix.lower() != ".png":
+            raise ValueError(f"{out} ends in {out.suffix!r}, expected .png, which keeps alpha.")
         if out.resolve() in (photo.resolve(), mask.resolve()):
             raise ValueError(f"{out} would be written over. Give another path.")
-        return [_Job(sources[0], mask, out)]
+        return [_Job(list_images([photo])[0], mask, out)]
     if out.resolve() in (photo.resolve(), mask.resolve()):
         raise ValueError(f"{out} has the photos or the masks. Choose another folder.")
-    masks = {
-        path.stem: path
-        for suffix in reversed(MASK_SUFFIXES)
-        for path in sorted(mask.iterdir())
-        if path.suffix.lower() == suffix
+    inside = out.resolve()  # what an earlier run has written there is none of the photos
+    sources = [path for path in list_images([photo]) if inside not in path.resolve().parents]
+    masks = _masks_in(mask, inside)
+    names = result_folders(sources, make_folder(out))
+    return [
+        _Job(
+            one,
+            masks.get(one.relative_to(photo).with_suffix("")),
+            name.with_name(f"{name.name}.png"),
+        )
+        for one, name in zip(sources, names, strict=True)
+    ]
+
+
+def _masks_in(folder: Path, without: Path) -> dict[Path, Path]:
+    """The masks of a folder by their place in it, without the suffix."""
+    return {
+        path.relative_to(folder).with_suffix(""): path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in MASK_SUFFIXES and without not in path.resolve().parents
     }
-    folder = make_folder(out)
-    return [_Job(one, masks.get(one.stem), folder / f"{one.stem}.png") for one in sources]

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer, UInt8
 
 from sparserefine import viz
+from sparserefine.deep_images import write_png16
 from sparserefine.images import write_labels
 from sparserefine.photos.foreground import Foreground
 
@@ -69,8 +70,9 @@ class Refined:
 
         Args:
             path: File to write, ending in .png; its folder must exist.
-            output: "alpha" as a gray image, "labels" as a palette PNG, or "cutout", the foreground
-                with alpha. Default: alpha of a foreground, labels of classes and instances.
+            output: "alpha" as a gray image, "labels" as a palette PNG (above 255 as a gray one of
+                16 bits), or "cutout", the foreground with alpha. Default: alpha of a foreground,
+                labels of classes and instances.
 
         Raises:
             ValueError: The path does not end in .png, the output is unknown, or it is alpha and
@@ -82,11 +84,23 @@ class Refined:
         if output is None:
             output = "labels" if self.foreground is None or self.instances else "alpha"
         if output == "labels":
-            write_labels(self.labels, viz.default_palette(int(self.labels.max()) + 1), path)
-            return Path(path)
+            return self._save_labels(Path(path))
         if self.foreground is None:
             raise ValueError(
                 f"there are {int(self.labels.max()) + 1} classes and no one foreground, so there "
                 "is no alpha. Take labels, or give the mask of one class: labels == 1."
             )
         return self.foreground.save(path, alpha_only=output == "alpha")
+
+    def _save_labels(self, path: Path) -> Path:
+        low, high = int(self.labels.min()), int(self.labels.max())
+        if low >= 0 and high <= 255:
+            write_labels(self.labels, viz.default_palette(high + 1), path)
+        elif low >= 0 and high <= 65535 and path.suffix.lower() == ".png":
+            write_png16(self.labels.astype(np.uint16)[..., None], path)
+        else:
+            raise ValueError(
+                f"labels are {low} to {high}, and cannot be written to {path}: a PNG holds 0 to "
+                "65535. Take them from Python and write them with numpy.save."
+            )
+        return path

@@ -30,7 +30,8 @@ class AlphaMatte:
     Attributes:
         alpha: Share of the foreground in each pixel, 0..1.
         mask: True at the pixels of the band, where the prediction was unsure; elsewhere alpha is
-            0 or 1. With "bilinear" it is false everywhere.
+            0 or 1. With "bilinear", and where the prediction is sure of next to nothing, it is
+            false everywhere, and alpha that of the prediction.
         coords: (0, y, x) of the pixels of the band, row-major.
         colors: The foreground's own colors there, RGB in 0..1, cleaned of the background; or the
             image's, where only alpha was asked for.
@@ -99,8 +100,8 @@ def refine_alpha(
     if method == "bilinear":
         return _enlarged(probability, size)
     with stage(timer, "grid"):
-        matte = GridMatte.of(images, probability, grid)
-    if not matte.trimap.is_solvable:
+        matte = GridMatte.of(images, probability, grid, hard=low.hard)
+    if not matte.is_solvable:
         return _enlarged(probability, size)
     with stage(timer, "matte"):
         if method == "closed-form":

@@ -24,6 +24,10 @@ GRID = 512
 CARRIED, GUIDED = (1, 1e-5), (4, 1e-4)
 
 
+# Where almost all is in doubt the few sure cells say nothing about the rest.
+MOST_UNKNOWN = 0.9
+
+
 @dataclass(frozen=True, eq=False)
 class GridMatte:
     """Alpha of one image on a grid.
@@ -46,6 +50,8 @@ class GridMatte:
         images: Num[Tensor, "1 3 H W"],
         probability: Float[Tensor, "1 1 h_low w_low"],
         grid: int = GRID,
+        *,
+        hard: bool = False,
     ) -> GridMatte:
         """Bring an image and its prediction to the grid.
 
@@ -53,11 +59,20 @@ class GridMatte:
             images: One image at full resolution, RGB, uint8 or float in 0..1.
             probability: Probability of the foreground at low resolution.
             grid: Cells on the longer side; not more than the image has pixels.
+            hard: It is of a hard mask, which means its small parts as much as its large ones.
         """
         cells = grid_cells((images.shape[2], images.shape[3]), grid)
         small = as_unit_floats(resized_image(images, cells))[0]
         coarse = F.interpolate(probability, cells, mode="bilinear", antialias=True)[0, 0]
-        return cls(small, coarse, Trimap.of(coarse))
+        trimap = Trimap.of(coarse)
+        if hard or not trimap.is_solvable:
+            trimap = trimap.with_peaks(coarse)
+        return cls(small, coarse, trimap)
+
+    @property
+    def is_solvable(self) -> bool:
+        """Whether there is something to find out, and enough that is sure to tell it by."""
+        return self.trimap.is_solvable and float(self.trimap.unknown.float().mean()) < MOST_UNKNOWN
 
     def solved(self) -> GridMatte:
         """With alpha by closed-form matting between what is sure."""
@@ -93,8 +108,8 @@ def foreground_probability(
     with stage(timer, "grid"):
         if not low.hard:
             return low.logits.softmax(1)[:, 1:]
-        mask = low.logits[0].argmax(0, keepdim=True) == 1
-        return soft_masks(mask, cell or cell_of(mask))[None]
+        mask = low.logits[0].argmax(0)
+        return soft_masks(mask, [1], cell or cell_of(mask))[None]
 
 
 def grid_cells(size: tuple[int, int], grid: int) -> tuple[int, int]:

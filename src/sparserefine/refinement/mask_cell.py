@@ -6,10 +6,10 @@ the cells that they are made of are wide.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -23,79 +23,84 @@ boundary IoU of .46, .61, .61 and .56 (dev/LOG.md, 2026-11-29).
 # Of all steps along the edge this share is shorter: on stairs as large as cells none is, and edges
 # of any direction have a short step now and then.
 SHORT = 0.25
+# Fewer straight parts say nothing: a box has four, however large it is.
+FEWEST = 16
+# Cells on the shorter side of a mask, at least, for it to be one of cells.
+COARSEST = 12
 
 
-def cell_of(masks: Bool[Tensor, "K h w"]) -> tuple[float, float]:
-    """Height and width of the cells to take masks for, in their own pixels.
+def cell_of(labels: Integer[Tensor, "h w"] | Bool[Tensor, "h w"]) -> tuple[float, float]:
+    """Height and width of the cells to take a mask or labels for, in their own pixels.
 
-    Args:
-        masks: One of a foreground, or one for each class.
+    Those measured, but not finer than `FINEST` on the longer side, nor than a pixel.
     """
-    finest = max(max(masks.shape[1:]) / FINEST, 1.0)
-    height, width = measured_cell(masks)
+    finest = max(max(labels.shape) / FINEST, 1.0)
+    height, width = measured_cell(labels)
     return max(height, finest), max(width, finest)
 
 
-def measured_cell(masks: Bool[Tensor, "K h w"]) -> tuple[float, float]:
-    """Height and width of the cells that masks were enlarged from, in their own pixels.
+def measured_cell(
+    labels: Integer[Tensor, "h w"] | Bool[Tensor, "h w"],
+) -> tuple[float, float]:
+    """Height and width of the cells that a mask or labels were enlarged from, in their own pixels.
 
-    An enlarged mask has stairs: its edge runs straight for a whole cell, then jumps. The length of
-    the straight parts says how large the cells are; they are square only where it kept the
-    proportions. (1, 1) where it was not enlarged.
-
-    Args:
-        masks: One of a foreground, or one for each class.
+    What was enlarged has stairs: its edge runs straight for a whole cell, then jumps by a whole
+    one. The length of the straight parts says how large the cells are; they are square only where
+    the proportions were kept. (1, 1) where there are no stairs: a slanted line jumps by a pixel,
+    and an upright one does not jump.
     """
-    upright = torch.cat([_straight_runs(mask) for mask in masks])
-    across = torch.cat([_straight_runs(mask.T) for mask in masks])
-    return _side(upright), _side(across)
+    sides = _side(_straight_runs(labels)), _side(_straight_runs(labels.T))
+    largest = min(labels.shape) / COARSEST
+    return sides if min(sides) > 1 and max(sides) <= largest else (1.0, 1.0)
 
 
 def _side(lengths: Tensor) -> float:
-    if len(lengths) == 0:
+    if len(lengths) < FEWEST:
         return 1.0
-    short = float(lengths.float().quantile(SHORT))
+    short = int(lengths.kthvalue(int(SHORT * (len(lengths) - 1)) + 1).values)
     if short <= 2:
         return 1.0
     # Cells of 12.5 pixels make stairs of 12 and 13: their mean is nearer than either.
-    near = lengths[(lengths >= math.floor(short)) & (lengths <= math.ceil(short) + 1)]
+    near = lengths[(lengths >= short) & (lengths <= short + 1)]
     return float(near.float().mean())
 
 
-def _straight_runs(mask: Bool[Tensor, "h w"]) -> Tensor:
-    """Lengths of the vertical parts of the edge: rows on which it does not move.
+def _straight_runs(labels: Tensor) -> Tensor:
+    """Lengths of the vertical parts of the edges: rows on which they do not move.
 
     Those that end at the border are cut off, and left out.
     """
-    edge = mask[:, 1:] != mask[:, :-1]
-    rising = mask[:, 1:] & edge
-    found = []
-    for kind in (rising, edge & ~rising):
-        padded = F.pad(kind, (0, 0, 1, 1))
-        starts = (padded[1:] & ~padded[:-1]).T.nonzero()
-        ends = (padded[:-1] & ~padded[1:]).T.nonzero()
-        lengths = ends[:, 1] - starts[:, 1]
-        inside = (starts[:, 1] > 0) & (ends[:, 1] < mask.shape[0])
-        found.append(lengths[inside])
-    return torch.cat(found)
+    edge = labels[:, 1:] != labels[:, :-1]
+    # An edge that the next one takes over from has another label on its left.
+    same = edge[1:] & edge[:-1] & (labels[1:, :-1] == labels[:-1, :-1])
+    first, last = edge.clone(), edge.clone()
+    first[1:] &= ~same
+    last[:-1] &= ~same
+    starts, ends = first.T.nonzero(), last.T.nonzero()
+    inside = (starts[:, 1] > 0) & (ends[:, 1] < len(labels) - 1)
+    return (ends[:, 1] - starts[:, 1] + 1)[inside]
 
 
 def soft_masks(
-    masks: Bool[Tensor, "K h w"], cell: tuple[float, float]
+    labels: Integer[Tensor, "h w"], classes: Sequence[int], cell: tuple[float, float]
 ) -> Float[Tensor, "K h_out w_out"]:
-    """Probabilities by masks that are as fine as their cells and not finer.
+    """Probabilities by labels that are as fine as their cells and not finer.
 
     They are unsure within a cell and a half of an edge.
 
     Args:
-        masks: One of a foreground, or one for each class.
-        cell: Height and width of its cells in its own pixels.
+        labels: A label for each pixel.
+        classes: The labels whose probabilities are wanted.
+        cell: Height and width of the cells in pixels.
 
     Returns:
         Values in 0..1, one for each cell.
     """
-    height, width = masks.shape[1:]
+    height, width = labels.shape
     cells = (max(round(height / cell[0]), 1), max(round(width / cell[1]), 1))
-    share = F.interpolate(masks[None].float(), cells, mode="area")
-    padded = F.pad(share, (1, 1, 1, 1), mode="replicate")
-    return F.avg_pool2d(padded, 3, stride=1)[0]
+    found = []
+    for index in classes:  # one at a time: many classes at full size need not be held at once
+        share = F.interpolate((labels == index)[None, None].float(), cells, mode="area")
+        padded = F.pad(share, (1, 1, 1, 1), mode="replicate")
+        found.append(F.avg_pool2d(padded, 3, stride=1)[0, 0])
+    return torch.stack(found)
