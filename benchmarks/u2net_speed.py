@@ -146,7 +146,7 @@ def figures() -> str:
         f"Medians of {least} runs and more, in turns; ours / file is the median within a turn. "
         f"Other work ran beside; two threads of two wait for it. IS-Net's weights are "
         f"{result['weights']['isnet']}. {made['device']}, torch {made['torch']}, commit "
-        f"{made['commit'].removesuffix('-dirty')}.",
+        f"{made['commit']}.",
         "",
     ]
     return "\n".join(lines)
