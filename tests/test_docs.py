@@ -6,7 +6,9 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -31,6 +33,24 @@ def test_the_examples_of_the_page_on_dense_models_run_as_written() -> None:
     for block in re.findall(r"```python\n(.*?)```", text, re.S):
         exec(block, names)
     assert names["refiner"].dense.num_classes == 5  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("page", ["refine.md", "cutout.md"])
+def test_the_examples_on_photos_run_as_written(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    y, x = np.mgrid[:96, :128]
+    inside = np.hypot(y - 48, x - 64) < 30
+    noise = np.random.default_rng(0).integers(0, 20, (96, 128, 3))
+    photo = np.where(inside[..., None], (200, 60, 40), (40, 90, 160)) + noise
+    Image.fromarray(photo.astype(np.uint8)).save(tmp_path / "photo.jpg")
+    Image.fromarray(inside[::4, ::4].astype(np.uint8) * 255).save(tmp_path / "mask.png")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), re.S)
+    assert blocks
+    for block in blocks:
+        exec(block, {})
+    assert {path.name for path in tmp_path.iterdir()} - {"photo.jpg", "mask.png"}
 
 
 def test_the_tables_of_the_page_on_dense_models_are_those_of_the_result_file() -> None:
