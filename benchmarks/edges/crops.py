@@ -15,7 +15,7 @@ import random
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +95,8 @@ def main() -> None:
     backgrounds = read_backgrounds(options.photos, options.split)
     models = [make_source("u2netp", 320, None)]
     if options.isnet is not None:
-        models += [make_source("isnet", side, options.isnet) for side in (384, 512)]
+        larger = make_source("isnet", 512, options.isnet)
+        models += [larger, replace(larger, side=384)]  # one network: two would hold gigabytes
     made: list[dict[str, np.ndarray]] = []
     part, start = 0, time.perf_counter()
     for index in range(options.worker, options.count, options.workers):
@@ -149,7 +150,7 @@ def _cropped(
         near_y = y.round().long().clamp(0, features.sides.shape[1] - 1)
         near_x = x.round().long().clamp(0, features.sides.shape[2] - 1)
         yield {
-            "rgb": images[0][part].numpy(),
+            "rgb": images[0][part].numpy().copy(),  # a view would hold the whole composite
             "planes": _bytes(torch.cat([truth[None], features.planes])[part]),
             "sides": _bytes(features.sides[:, near_y][:, :, near_x]),
         }
