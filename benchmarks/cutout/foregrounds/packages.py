@@ -2,9 +2,8 @@
 
     python benchmarks/cutout/foregrounds/packages.py FOLDER [--deb FILE ...]
 
-A package that is not given as a file is fetched by `apt-get download` (or from
-https://deb.debian.org/debian/pool/main/ by hand). Licences are those of the packages'
-`usr/share/doc/PACKAGE/copyright`, as far as they are clear.
+A package that is not given as a file is fetched by `apt-get download`. Licences are those of the
+packages' `usr/share/doc/PACKAGE/copyright`, as far as they are clear.
 """
 
 from __future__ import annotations
