@@ -266,11 +266,13 @@ def test_straight_and_small_things_stay(name: str, enlarged_by: int) -> None:
     assert intersection / union > 0.95
 
 
-def test_an_empty_instance_leaves_the_others() -> None:
+def test_an_empty_or_full_instance_leaves_the_others() -> None:
     image, truth = scene()
     out = sr.refine(image, np.stack([HARD, np.zeros_like(HARD)]))
     assert out.alpha is not None and np.abs(out.alpha - truth).mean() < 0.01
     assert len(out.instances) == 2 and not out.instances[1].alpha.any()
+    out = sr.refine(image, np.stack([HARD, np.ones_like(HARD)]))
+    assert out.alpha is not None and out.alpha.min() > 0.99
 
 
 @pytest.mark.parametrize(

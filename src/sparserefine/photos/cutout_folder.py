@@ -14,7 +14,7 @@ from sparserefine.photos.foreground import parse_background
 from sparserefine.photos.predict import result_folders
 from sparserefine.progress import Progress, count_steps
 from sparserefine.refinement.alpha import Method
-from sparserefine.refinement.timing import StageTimer
+from sparserefine.refinement.timing import StageTimer, mean_stages
 
 SUFFIX = "_cutout.png"
 PICTURE = "before_after.png"
@@ -105,15 +105,11 @@ def cut_out_photos(
     if hardest is not None:
         picture, drawn = folder / PICTURE, hardest
         atomic_write(picture, lambda partial: write_image(drawn, partial))
-    mean = {
-        stage: sum(each.get(stage, 0.0) for each in stages) / len(stages)
-        for stage in (max(stages, key=len) if stages else {})
-    }
     return WrittenCutouts(
         tuple(done),
         tuple(failed),
         picture,
-        mean,
+        mean_stages(stages),
         sum(densities) / max(len(densities), 1),
         network.preset.license,
     )

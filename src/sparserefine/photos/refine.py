@@ -192,7 +192,6 @@ def _refine_instances(
         inside = (
             prediction_on(part.size, one, fit) if low is None else _part(low, window, photo.size)
         )
-        _check_foreground(inside, one)
         cells = _cells(inside.logits.shape[2:], part.size, cell)
         matte = refine_alpha(part.tensor, inside, method=method, cell=cells, timer=timer)
         alpha = matte.alpha.numpy()
@@ -245,8 +244,8 @@ def _laid_on(
 ) -> Tensor:
     """The values of a mask that cover the photo; see `prediction_on`."""
     height, width = values.shape[-2:]
-    # How far the proportions are off, in rows and columns of the mask; a pixel of the photo more
-    # than once in the mask makes a step of several.
+    # How far the proportions are off, in rows and columns of the mask; where that is larger than
+    # the photo, in those of the photo.
     rows_off = abs(height - width * size[0] / size[1]) / max(height / size[0], 1)
     columns_off = abs(width - height * size[1] / size[0]) / max(width / size[1], 1)
     if fit is None and given.padded_square:

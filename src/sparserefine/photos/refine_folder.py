@@ -14,7 +14,7 @@ from sparserefine.photos.refine import Fit, refine
 from sparserefine.photos.refined import Output
 from sparserefine.progress import Progress, count_steps
 from sparserefine.refinement.alpha import Method
-from sparserefine.refinement.timing import StageTimer
+from sparserefine.refinement.timing import StageTimer, mean_stages
 
 MASK_SUFFIXES = IMAGE_SUFFIXES | {".npy", ".npz"}
 
@@ -92,14 +92,10 @@ def refine_photos(
             stages.append(timer.stages_ms)
             densities.append(result.density)
         advance()
-    mean = {
-        stage: sum(each.get(stage, 0.0) for each in stages) / len(stages)
-        for stage in (max(stages, key=len) if stages else {})
-    }
     return WrittenMasks(
         done=tuple(done),
         failed=tuple(failed),
-        stages_ms=mean,
+        stages_ms=mean_stages(stages),
         density=sum(densities) / max(len(densities), 1),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
@@ -33,6 +33,16 @@ class StageTimer:
         yield
         elapsed = now_ms(self.device) - start
         self.stages_ms[name] = self.stages_ms.get(name, 0.0) + elapsed
+
+
+def mean_stages(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean milliseconds of each stage over some runs; a stage that a run lacks took none.
+
+    Args:
+        runs: `StageTimer.stages_ms` of each run. The longest gives the order.
+    """
+    stages = max(runs, key=len) if runs else {}
+    return {stage: sum(run.get(stage, 0.0) for run in runs) / len(runs) for stage in stages}
 
 
 def now_ms(device: torch.device) -> float:
