@@ -96,6 +96,10 @@ def shift_a_mean(net: sr.SparseUNet) -> None:
         mean.add_(1)
 
 
+def test_a_refiner_runs_its_extractor_by_it() -> None:
+    assert type(sr.SparseRefiner(TinyDense())._run) is GraphCache
+
+
 def test_gradients_training_and_other_backends_are_not_captured() -> None:
     net, graphs = network(), GraphCache()
     mask = torch.rand(1, 6, 9) < 0.4

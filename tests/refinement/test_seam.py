@@ -123,13 +123,13 @@ def test_nothing_says_how_many_classes() -> None:
 def test_predicting_changes_nothing(training: bool) -> None:
     model = make().train(training)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    settings = {name: value for name, value in vars(model).items() if name != "_graphs"}
+    settings = {name: value for name, value in vars(model).items() if name != "_run"}
     image = photos()[0]
     expected = copy.deepcopy(model).eval().predict(image).labels
     assert np.array_equal(model.predict(image).labels, expected)
     assert model.training is training and model.extractor.training is training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert {name: value for name, value in vars(model).items() if name != "_graphs"} == settings
+    assert {name: value for name, value in vars(model).items() if name != "_run"} == settings
 
 
 def test_threads_share_a_refiner() -> None:

@@ -14,7 +14,6 @@ from sparserefine.dense import DenseModel, Preset
 from sparserefine.images import ImageLike, as_uint8_rgb
 from sparserefine.refinement import checks, pretrained
 from sparserefine.refinement.calibration_file import calibrated_selector
-from sparserefine.refinement.cuda import GraphCache
 from sparserefine.refinement.dense_pass import DensePass
 from sparserefine.refinement.dense_run import run_dense
 from sparserefine.refinement.dense_size import DenseSize
@@ -30,6 +29,7 @@ from sparserefine.refinement.resampling import (
     classes_of,
     upsampled_labels,
 )
+from sparserefine.refinement.runner import new_runner
 from sparserefine.refinement.selector import EntropySelector, Selector
 from sparserefine.refinement.sharing import in_evaluation, shallow_copy
 from sparserefine.refinement.timing import StageTimer, stage
@@ -115,7 +115,7 @@ class SparseRefiner(nn.Module):
             self.preset.fit,
         )
         self.trained_on: frozenset[str] = frozenset()
-        self._graphs = GraphCache()
+        self._run = new_runner()
         check_upsampling(self.upsampling)
         checks.check_parts(self)
         self.eval()
@@ -302,7 +302,7 @@ class SparseRefiner(nn.Module):
         """
         with stage(timer, "extract"):
             feats = pixel_features(images, pixels.coords, dense, self.inputs).to(self.dtype)
-            sparse = self._graphs(self.extractor, SparseTensor(feats, pixels))
+            sparse = self._run(self.extractor, SparseTensor(feats, pixels))
         with stage(timer, "ensemble"):
             refined = self.ensembler(dense.to(self.dtype), sparse.to(self.dtype))
         return RefinedPixels(pixels.coords, dense, sparse.float(), refined.float())
