@@ -3,9 +3,10 @@
     python benchmarks/edges/crops.py --foregrounds FOLDER ... --photos FOLDER --out FOLDER \\
         [--count 1500] [--isnet FILE] [--worker 0 --workers 2]
 
-The dense model runs on every composite, and closed form on the whole of it before it is cropped:
-masks and features of another picture teach nothing that holds (dev/LOG.md). Writes 500 crops a
-file.
+The dense models run on every composite that they see the right thing in, and closed form on the
+whole of it before it is cropped: masks and features of another picture teach nothing that holds
+(dev/LOG.md). Every other composite has simulated masks alone, whatever a model would see in it.
+Writes 500 crops a file.
 """
 
 from __future__ import annotations
@@ -41,7 +42,12 @@ SIDE, COLORS = 256, 32
 PER_FILE, PER_MASK = 500, 4
 FIRST_SEED = 7_000_000
 # Masks further from the truth see another thing.
-RIGHT = 0.08
+RIGHT = 0.06
+# Scenes that are tried for one that U²-Net-p sees the right thing in, and the size to try them at.
+TRIES, TRIED_MEGAPIXELS = 8, 0.2
+MEGAPIXELS = (0.7, 1.0, 1.0, 1.0, 1.6, 1.6, 4.0)
+# Sides of other runs of the dense models, by how often.
+U2NETP_SIDES, ISNET_SIDES = (224, 256, 416), (512, 512, 512, 384, 384, 768, 1024)
 # Least and most share of the pixels in the band.
 BAND = (0.0005, 0.35)
 
@@ -93,18 +99,27 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     foregrounds = read_foregrounds(options.foregrounds, options.split)
     backgrounds = read_backgrounds(options.photos, options.split)
-    models = [make_source("u2netp", 320, None)]
-    if options.isnet is not None:
-        larger = make_source("isnet", 512, options.isnet)
-        models += [larger, replace(larger, side=384)]  # one network: two would hold gigabytes
+    # One network of each for all sizes: two would hold gigabytes.
+    small = make_source("u2netp", 320, None)
+    large = None if options.isnet is None else make_source("isnet", 512, options.isnet)
     made: list[dict[str, np.ndarray]] = []
     part, start = 0, time.perf_counter()
     for index in range(options.worker, options.count, options.workers):
-        seed = FIRST_SEED + index + (10_000_000 if options.split == "test" else 0)
+        seed = FIRST_SEED + TRIES * index + (10_000_000 if options.split == "test" else 0)
         r = random.Random(seed)
-        scene = Scene.draw(seed, foregrounds, backgrounds)
-        composite = scene.render(r.choice([0.7, 1.0, 1.0, 1.6]))
-        made += crops_of(composite, models, r)
+        scenes = [simpler(Scene.draw(seed + k, foregrounds, backgrounds), r) for k in range(TRIES)]
+        megapixels = r.choice(MEGAPIXELS)
+        if index % 2:
+            composite = scenes[0].render(megapixels)
+            truth = torch.from_numpy(composite.alpha)
+            predictions = [simulated_mask(truth, r) for _ in range(2)]
+        else:
+            scene = next((scene for scene in scenes if is_seen(scene, small)), None)
+            if scene is None:
+                continue
+            composite = scene.render(megapixels)
+            predictions = masks_of(composite, small, large, r)
+        made += crops_of(composite, predictions, r)
         last = index + options.workers >= options.count
         if len(made) >= PER_FILE or (last and made):
             path = options.out / f"{options.worker}_{part}.npz"
@@ -114,15 +129,44 @@ def main() -> None:
             made, part = [], part + 1
 
 
+def simpler(scene: Scene, r: random.Random) -> Scene:
+    """Every other scene on a nearer and softer part of its photo, without another thing in it."""
+    if r.random() < 0.5:
+        return scene
+    return replace(scene, zoom=r.uniform(1.3, 2.5), blur_back=r.uniform(0.5, 5))
+
+
+def is_seen(scene: Scene, model: Source) -> bool:
+    """Whether a dense model sees the right thing in a scene, tried at a small size."""
+    composite = scene.render(TRIED_MEGAPIXELS)
+    low, _ = model.predict(torch.from_numpy(composite.image).permute(2, 0, 1)[None])
+    truth = torch.from_numpy(composite.alpha)
+    coarse = F.interpolate(low.logits.softmax(1)[:, 1:], tuple(truth.shape), mode="bilinear")
+    return float((coarse[0, 0] - truth).abs().mean()) < RIGHT
+
+
+def masks_of(
+    composite: Composite, small: Source, large: Source | None, r: random.Random
+) -> list[sr.DensePass]:
+    """Predictions of the dense models at several sizes, and one in three times a simulated mask."""
+    images = torch.from_numpy(composite.image).permute(2, 0, 1)[None]
+    runs = [small]
+    if r.random() < 0.4:
+        runs.append(replace(small, side=r.choice(U2NETP_SIDES)))
+    if large is not None and r.random() < 0.6:
+        runs.append(replace(large, side=r.choice(ISNET_SIDES)))
+    found = [run.predict(images)[0] for run in runs]
+    if r.random() < 0.33:
+        found.append(simulated_mask(torch.from_numpy(composite.alpha), r))
+    return found
+
+
 def crops_of(
-    composite: Composite, models: list[Source], r: random.Random
+    composite: Composite, predictions: list[sr.DensePass], r: random.Random
 ) -> Iterator[dict[str, np.ndarray]]:
     """Crops on the band of some coarse masks of one composite."""
     images = torch.from_numpy(composite.image).permute(2, 0, 1)[None]
     truth = torch.from_numpy(composite.alpha)
-    predictions = [models[0].predict(images)[0], simulated_mask(truth, r)]
-    if len(models) > 1 and r.random() < 0.2:
-        predictions.append(r.choice(models[1:]).predict(images)[0])
     for low in predictions:
         with torch.no_grad():
             features = Features.of(images, low)

@@ -28,10 +28,15 @@ def laplacian(image: Tensor) -> Tensor:
     return matrix
 
 
-def by_definition(image: Tensor, alpha: Tensor, unknown: Tensor) -> Tensor:
+def by_definition(
+    image: Tensor, alpha: Tensor, unknown: Tensor, weight: Tensor | None = None
+) -> Tensor:
     matrix, known = laplacian(image), ~unknown.flatten()
     free = unknown.flatten()
     right = -matrix[free][:, known] @ alpha.flatten()[known].double()
+    if weight is not None:
+        matrix = matrix + weight.flatten().double().diag()
+        right = right + (weight * alpha).flatten()[free].double()
     result = alpha.flatten().double().clone()
     result[free] = torch.linalg.solve(matrix[free][:, free], right)
     return result.view_as(alpha).clamp(0, 1).float()
@@ -58,6 +63,21 @@ def test_it_is_its_definition(size: tuple[int, int]) -> None:
     found = closed_form_alpha(image, given, unknown)
     torch.testing.assert_close(found, by_definition(image, given, unknown), atol=1e-4, rtol=0)
     assert torch.equal(found[~unknown], given[~unknown])
+
+
+def test_what_is_expected_counts_by_its_weight() -> None:
+    image, alpha, unknown = scene((17, 19))
+    expected = 1 - alpha  # the opposite of what the colors say
+    given = torch.where(unknown, expected, (alpha > 0.5).float())
+    weight = torch.linspace(0, 0.1, 19).expand(17, 19)
+    found = closed_form_alpha(image, given, unknown, weight=weight)
+    torch.testing.assert_close(
+        found, by_definition(image, given, unknown, weight), atol=1e-4, rtol=0
+    )
+    nothing = closed_form_alpha(image, given, unknown, weight=torch.zeros_like(alpha))
+    assert torch.equal(nothing, closed_form_alpha(image, given, unknown))
+    all_of_it = closed_form_alpha(image, given, unknown, weight=torch.full_like(alpha, 1e6))
+    torch.testing.assert_close(all_of_it, given, atol=1e-3, rtol=0)
 
 
 def test_a_band_at_the_border() -> None:
@@ -108,6 +128,12 @@ class TestTrimap:
         assert bool(Trimap.of(probability).unknown.all())
         assert not Trimap.of(probability).is_solvable
         assert not Trimap.of(torch.zeros(5, 5)).is_solvable
+
+    def test_depth_is_the_distance_to_what_is_sure(self) -> None:
+        probability = torch.zeros(9, 15)
+        probability[:, 3:12] = 0.5
+        depth = Trimap.of(probability).depth()
+        assert depth[4].tolist() == [0, 0, 1, 2, 3, 4, 5, 6, 5, 4, 3, 2, 1, 0, 0]
 
     def test_limits(self) -> None:
         with pytest.raises(ValueError, match="expected 0 <= low < high <= 1"):

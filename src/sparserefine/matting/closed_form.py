@@ -11,7 +11,7 @@ from itertools import product
 
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy.sparse import csc_matrix, identity
+from scipy.sparse import csc_matrix, diags
 from scipy.sparse.linalg import splu
 from torch import Tensor
 from torch.nn import functional as F
@@ -33,14 +33,17 @@ def closed_form_alpha(
     alpha: Float[Tensor, "h w"],
     unknown: Bool[Tensor, "h w"],
     *,
+    weight: Float[Tensor, "h w"] | None = None,
     epsilon: float = EPSILON,
 ) -> Float[Tensor, "h w"]:
     """Find the alpha that is closest to a linear function of color in every 3×3 window.
 
     Args:
         image: RGB in 0..1.
-        alpha: Alpha of the sure cells; that of the unknown ones plays no part.
+        alpha: Alpha of the sure cells, and what is expected of the unknown ones.
         unknown: The cells whose alpha is to be found.
+        weight: How much it costs, of each unknown cell, to be far from what is expected; the
+            squared distance counts that much. None: it costs nothing.
         epsilon: Regularization of the windows' color variances.
 
     Returns:
@@ -56,7 +59,13 @@ def closed_form_alpha(
     neighbors = F.pad(alpha.double().masked_fill(unknown, 0), (2, 2, 2, 2)).flatten()
     known = neighbors[_neighbors(cells, height, width)]
     right = -(rows * known).sum(1)
-    found = _solve(rows[is_unknown], is_unknown.nonzero()[:, 0], columns[is_unknown], right)
+    # Cells in windows of one color are tied to nothing else: the smallest weight keeps them.
+    own = torch.full_like(right, REGULARIZATION)
+    if weight is not None:
+        expected = weight.double().flatten()[cells]
+        own, right = own + expected, right + expected * alpha.double().flatten()[cells]
+    places = is_unknown.nonzero()[:, 0], columns[is_unknown]
+    found = _solve(rows[is_unknown], *places, own, right)
     result = alpha.float().clone()
     result.view(-1)[cells] = found.clamp(0, 1).float().to(result.device)
     return result
@@ -117,9 +126,10 @@ def _solve(
     values: Float[Tensor, " E"],
     rows: Int[Tensor, " E"],
     columns: Int[Tensor, " E"],
+    diagonal: Float[Tensor, " U"],
     right: Float[Tensor, " U"],
 ) -> Float[Tensor, " U"]:
-    """Solve the sparse system exactly.
+    """Solve the sparse system, with something added to its diagonal, exactly.
 
     The unknown cells lie in a thin band, so a factorization stays sparse: 30 to 60 numbers a row.
     Conjugate gradients need hundreds of steps, as the system is ill-conditioned by nature.
@@ -127,8 +137,7 @@ def _solve(
     unknowns = len(right)
     places = (rows.cpu().numpy(), columns.cpu().numpy())
     matrix = csc_matrix((values.cpu().numpy(), places), shape=(unknowns, unknowns))
-    # Cells in windows of one color are tied to nothing else: the smallest weight keeps them.
-    matrix = matrix + REGULARIZATION * identity(unknowns, format="csc")
+    matrix = matrix + diags(diagonal.cpu().numpy(), format="csc")
     # Symmetric and positive, so no row needs to be exchanged.
     factors = splu(
         matrix,

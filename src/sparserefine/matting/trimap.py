@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
+from scipy.ndimage import distance_transform_cdt
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -64,6 +65,11 @@ class Trimap:
     def unknown(self) -> Bool[Tensor, "h w"]:
         """True where a cell is neither."""
         return ~(self.foreground | self.background)
+
+    def depth(self) -> Float[Tensor, "h w"]:
+        """How many cells it is from each unknown one to the nearest sure one; 0 where sure."""
+        cells = distance_transform_cdt(self.unknown.cpu().numpy(), metric="chessboard")
+        return torch.from_numpy(cells).to(self.unknown.device, torch.float32)
 
     @property
     def is_solvable(self) -> bool:

@@ -24,6 +24,11 @@ GRID = 512
 CARRIED, GUIDED = (1, 1e-5), (4, 1e-4)
 
 
+# How much the prediction counts in a wide band, whose middle colors alone can make anything of: in
+# thin ones it knows less than colors do. Whole from DEEP cells within the band, nothing to SHALLOW.
+TRUST = 0.03
+SHALLOW, DEEP = 2, 6
+
 # Where almost all is in doubt the few sure cells say nothing about the rest.
 MOST_UNKNOWN = 0.9
 
@@ -78,8 +83,13 @@ class GridMatte:
         """With alpha by closed-form matting between what is sure."""
         sides = self.trimap
         sure = torch.where(sides.foreground, 1.0, torch.where(sides.background, 0.0, self.coarse))
-        alpha = closed_form_alpha(self.image, sure, sides.unknown)
+        alpha = closed_form_alpha(self.image, sure, sides.unknown, weight=self._trust())
         return GridMatte(self.image, self.coarse, sides, alpha)
+
+    def _trust(self) -> Float[Tensor, "h w"]:
+        """How much the prediction counts in each unknown cell: more, the surer and the deeper."""
+        depth = ((self.trimap.depth() - SHALLOW) / (DEEP - SHALLOW)).clamp(0, 1)
+        return TRUST * (2 * self.coarse - 1).square() * depth
 
     def carrier(self, method: Literal["closed-form", "guided"]) -> LocalLinear:
         """What carries alpha, or the prediction as the guided filter has it, to any resolution."""
