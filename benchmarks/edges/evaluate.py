@@ -110,7 +110,7 @@ def compare(
     for way in WAYS:
         start = time.perf_counter()
         if way == "edges":
-            matte = refine_alpha(images, low, net=net, clean_colors=False)
+            matte = refine_alpha(images, low, method="edges", net=net, clean_colors=False)
         else:
             matte = refine_alpha(images, low, method=way, clean_colors=False)
         milliseconds[way].append(1000 * (time.perf_counter() - start))

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from sparserefine import DensePass
 from sparserefine.refinement.alpha import refine_alpha
+from sparserefine.refinement.class_bands import class_probabilities
 from sparserefine.refinement.edge_net import (
     CHANNELS,
     CONTEXT,
@@ -17,7 +18,7 @@ from sparserefine.refinement.edge_net import (
     read_edge_maps,
     with_context,
 )
-from sparserefine.refinement.grid_matte import GridMatte, foreground_probability
+from sparserefine.refinement.grid_matte import GridMatte
 from sparserefine.refinement.resampling import sample
 from sparserefine.sparse import ActivePixels
 
@@ -34,7 +35,7 @@ def scene() -> tuple[Tensor, DensePass]:
 
 def solved() -> tuple[Tensor, GridMatte]:
     images, low = scene()
-    return images, GridMatte.of(images, foreground_probability(low, None)).solved()
+    return images, GridMatte.of(images, class_probabilities(low)).solved()
 
 
 def test_untrained_it_says_what_closed_form_says() -> None:
@@ -51,7 +52,7 @@ def test_untrained_it_says_what_closed_form_says() -> None:
     # But for the logit, which ends at 0.01 and 0.99, with the gate at an eighth.
     assert float((alpha - closed_form).abs().max()) < 0.0013
     expected = refine_alpha(images, scene()[1]).alpha[y, x]
-    found = refine_alpha(images, scene()[1], net=net)
+    found = refine_alpha(images, scene()[1], method="edges", net=net)
     assert float((found.alpha - refine_alpha(images, scene()[1]).alpha).abs().max()) < 0.0013
     inside = band[0, y, x]
     torch.testing.assert_close(closed_form[inside], expected[inside], rtol=0, atol=1e-5)
@@ -70,9 +71,9 @@ def test_alpha_stays_within_0_and_1_whatever_the_weights() -> None:
     assert float((alpha - closed_form).abs().max()) > 0.1
 
 
-def test_it_corrects_closed_form_alone() -> None:
+def test_other_methods_have_no_use_for_it() -> None:
     images, low = scene()
-    with pytest.raises(ValueError, match="corrects \"closed-form\", not 'guided'"):
+    with pytest.raises(ValueError, match="'guided' has no use for a network"):
         refine_alpha(images, low, net=EdgeNet(widths=(8,)).eval(), method="guided")
 
 

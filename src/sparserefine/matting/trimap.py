@@ -46,6 +46,17 @@ class Trimap:
             raise ValueError(f"low={low}, high={high}: expected 0 <= low < high <= 1.")
         return cls(_eroded(probability > high), _eroded(probability < low))
 
+    @classmethod
+    def of_prediction(cls, probability: Float[Tensor, "h w"], *, hard: bool = False) -> Trimap:
+        """Take a prediction apart so that no side of it is lost, if that can be helped.
+
+        Args:
+            probability: Probability of the foreground in 0..1.
+            hard: It is of a hard mask, which means its small parts as much as its large ones.
+        """
+        trimap = cls.of(probability)
+        return trimap.with_peaks(probability) if hard or not trimap.is_solvable else trimap
+
     def with_peaks(self, probability: Float[Tensor, "h w"], *, reach: int = REACH) -> Trimap:
         """Take the middle of what is too small to have a sure cell for sure as well.
 

@@ -1,4 +1,4 @@
-"""A foreground's alpha at full resolution from a low-resolution prediction, without training."""
+"""A foreground's alpha at full resolution from a low-resolution prediction of any model."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Num, Shaped, UInt8, UInt16
+from jaxtyping import Bool, Float, Int, Num, UInt8, UInt16
 from torch import Tensor
 from torch.nn import functional as F
 
 from sparserefine.matting import foreground_colors
+from sparserefine.refinement.class_bands import class_probabilities
 from sparserefine.refinement.dense_pass import DensePass
 from sparserefine.refinement.edge_net import EdgeNet, edge_maps, read_edge_maps, with_context
 from sparserefine.refinement.features import as_unit_floats
-from sparserefine.refinement.grid_matte import GRID, GridMatte, foreground_probability
-from sparserefine.refinement.resampling import nearest_index, sample
+from sparserefine.refinement.grid_matte import GRID, GridMatte, enlarge_cells
+from sparserefine.refinement.resampling import sample
+from sparserefine.refinement.shipped_edges import shipped_net
 from sparserefine.refinement.timing import StageTimer, stage
 from sparserefine.sparse import ActivePixels
 
-Method = Literal["closed-form", "guided", "bilinear"]
+Method = Literal["edges", "closed-form", "guided", "bilinear"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +82,9 @@ def refine_alpha(
         images: One image at full resolution, RGB, uint8 or float in 0..1.
         low: Its low-resolution prediction of background and foreground. A hard mask is taken to be
             unsure within about a cell of its edge.
-        method: "closed-form", "guided" (the guided filter), or "bilinear" (only enlarged).
-        net: A trained network that corrects closed form in the band.
+        method: "closed-form", "edges" (a network corrects it), "guided" (the guided filter), or
+            "bilinear" (only enlarged).
+        net: The network of "edges". Default: the one that ships with the package.
         grid: Cells on the longer side; not more than the image has pixels.
         cell: Height and width of the cells of a hard mask, in its own pixels. Default: measured by
             its stairs, and not less than what masks drawn by hand err by.
@@ -89,14 +92,17 @@ def refine_alpha(
         timer: Collects the stages "grid", "matte", "carry" and "colors".
 
     Raises:
-        ValueError: The prediction is not one of two classes, the method is unknown, or it is not
-            the one that the network corrects.
+        ValueError: The prediction is not one of two classes, the method is unknown, or it has no
+            use for a network.
     """
     _check(low, method, grid)
-    if net is not None and method != "closed-form":
-        raise ValueError(f'the network corrects "closed-form", not {method!r}. Leave one of them.')
+    if net is not None and method != "edges":
+        raise ValueError(f'method {method!r} has no use for a network. Use "edges", or leave it.')
+    if method == "edges" and net is None:
+        net = shipped_net()
     size = (images.shape[2], images.shape[3])
-    probability = foreground_probability(low, cell, timer)
+    with stage(timer, "grid"):
+        probability = class_probabilities(low, cell)
     if method == "bilinear":
         return _enlarged(probability, size)
     with stage(timer, "grid"):
@@ -104,9 +110,9 @@ def refine_alpha(
     if not matte.is_solvable:
         return _enlarged(probability, size)
     with stage(timer, "matte"):
-        if method == "closed-form":
+        if method != "guided":
             matte = matte.solved()
-        carrier = matte.carrier(method)
+        carrier = matte.carrier("guided" if method == "guided" else "closed-form")
         maps = carrier.coefficients[None] if net is None else edge_maps(matte)
     with stage(timer, "carry"):
         mask = enlarge_cells(matte.trimap.unknown, size)
@@ -159,9 +165,3 @@ def _enlarged(probability: Float[Tensor, "1 1 h w"], size: tuple[int, int]) -> A
     none = torch.zeros(0, 3, device=alpha.device)
     return AlphaMatte(alpha, torch.zeros_like(alpha, dtype=torch.bool), none.int(), none)
 
-
-def enlarge_cells(cells: Shaped[Tensor, "h w"], size: tuple[int, int]) -> Shaped[Tensor, "H W"]:
-    """Each cell as a block of pixels."""
-    rows = nearest_index(cells.shape[0], size[0], cells.device)
-    columns = nearest_index(cells.shape[1], size[1], cells.device)
-    return cells.index_select(0, rows).index_select(1, columns)

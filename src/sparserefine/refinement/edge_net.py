@@ -19,6 +19,9 @@ from sparserefine.sparse import ActivePixels, SparseTensor
 CONTEXT = 8
 """Pixels around the band that the network sees too: sure ones of both sides."""
 
+WIDTHS = (16, 32, 64, 96)
+"""Channels of each stage of the network that ships."""
+
 CHANNELS = 12
 # Channels of the map on the grid, in its order.
 _MAP = {"closed form": 4, "guided": 4, "front": 3, "back": 3, "coarse": 1}
@@ -38,7 +41,7 @@ class EdgeNet(nn.Module):
         blocks: Residual blocks a stage.
     """
 
-    def __init__(self, widths: Sequence[int] = (16, 32, 64, 96), blocks: int = 1) -> None:
+    def __init__(self, widths: Sequence[int] = WIDTHS, blocks: int = 1) -> None:
         super().__init__()
         self.unet = SparseUNet(
             2, in_channels=CHANNELS, widths=widths, blocks=blocks, pyramid="dilate"

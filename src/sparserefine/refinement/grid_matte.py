@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Num
+from jaxtyping import Float, Num, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
 from sparserefine.matting import LocalLinear, SideColors, Trimap, closed_form_alpha
-from sparserefine.refinement.dense_pass import DensePass
 from sparserefine.refinement.features import as_unit_floats
-from sparserefine.refinement.mask_cell import cell_of, soft_masks
-from sparserefine.refinement.timing import StageTimer, stage
+from sparserefine.refinement.resampling import nearest_index
 
 GRID = 512
 """Cells on the longer side of the grid that the matte is found on: more hardly helps."""
@@ -25,9 +23,11 @@ CARRIED, GUIDED = (1, 1e-5), (4, 1e-4)
 
 
 # How much the prediction counts in a wide band, whose middle colors alone can make anything of: in
-# thin ones it knows less than colors do. Whole from DEEP cells within the band, nothing to SHALLOW.
+# thin ones it knows less than colors do. Whole from DEEP of its own cells within the band, nothing
+# to SHALLOW. Predictions finer than FINEST, in cells of the grid, know no more of where an edge is.
 TRUST = 0.03
-SHALLOW, DEEP = 2, 6
+SHALLOW, DEEP = 1.25, 3.75
+FINEST = 1.6
 
 # Where almost all is in doubt the few sure cells say nothing about the rest.
 MOST_UNKNOWN = 0.9
@@ -41,12 +41,14 @@ class GridMatte:
         image: The image there, RGB in 0..1.
         coarse: The prediction there, probability of the foreground.
         trimap: Where that is sure.
+        cell: Side of the prediction's own cells in those of the grid.
         alpha: Alpha there; None where it has yet to be found.
     """
 
     image: Float[Tensor, "3 h w"]
     coarse: Float[Tensor, "h w"]
     trimap: Trimap
+    cell: float = 1.0
     alpha: Float[Tensor, "h w"] | None = None
 
     @classmethod
@@ -69,10 +71,8 @@ class GridMatte:
         cells = grid_cells((images.shape[2], images.shape[3]), grid)
         small = as_unit_floats(resized_image(images, cells))[0]
         coarse = F.interpolate(probability, cells, mode="bilinear", antialias=True)[0, 0]
-        trimap = Trimap.of(coarse)
-        if hard or not trimap.is_solvable:
-            trimap = trimap.with_peaks(coarse)
-        return cls(small, coarse, trimap)
+        trimap = Trimap.of_prediction(coarse, hard=hard)
+        return cls(small, coarse, trimap, cell_on_grid(probability, cells))
 
     @property
     def is_solvable(self) -> bool:
@@ -84,12 +84,13 @@ class GridMatte:
         sides = self.trimap
         sure = torch.where(sides.foreground, 1.0, torch.where(sides.background, 0.0, self.coarse))
         alpha = closed_form_alpha(self.image, sure, sides.unknown, weight=self._trust())
-        return GridMatte(self.image, self.coarse, sides, alpha)
+        return replace(self, alpha=alpha)
 
     def _trust(self) -> Float[Tensor, "h w"]:
         """How much the prediction counts in each unknown cell: more, the surer and the deeper."""
-        depth = ((self.trimap.depth() - SHALLOW) / (DEEP - SHALLOW)).clamp(0, 1)
-        return TRUST * (2 * self.coarse - 1).square() * depth
+        depth = self.trimap.depth() / max(self.cell, FINEST)
+        share = ((depth - SHALLOW) / (DEEP - SHALLOW)).clamp(0, 1)
+        return TRUST * (2 * self.coarse - 1).square() * share
 
     def carrier(self, method: Literal["closed-form", "guided"]) -> LocalLinear:
         """What carries alpha, or the prediction as the guided filter has it, to any resolution."""
@@ -105,27 +106,15 @@ class GridMatte:
         )
 
 
-def foreground_probability(
-    low: DensePass, cell: tuple[float, float] | None, timer: StageTimer | None = None
-) -> Float[Tensor, "1 1 h w"]:
-    """Probability of the foreground by a prediction of two classes, hard masks made soft.
-
-    Args:
-        low: The prediction.
-        cell: Height and width of the cells of a hard mask, in its own pixels; None measures them.
-        timer: Collects the stage "grid".
-    """
-    with stage(timer, "grid"):
-        if not low.hard:
-            return low.logits.softmax(1)[:, 1:]
-        mask = low.logits[0].argmax(0)
-        return soft_masks(mask, [1], cell or cell_of(mask))[None]
-
-
 def grid_cells(size: tuple[int, int], grid: int) -> tuple[int, int]:
     """(h, w) of the grid for an image of (H, W) `size`."""
     scale = min(grid / max(size), 1.0)
     return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
+
+
+def cell_on_grid(probabilities: Float[Tensor, "1 K h w"], cells: tuple[int, int]) -> float:
+    """Side of a prediction's own cells in those of a grid; the longer one."""
+    return max(cells[0] / probabilities.shape[2], cells[1] / probabilities.shape[3])
 
 
 def resized_image(images: Num[Tensor, "1 3 H W"], cells: tuple[int, int]) -> Num[Tensor, "1 3 h w"]:
@@ -136,3 +125,10 @@ def resized_image(images: Num[Tensor, "1 3 H W"], cells: tuple[int, int]) -> Num
     if images.dtype != torch.uint8 or images.device.type != "cpu":
         images = as_unit_floats(images)
     return F.interpolate(images, cells, mode="bilinear", antialias=True)
+
+
+def enlarge_cells(cells: Shaped[Tensor, "h w"], size: tuple[int, int]) -> Shaped[Tensor, "H W"]:
+    """Each cell as a block of pixels."""
+    rows = nearest_index(cells.shape[0], size[0], cells.device)
+    columns = nearest_index(cells.shape[1], size[1], cells.device)
+    return cells.index_select(0, rows).index_select(1, columns)

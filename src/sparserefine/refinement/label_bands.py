@@ -1,24 +1,27 @@
-"""Labels of several classes at full resolution from a low-resolution prediction, without training.
+"""Labels of several classes at full resolution from a low-resolution prediction of any model.
 
-Each class that is somewhere unsure is one foreground against the rest; of the values that the
-guided filter carries to full resolution, the largest wins.
+Each class that is somewhere unsure is one foreground against the rest; of their alphas at full
+resolution the largest wins.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
-from torch.nn import functional as F
 
-from sparserefine.matting import LocalLinear, Trimap
-from sparserefine.refinement.alpha import enlarge_cells
+from sparserefine.refinement.class_alphas import carried_alphas, corrected_alphas
+from sparserefine.refinement.class_bands import ClassBands
+from sparserefine.refinement.edge_net import EdgeNet
 from sparserefine.refinement.features import as_unit_floats
-from sparserefine.refinement.grid_matte import GRID, GUIDED, grid_cells, resized_image
-from sparserefine.refinement.resampling import sample
+from sparserefine.refinement.grid_matte import GRID, enlarge_cells, grid_cells, resized_image
+from sparserefine.refinement.shipped_edges import shipped_net
 from sparserefine.refinement.timing import StageTimer, stage
+
+LabelMethod = Literal["edges", "closed-form", "guided"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +43,8 @@ def refine_labels(
     images: Num[Tensor, "1 3 H W"],
     probabilities: Float[Tensor, "1 K h w"],
     *,
+    method: LabelMethod = "guided",
+    net: EdgeNet | None = None,
     grid: int = GRID,
     timer: StageTimer | None = None,
 ) -> RefinedLabels:
@@ -48,37 +53,32 @@ def refine_labels(
     Args:
         images: One image at full resolution, RGB, uint8 or float in 0..1.
         probabilities: Those of the classes at low resolution; of hard labels see `soft_masks`.
+        method: How alpha of each class is found; see `refine_alpha`.
+        net: The network of "edges". Default: the one that ships with the package.
         grid: Cells on the longer side; not more than the image has pixels.
-        timer: Collects the stages "grid", "filter" and "carry".
+        timer: Collects the stages "grid" and "carry".
     """
     size = (images.shape[2], images.shape[3])
-    cells = grid_cells(size, grid)
     with stage(timer, "grid"):
-        small = as_unit_floats(resized_image(images, cells))[0]
-        coarse = F.interpolate(probabilities, cells, mode="bilinear", antialias=True)[0]
-        unknown = torch.stack([Trimap.of(one.contiguous()).unknown for one in coarse])
-        sure, likeliest = coarse.max(0)
+        small = as_unit_floats(resized_image(images, grid_cells(size, grid)))[0]
+        bands = ClassBands.of(probabilities, size, grid)
+        unknown = bands.unknown
+        sure, likeliest = bands.coarse.max(0)
         # A class that is sure of a cell, which others are unsure of, has no band of its own there.
         sure[unknown.gather(0, likeliest[None])[0]] = -1
-        unsure = unknown.flatten(1).any(1).nonzero()[:, 0].tolist()
-    with stage(timer, "filter"):
-        radius, epsilon = GUIDED
-        fits = {
-            index: LocalLinear.fit(small, coarse[index], radius=radius, epsilon=epsilon)
-            for index in unsure
-        }
     with stage(timer, "carry"):
         mask = enlarge_cells(unknown.any(0), size)
         labels = enlarge_cells(likeliest, size)
-        coords = F.pad(mask.nonzero(), (1, 0)).int()
-        _, y, x = coords.long().unbind(1)
+        y, x = mask.nonzero().unbind(1)
         best, winner = enlarge_cells(sure, size)[y, x], labels[y, x]
-        for index, fit in fits.items():
-            own = enlarge_cells(unknown[index], size)[y, x].nonzero()[:, 0]
-            colors = as_unit_floats(images[0, :, y[own], x[own]].t())
-            found = fit.alpha(sample(fit.coefficients[None], coords[own], size), colors)
-            wins = found > best[own]
-            winner[own[wins]] = index
-            best[own[wins]] = found[wins]
+        mattes = bands.mattes(small)
+        if method == "edges":
+            found = corrected_alphas(images, mattes, mask, net or shipped_net())
+        else:
+            found = carried_alphas(images, mattes, mask, method)
+        for one in found:
+            wins = one.alpha > best[one.rows]
+            winner[one.rows[wins]] = one.index
+            best[one.rows[wins]] = one.alpha[wins]
         labels[y, x] = winner
     return RefinedLabels(labels, mask)

@@ -1,0 +1,88 @@
+"""Where each class of a prediction is unsure, one foreground against the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from sparserefine.matting import Trimap
+from sparserefine.refinement.dense_pass import DensePass
+from sparserefine.refinement.grid_matte import GRID, GridMatte, cell_on_grid, grid_cells
+from sparserefine.refinement.mask_cell import cell_of, soft_masks
+
+
+@dataclass(frozen=True, eq=False)
+class ClassBands:
+    """The classes of one image's prediction on a grid of a few hundred cells a side.
+
+    Attributes:
+        coarse: Probability of each class in each cell.
+        trimaps: Where each class is sure to be, sure not to be, and neither.
+        cell: Side of the prediction's own cells in those of the grid.
+    """
+
+    coarse: Float[Tensor, "K h w"]
+    trimaps: tuple[Trimap, ...]
+    cell: float = 1.0
+
+    @classmethod
+    def of(
+        cls,
+        probabilities: Float[Tensor, "1 K h_low w_low"],
+        size: tuple[int, int],
+        grid: int = GRID,
+        *,
+        hard: bool = False,
+    ) -> ClassBands:
+        """Bring a prediction to the grid.
+
+        Args:
+            probabilities: Those of the classes at low resolution; see `class_probabilities`.
+            size: (H, W) of the image.
+            grid: Cells on the longer side; not more than the image has pixels.
+            hard: It is of hard labels, which mean their small parts as much as their large ones.
+        """
+        cells = grid_cells(size, grid)
+        coarse = F.interpolate(probabilities, cells, mode="bilinear", antialias=True)[0]
+        trimaps = tuple(Trimap.of_prediction(one, hard=hard) for one in coarse)
+        return cls(coarse, trimaps, cell_on_grid(probabilities, cells))
+
+    @property
+    def unknown(self) -> Bool[Tensor, "K h w"]:
+        """True where a class is unsure of a cell."""
+        return torch.stack([trimap.unknown for trimap in self.trimaps])
+
+    def mattes(self, image: Float[Tensor, "3 h w"]) -> dict[int, GridMatte]:
+        """A matte for each class that is unsure somewhere and sure enough elsewhere, by its number.
+
+        Args:
+            image: The image on the grid, RGB in 0..1.
+        """
+        mattes = (
+            GridMatte(image, own, trimap, self.cell)
+            for own, trimap in zip(self.coarse, self.trimaps, strict=True)
+        )
+        return {index: matte for index, matte in enumerate(mattes) if matte.is_solvable}
+
+
+def class_probabilities(
+    low: DensePass, cell: tuple[float, float] | None = None
+) -> Float[Tensor, "1 K h w"]:
+    """What a prediction of one image says of the classes that have a band of their own.
+
+    Of two classes that is the foreground alone, as the other is its rest. Hard labels are made as
+    unsure as their cells are large.
+
+    Args:
+        low: The prediction.
+        cell: Height and width of the cells of hard labels, in their own pixels; None measures them.
+    """
+    first = 1 if low.num_classes == 2 else 0
+    if not low.hard:
+        return low.logits.softmax(1)[:, first:]
+    labels = low.logits[0].argmax(0)
+    return soft_masks(labels, range(first, low.num_classes), cell or cell_of(labels))[None]
