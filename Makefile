@@ -26,7 +26,10 @@ BACKGROUNDS ?= ../shared/data/photos/images
 ISNET ?=
 VITMATTE ?=
 
-.PHONY: demo demo-train cutout-bench test test-all lint fuzz wheel clean
+# Folder with MANIFEST.csv and images/ of photos to look at.
+LOOK ?= ../shared/data/photos
+
+.PHONY: demo demo-train cutout-bench edges-train edges-look edges-street refine-bench test test-all lint fuzz wheel clean
 .PHONY: gpu-test gpu-extractor gpu-timeline gpu-pipeline gpu-tune gpu-train gpu-wheels orin
 
 demo: .venv/demo.stamp
@@ -41,6 +44,27 @@ cutout-bench: .venv/peers.stamp
 	    --photos $(BACKGROUNDS) $(if $(ISNET),--isnet $(ISNET)) \
 	    $(if $(VITMATTE),--vitmatte $(VITMATTE))
 	$(BIN)/python benchmarks/cutout/page.py
+
+# The network of `edges` anew, from a seed: crops of composites, 35 minutes, then the training, 50.
+CROPS := $(BIN)/python benchmarks/edges/crops.py --foregrounds $(FOREGROUNDS) \
+    --photos $(BACKGROUNDS) $(if $(ISNET),--isnet $(ISNET)) --workers 2
+edges-train: .venv/dev.stamp
+	$(CROPS) --masks models --count 2200 --out $(OUT)/edges/models --worker 0 & \
+	    $(CROPS) --masks models --count 2200 --out $(OUT)/edges/models --worker 1; wait
+	$(CROPS) --masks simulated --count 950 --out $(OUT)/edges/simulated --worker 0 & \
+	    $(CROPS) --masks simulated --count 950 --out $(OUT)/edges/simulated --worker 1; wait
+	$(BIN)/python benchmarks/edges/train.py $(OUT)/edges/models $(OUT)/edges/simulated \
+	    --out $(OUT)/edges/edges.safetensors --steps 7000
+
+# What it is worth: composites that it has not seen, then sheets of photos for the eye.
+edges-look: .venv/dev.stamp
+	$(BIN)/python benchmarks/edges/look.py $(LOOK) --out $(OUT)/edges-look
+
+edges-street: .venv/dev.stamp
+	$(BIN)/python benchmarks/edges/street.py --shared ../shared
+
+refine-bench: .venv/peers.stamp
+	$(BIN)/python benchmarks/refine.py
 
 test: .venv/test.stamp
 	$(PYTEST) -m "not slow and not gpu"

@@ -30,6 +30,7 @@ def test_public_names_are_pinned() -> None:
         "evaluate",
         "frontier",
         "headroom",
+        "load",
         "measure_latency",
         "predict",
         "refine",

@@ -1,12 +1,12 @@
 """Crops to train `edges` on: a new composite each time, its coarse masks, features on the whole.
 
     python benchmarks/edges/crops.py --foregrounds FOLDER ... --photos FOLDER --out FOLDER \\
-        [--count 1500] [--isnet FILE] [--worker 0 --workers 2]
+        [--masks models] [--count 1500] [--isnet FILE] [--worker 0 --workers 2]
 
 The dense models run on every composite that they see the right thing in, and closed form on the
 whole of it before it is cropped: masks and features of another picture teach nothing that holds
-(dev/LOG.md). Every other composite has simulated masks alone, whatever a model would see in it.
-Writes 500 crops a file.
+(dev/LOG.md). With --masks simulated, masks are simulated whatever a model would see. Writes 500
+crops a file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 import sparserefine as sr
 from sparserefine.matting import LocalLinear
-from sparserefine.refinement.class_bands import class_probabilities
+from sparserefine.refinement.class_bands import class_probabilities, given_labels
 from sparserefine.refinement.edge_net import edge_maps
 from sparserefine.refinement.grid_matte import GridMatte, enlarge_cells
 
@@ -60,11 +60,11 @@ class Features:
     """What is known of a whole composite and one coarse mask of it, at full size.
 
     Attributes:
-        planes: Coarse, closed form, guided and the band, 0..1.
+        planes: Coarse, closed form, guided, the band, and the mask as it was given, 0..1.
         sides: Mean colors of the sure foreground and background, on the grid.
     """
 
-    planes: Float[Tensor, "4 H W"]
+    planes: Float[Tensor, "5 H W"]
     sides: Float[Tensor, "6 h w"]
 
     @classmethod
@@ -84,15 +84,19 @@ class Features:
             LocalLinear.alpha(part.flatten(1).t(), colors).view(size)
             for part in (full[:4], full[4:8])
         )
-        return cls(torch.stack([full[8], closed, guided, band]), maps[0, 8:14])
+        hard = given_labels(low)
+        given = (low.logits.softmax(1)[0, 1] if hard is None else hard[0])[None, None]
+        given = F.interpolate(given, size, mode="bilinear")[0, 0]
+        return cls(torch.stack([full[8], closed, guided, band, given]), maps[0, 8:14])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--foregrounds", type=Path, nargs="+", required=True)
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--isnet", type=Path)
+    parser.add_argument("--masks", choices=("models", "simulated"), default="models")
     parser.add_argument("--count", type=int, default=1500, help="composites of all workers")
     parser.add_argument("--worker", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
@@ -116,7 +120,7 @@ def main() -> None:
         pool = pools[r.random() >= FIRST_FOLDER]
         scenes = [simpler(Scene.draw(seed + k, pool, backgrounds), r) for k in range(TRIES)]
         megapixels = r.choice(MEGAPIXELS)
-        if index % 2:
+        if options.masks == "simulated":
             composite = scenes[0].render(megapixels)
             truth = torch.from_numpy(composite.alpha)
             predictions = [simulated_mask(truth, r) for _ in range(2)]

@@ -1,10 +1,12 @@
-"""A trained network beside closed form, on composites that nobody trained on.
+"""`edges` beside closed form, the guided filter and enlarging, on composites nobody trained on.
 
-    python benchmarks/edges/evaluate.py WEIGHTS --foregrounds FOLDER ... --photos FOLDER \\
-        [--isnet FILE] [--count 30] [--megapixels 1]
+    python benchmarks/edges/evaluate.py --foregrounds FOLDER ... --photos FOLDER [--isnet FILE]
+        [--weights FILE] [--count 30] [--megapixels 1 4 12]
+    python benchmarks/edges/evaluate.py --page            # only write the tables into the docs
 
-Foregrounds and photos are of the test split; of the masks of a dense model those count on which it
-sees the right thing. "simulated" are masks of masks.py. Writes WEIGHTS_scores.json.
+Foregrounds and photos are of the test split. Of the masks of a dense model those count on which it
+sees the right thing; "hard" is U²-Net-p's, above one half or not; the other sources are those of
+masks.py. Writes results/edges.json and docs/refine.md.
 """
 
 from __future__ import annotations
@@ -15,79 +17,68 @@ import random
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn import functional as F
 
 import sparserefine as sr
 from sparserefine.environment import Environment
-from sparserefine.refinement.alpha import refine_alpha
+from sparserefine.refinement.alpha import Method, refine_alpha
 from sparserefine.refinement.edge_net import EdgeNet
+from sparserefine.refinement.shipped_edges import shipped_net
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "cutout"))
 from composites import Scene
 from pictures import read_backgrounds, read_foregrounds
 from scores import AlphaScores, Truth
-from ways import make_source
+from ways import Source, make_source
 
-from masks import simulated_mask  # isort: skip
+from masks import drawn_mask, sam_like_mask, simulated_mask  # isort: skip
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULT = ROOT / "benchmarks" / "results" / "edges.json"
+PAGE = ROOT / "docs" / "refine.md"
+BEGIN, END = "<!-- quality: begin -->", "<!-- quality: end -->"
 
 FIRST_SEED = 60_000_000
+# Masks of dense models further from the truth, in mean absolute error, see another thing.
 RIGHT = 0.04
-WAYS = ("bilinear", "guided", "closed-form", "edges")
+WAYS: tuple[Method, ...] = ("bilinear", "guided", "closed-form", "edges")
+U2NETP, HARD, ISNET = "U²-Net-p 320", "U²-Net-p 320, hard", "IS-Net 512"
+DRAWN, SAM, SIMULATED = "drawn by hand", "SAM-like 256", "simulated"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("weights", type=Path)
-    parser.add_argument("--foregrounds", type=Path, nargs="+", required=True)
-    parser.add_argument("--photos", type=Path, required=True)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--weights", type=Path, help="default: those that ship")
+    parser.add_argument("--foregrounds", type=Path, nargs="+", default=[])
+    parser.add_argument("--photos", type=Path)
     parser.add_argument("--isnet", type=Path)
     parser.add_argument("--count", type=int, default=30, help="composites of each source of masks")
-    parser.add_argument("--megapixels", type=float, default=1.0)
+    parser.add_argument("--megapixels", type=float, nargs="+", default=[1.0])
+    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--page", action="store_true")
     options = parser.parse_args()
-    net = read_net(options.weights)
-    foregrounds = read_foregrounds(options.foregrounds, "test")
-    backgrounds = read_backgrounds(options.photos, "test")
-    models = {"u2netp 320": make_source("u2netp", 320, None)}
-    if options.isnet is not None:
-        models["isnet 512"] = make_source("isnet", 512, options.isnet)
-    scores: dict[str, list[dict[str, AlphaScores]]] = defaultdict(list)
-    milliseconds: dict[str, list[float]] = defaultdict(list)
-    seed = FIRST_SEED
-    while any(len(scores[name]) < options.count for name in (*models, "simulated")):
-        scene = Scene.draw(seed, foregrounds, backgrounds)
-        composite = scene.render(options.megapixels)
-        images = torch.from_numpy(composite.image).permute(2, 0, 1)[None]
-        truth = Truth(torch.from_numpy(composite.alpha))
-        predictions = {
-            name: model.predict(images)[0]
-            for name, model in models.items()
-            if len(scores[name]) < options.count
-        }
-        if len(scores["simulated"]) < options.count:
-            predictions["simulated"] = simulated_mask(truth.alpha, random.Random(seed))
-        for name, low in predictions.items():
-            found = compare(images, low, truth, net, milliseconds)
-            if found["bilinear"].mae < 1000 * RIGHT:
-                scores[name].append(found)
-        seed += 1
+    if options.page:
+        write_page(json.loads(RESULT.read_text()))
+        return
+    net = shipped_net() if options.weights is None else read_net(options.weights)
     document = {
-        "sources": {name: summary(rows) for name, rows in scores.items()},
-        "refinement_ms": {way: median(values) for way, values in milliseconds.items()},
-        "megapixels": options.megapixels,
-        "tried": seed - FIRST_SEED,
+        "sizes": {f"{size:g}": evaluate(size, options, net) for size in options.megapixels},
+        "command": " ".join(["python benchmarks/edges/evaluate.py", *_without_paths(sys.argv[1:])]),
         "environment": Environment.current().to_json(),
     }
-    out = options.weights.with_name(f"{options.weights.stem}_scores.json")
-    out.write_text(json.dumps(document, indent=1) + "\n")
-    for name, ways in document["sources"].items():
-        print(name)
-        for way, row in ways.items():
-            print(f"  {way:12} {row}")
-    print(document["refinement_ms"], out)
+    options.out.write_text(json.dumps(document, indent=1) + "\n")
+    if options.out == RESULT:
+        write_page(document)
+    print("\n".join(_tables(document)))
+    print(options.out)
 
 
 def read_net(weights: Path) -> EdgeNet:
@@ -98,8 +89,66 @@ def read_net(weights: Path) -> EdgeNet:
     return net.eval()
 
 
+def evaluate(megapixels: float, options: argparse.Namespace, net: EdgeNet) -> dict[str, Any]:
+    """Scores of all ways and sources at one size."""
+    foregrounds = read_foregrounds(options.foregrounds, "test")
+    backgrounds = read_backgrounds(options.photos, "test")
+    small = make_source("u2netp", 320, None)
+    large = None if options.isnet is None else make_source("isnet", 512, options.isnet)
+    scores: dict[str, list[dict[str, AlphaScores]]] = defaultdict(list)
+    milliseconds: dict[str, list[float]] = defaultdict(list)
+    sources = [U2NETP, HARD, DRAWN, SAM, SIMULATED] + ([] if large is None else [ISNET])
+    seed = FIRST_SEED
+    while any(len(scores[name]) < options.count for name in sources):
+        composite = Scene.draw(seed, foregrounds, backgrounds).render(megapixels)
+        images = torch.from_numpy(composite.image).permute(2, 0, 1)[None]
+        truth = Truth(torch.from_numpy(composite.alpha))
+        wanted = [name for name in sources if len(scores[name]) < options.count]
+        for name, low in masks(images, truth.alpha, wanted, small, large, seed):
+            if _error(low, truth.alpha) < RIGHT:
+                scores[name].append(compare(images, low, truth, net, milliseconds))
+        seed += 1
+        counts = {name: len(scores[name]) for name in sources}
+        print(
+            f"{megapixels:g} MP, {seed - FIRST_SEED} scenes: {counts}", file=sys.stderr, flush=True
+        )
+    return {
+        "sources": {name: summary(scores[name]) for name in sources},
+        "refinement_ms": {way: median(values) for way, values in milliseconds.items()},
+        "tried": seed - FIRST_SEED,
+    }
+
+
+def masks(
+    images: Tensor,
+    alpha: Tensor,
+    wanted: list[str],
+    small: Source,
+    large: Source | None,
+    seed: int,
+) -> Iterator[tuple[str, sr.DensePass]]:
+    """Coarse masks of one composite by the name of their source."""
+    if U2NETP in wanted or HARD in wanted:
+        low, _ = small.predict(images)
+        if U2NETP in wanted:
+            yield U2NETP, low
+        if HARD in wanted:
+            yield HARD, sr.DensePass.of(low.logits.argmax(1) == 1, kind="mask")
+    if ISNET in wanted and large is not None:
+        yield ISNET, large.predict(images)[0]
+    made = {DRAWN: drawn_mask, SAM: sam_like_mask, SIMULATED: simulated_mask}
+    for name, make in made.items():
+        if name in wanted:
+            yield name, make(alpha, random.Random(seed))
+
+
+def _error(low: sr.DensePass, alpha: Tensor) -> float:
+    coarse = F.interpolate(low.logits.softmax(1)[:, 1:], tuple(alpha.shape), mode="bilinear")
+    return float((coarse[0, 0] - alpha).abs().mean())
+
+
 def compare(
-    images: torch.Tensor,
+    images: Tensor,
     low: sr.DensePass,
     truth: Truth,
     net: EdgeNet,
@@ -109,29 +158,58 @@ def compare(
     found = {}
     for way in WAYS:
         start = time.perf_counter()
-        if way == "edges":
-            matte = refine_alpha(images, low, method="edges", net=net, clean_colors=False)
-        else:
-            matte = refine_alpha(images, low, method=way, clean_colors=False)
+        own = net if way == "edges" else None
+        matte = refine_alpha(images, low, method=way, net=own, clean_colors=False)
         milliseconds[way].append(1000 * (time.perf_counter() - start))
         found[way] = truth.score(matte.alpha)
     return found
 
 
-def summary(rows: list[dict[str, AlphaScores]]) -> dict[str, dict[str, float | str]]:
-    """Medians of each way, and on how many composites `edges` is better."""
-    ways: dict[str, dict[str, float | str]] = {}
+def summary(rows: list[dict[str, AlphaScores]]) -> dict[str, Any]:
+    """Medians of each way, and on how many composites `edges` is better and worse."""
+    ways: dict[str, Any] = {"composites": len(rows)}
     for way in WAYS:
-        ious = [row[way].boundary_iou for row in rows]
-        errors = [row[way].mae for row in rows]
-        better = sum(row["edges"].boundary_iou > row[way].boundary_iou for row in rows)
-        nearer = sum(row["edges"].mae < row[way].mae for row in rows)
+        ours, theirs = [row["edges"] for row in rows], [row[way] for row in rows]
+        pairs = list(zip(ours, theirs, strict=True))
         ways[way] = {
-            "boundary_iou": round(median(ious), 3),
-            "mae": round(median(errors), 2),
-            "edges_better": f"{better} and {nearer} of {len(rows)}",
+            "boundary_iou": median(one.boundary_iou for one in theirs),
+            "mae": median(one.mae for one in theirs),
+            "edges_better": sum(one.boundary_iou > other.boundary_iou for one, other in pairs),
+            "edges_worse": sum(one.boundary_iou < other.boundary_iou for one, other in pairs),
+            "edges_nearer": sum(one.mae < other.mae for one, other in pairs),
         }
     return ways
+
+
+def write_page(document: dict[str, Any]) -> None:
+    """Replace the tables in the docs."""
+    text = PAGE.read_text()
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    environment = document["environment"]
+    lines = [*_tables(document), f"`{document['command']}`, commit {environment['commit']}."]
+    PAGE.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{after}")
+
+
+def _tables(document: dict[str, Any]) -> list[str]:
+    lines = []
+    for megapixels, size in document["sizes"].items():
+        lines += [f"| {megapixels} MP, from | " + " | ".join(WAYS) + " | `edges` better than |"]
+        lines += ["|---|" + "---|" * (len(WAYS) + 1)]
+        for name, ways in size["sources"].items():
+            cells = [f"{ways[way]['boundary_iou']:.3f} · {ways[way]['mae']:.1f}" for way in WAYS]
+            better = ", ".join(
+                f"{way} {ways[way]['edges_better']}, {ways[way]['edges_nearer']}"
+                for way in WAYS[:-1]
+            )
+            lines.append(f"| {name} | {' | '.join(cells)} | {better} of {ways['composites']} |")
+        lines.append("")
+    return lines
+
+
+def _without_paths(arguments: list[str]) -> list[str]:
+    """The options, without where things lie on this machine."""
+    return [Path(one).name or one if "/" in one else one for one in arguments]
 
 
 if __name__ == "__main__":

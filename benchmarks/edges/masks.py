@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import torch
@@ -12,14 +13,17 @@ from torch.nn import functional as F
 import sparserefine as sr
 
 SIDES = (64, 128, 192, 256, 320, 512)
+# Shares of the masks that are as fine as the picture, and of those that are right.
+FINE, RIGHT = 0.3, 0.4
 
 
 def simulated_mask(alpha: Float[Tensor, "H W"], r: random.Random) -> sr.DensePass:
     """A prediction of two classes that is wrong as predictions are.
 
-    The boundary is moved by a smooth field of up to a cell, thin parts are lost or grow together,
-    the edge is blurred, in places all is unsure; some are hard, some stretched to 0..1 by their own
-    minimum and maximum, some already enlarged.
+    Some are as fine as the picture: drawn by hand, off by some pixels, or right already. Of the
+    others the boundary is moved by a smooth field of up to a cell, thin parts are lost or grow
+    together, the edge is blurred, in places all is unsure; some are hard, some stretched to 0..1 by
+    their own minimum and maximum, some already enlarged.
 
     Args:
         alpha: The true alpha.
@@ -28,6 +32,8 @@ def simulated_mask(alpha: Float[Tensor, "H W"], r: random.Random) -> sr.DensePas
     generator = torch.Generator().manual_seed(r.randrange(2**31))
     side = r.choice(SIDES)
     height, width = alpha.shape
+    if r.random() < FINE:
+        return _fine(alpha, r, generator)
     cells = (side, side) if r.random() < 0.5 else _kept(side, (height, width))
     coarse = F.interpolate(alpha[None, None], cells, mode="area")
     if r.random() < 0.4:
@@ -54,6 +60,36 @@ def simulated_mask(alpha: Float[Tensor, "H W"], r: random.Random) -> sr.DensePas
     if r.random() < 0.3:
         soft = (soft - soft.min()) / (soft.max() - soft.min()).clamp(min=1e-6)
     soft = (soft * 255).round() / 255
+    return sr.DensePass.of(soft.clamp(1e-4, 1 - 1e-4), kind="probabilities")
+
+
+def drawn_mask(alpha: Float[Tensor, "H W"], r: random.Random) -> sr.DensePass:
+    """A hard mask as fine as the picture whose edge is off by some pixels, as drawn by hand."""
+    generator = torch.Generator().manual_seed(r.randrange(2**31))
+    pixels = r.uniform(2, 5) * math.sqrt(alpha.numel() / 1e6)
+    moved = _moved(alpha[None, None], pixels, r.choice([16, 32]), generator)
+    return sr.DensePass.of(_blurred(moved, 2.0)[0, 0] > 0.5, kind="mask")
+
+
+def sam_like_mask(alpha: Float[Tensor, "H W"], r: random.Random) -> sr.DensePass:
+    """Logits at 256 on the longer side that round off what is thin, as SAM's decoder has them."""
+    generator = torch.Generator().manual_seed(r.randrange(2**31))
+    height, width = alpha.shape
+    coarse = F.interpolate(alpha[None, None], _kept(256, (height, width)), mode="area")
+    coarse = _blurred(_moved(coarse, 0.5, 24, generator), 1.0)
+    return sr.DensePass.of(12 * (coarse - 0.5), kind="logits")
+
+
+def _fine(alpha: Tensor, r: random.Random, generator: torch.Generator) -> sr.DensePass:
+    """A mask as fine as the picture, hard or soft."""
+    fine = alpha[None, None]
+    if r.random() > RIGHT:
+        pixels = r.uniform(1, 6) * math.sqrt(alpha.numel() / 1e6)
+        fine = _moved(fine, pixels, r.choice([8, 16, 32, 64]), generator)
+        fine = _blurred(fine, r.choice([0.3, 0.5, 1.0, 2.0]))
+    if r.random() < 0.5:
+        return sr.DensePass.of(fine[0, 0] > 0.5, kind="mask")
+    soft = (fine * 255).round() / 255
     return sr.DensePass.of(soft.clamp(1e-4, 1 - 1e-4), kind="probabilities")
 
 

@@ -1,8 +1,9 @@
 """Train the network of `edges` on crops.
 
-    python benchmarks/edges/train.py CROPS --out FILE.safetensors [--steps 4000]
+    python benchmarks/edges/train.py CROPS ... --out FILE.safetensors [--steps 4000]
 
-Some 0.4 s a step of 8 crops on one core. The held-out crops are those of the last files.
+CROPS are folders that crops.py wrote. Some 0.4 s a step of 8 crops on one core. The held-out crops
+are the last of each folder.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import argparse
 import json
 import math
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
@@ -31,16 +34,18 @@ NAMES = ("rgb", "planes", "sides")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("crops", type=Path)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("crops", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--widths", type=int, nargs="+", default=[16, 32, 64, 96])
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    crops = read_crops(options.crops)
-    held = min(int(HELD * len(crops["rgb"])), MOST_HELD)
+    torch.set_num_threads(options.threads)
+    crops, is_held = read_crops(options.crops)
+    trained, held = (~is_held).nonzero()[0], is_held.nonzero()[0]
     torch.manual_seed(options.seed)
     rng = np.random.default_rng(options.seed)
     net = EdgeNet(options.widths)
@@ -52,7 +57,7 @@ def main() -> None:
         done = step / options.steps
         rate = LEARNING_RATE * min(1, step / WARM_UP) * (0.51 + 0.49 * math.cos(math.pi * done))
         optimizer.param_groups[0]["lr"] = rate
-        pick = rng.choice(len(crops["rgb"]) - held, options.batch, replace=False)
+        pick = np.sort(rng.choice(trained, options.batch, replace=False))
         rows = augmented({name: crops[name][pick] for name in NAMES}, rng)
         loss = loss_of(net.train(), rows)
         optimizer.zero_grad()
@@ -72,7 +77,7 @@ def main() -> None:
             save_file(mean, options.out)
     save_file(mean, options.out)
     document = {
-        "crops": len(crops["rgb"]) - held,
+        "crops": len(trained),
         "steps": options.steps,
         "minutes": round((time.perf_counter() - start) / 60, 1),
         "seed": options.seed,
@@ -84,12 +89,31 @@ def main() -> None:
     print(json.dumps(document["held_out"]), options.out)
 
 
-def read_crops(folder: Path) -> dict[str, UInt8[np.ndarray, "N C h w"]]:
-    """All crops of a folder, files in the order of their names."""
-    files = [np.load(path) for path in sorted(folder.glob("*.npz"))]
-    if not files:
-        raise SystemExit(f"no crops in {folder}. Make some with benchmarks/edges/crops.py.")
-    return {name: np.concatenate([file[name] for file in files]) for name in NAMES}
+def read_crops(
+    folders: Sequence[Path],
+) -> tuple[dict[str, UInt8[np.ndarray, "N C h w"]], Bool[np.ndarray, " N"]]:
+    """All crops of some folders, files in the order of their names, and which are held out."""
+    counts, paths = [], []
+    for folder in folders:
+        files = sorted(folder.glob("*.npz"))
+        if not files:
+            raise SystemExit(f"no crops in {folder}. Make some with benchmarks/edges/crops.py.")
+        paths += files
+        counts.append(sum(len(np.load(path)["sides"]) for path in files))
+    crops: dict[str, np.ndarray] = {}
+    at = 0
+    for path in paths:  # one file at a time: twice as much would not fit into memory
+        with np.load(path) as file:
+            for name in NAMES:
+                values = file[name]
+                if name not in crops:
+                    crops[name] = np.empty((sum(counts), *values.shape[1:]), np.uint8)
+                crops[name][at : at + len(values)] = values
+            at += len(values)
+    is_held = np.zeros(sum(counts), bool)
+    for count, end in zip(counts, np.cumsum(counts), strict=True):
+        is_held[end - min(int(HELD * count), MOST_HELD) : end] = True
+    return crops, is_held
 
 
 def augmented(crops: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, Tensor]:
@@ -109,50 +133,85 @@ def augmented(crops: dict[str, np.ndarray], rng: np.random.Generator) -> dict[st
     return found
 
 
-def predicted(net: EdgeNet, crops: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Alpha by the net, true alpha and closed form's in the band, and where the band is."""
-    truth, coarse, closed, guided, band = crops["planes"].unbind(1)
-    sides = F.interpolate(crops["sides"], truth.shape[1:], mode="bilinear")
-    inside = band > 0.5
-    pixels = ActivePixels.from_mask(with_context(inside))
-    at = tuple(pixels.coords.long().unbind(1))
-    read = lambda plane: plane[at]  # noqa: E731
-    colors, both = (part.permute(0, 2, 3, 1)[at] for part in (crops["rgb"], sides))
-    front, back = both.split(3, 1)
-    features = edge_features(colors, read(coarse), read(closed), read(guided), front, back)
-    alpha = net(features, read(closed), pixels)
-    return alpha, read(truth), read(closed), read(inside)
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """The pixels that the network sees of some crops, and what it says of them.
+
+    Attributes:
+        alpha: Alpha by the network.
+        truth: True alpha.
+        closed_form: Closed form's.
+        inside: True in the band.
+        contrast: How far the colors of both sides are apart, mean of the channels.
+        crop: Number of the crop.
+    """
+
+    alpha: Float[Tensor, " N"]
+    truth: Float[Tensor, " N"]
+    closed_form: Float[Tensor, " N"]
+    inside: Bool[Tensor, " N"]
+    contrast: Float[Tensor, " N"]
+    crop: Int[Tensor, " N"]
+
+    @classmethod
+    def of(cls, net: EdgeNet, crops: dict[str, Tensor]) -> Seen:
+        """Run the network on crops."""
+        truth, coarse, closed, guided, band, given = crops["planes"].unbind(1)
+        sides = F.interpolate(crops["sides"], truth.shape[1:], mode="bilinear")
+        inside = band > 0.5
+        pixels = ActivePixels.from_mask(with_context(inside))
+        at = tuple(pixels.coords.long().unbind(1))
+        colors, both = (part.permute(0, 2, 3, 1)[at] for part in (crops["rgb"], sides))
+        front, back = both.split(3, 1)
+        mine = (coarse[at], given[at], closed[at], guided[at])
+        features = edge_features(colors, *mine, front, back)
+        alpha = net(features, closed[at], pixels)
+        contrast = (front - back).abs().mean(1)
+        return cls(alpha, truth[at], closed[at], inside[at], contrast, at[0])
 
 
 def loss_of(net: EdgeNet, crops: dict[str, Tensor]) -> Tensor:
-    """Of alpha, of the side that it is on, and of its differences between neighbors."""
-    alpha, truth, _, inside = predicted(net, crops)
-    difference = (alpha - truth)[inside]
-    side = F.binary_cross_entropy(alpha[inside].clamp(1e-3, 1 - 1e-3), truth[inside])
+    """Of alpha, of what is seen of it, of its side, and of its steps between neighbors.
+
+    Crops with a wide band have more pixels, but are not worth as much more.
+    """
+    seen = Seen.of(net, crops)
+    counts = torch.bincount(seen.crop[seen.inside], minlength=len(crops["rgb"])).clamp(min=1)
+    worth = counts.float().rsqrt()[seen.crop] * seen.inside
+    worth = worth / worth.sum()
+    difference = (seen.alpha - seen.truth).abs()
+    side = F.binary_cross_entropy(seen.alpha.clamp(1e-3, 1 - 1e-3), seen.truth, reduction="none")
     # Rows follow the pixels of a line: neighbors in it are neighbors here, but for its end.
-    steps = (alpha.diff() - truth.diff())[inside[1:] & inside[:-1]]
-    return 3 * difference.abs().mean() + 0.5 * side + steps.abs().clamp(max=1).mean()
+    steps = (seen.alpha.diff() - seen.truth.diff()).abs().clamp(max=1)
+    both = worth[1:] * seen.inside[:-1]
+    alike = (3 + 2 * seen.contrast) * difference + 0.5 * side
+    return (worth * alike).sum() + (both * steps).sum()
 
 
 @torch.no_grad()
 def held_out(
-    state: dict[str, Tensor], widths: list[int], crops: dict[str, np.ndarray], held: int
+    state: dict[str, Tensor],
+    widths: list[int],
+    crops: dict[str, np.ndarray],
+    held: Int[np.ndarray, " N"],
 ) -> dict[str, float]:
     """Mean absolute error and the share on the wrong side of 0.5 in the band, of unseen crops."""
     net = EdgeNet(widths)
     net.load_state_dict(state)
     net.eval()
     sums = np.zeros(5)
-    for first in range(len(crops["rgb"]) - held, len(crops["rgb"]), 8):
+    for first in range(0, len(held), 8):
         part = {
-            name: torch.from_numpy(crops[name][first : first + 8]).float() / 255 for name in NAMES
+            name: torch.from_numpy(crops[name][held[first : first + 8]]).float() / 255
+            for name in NAMES
         }
-        alpha, truth, closed, inside = (value for value in predicted(net, part))
-        for place, one in enumerate((alpha, closed)):
-            difference, wrong = (one - truth).abs(), (one > 0.5) != (truth > 0.5)
-            sums[2 * place] += float(difference[inside].sum())
-            sums[2 * place + 1] += int(wrong[inside].sum())
-        sums[4] += int(inside.sum())
+        seen = Seen.of(net, part)
+        for place, one in enumerate((seen.alpha, seen.closed_form)):
+            difference = (one - seen.truth).abs()
+            wrong = (one > 0.5) != (seen.truth > 0.5)
+            sums[2 * place] += float(difference[seen.inside].sum())
+            sums[2 * place + 1] += int(wrong[seen.inside].sum())
+        sums[4] += int(seen.inside.sum())
     names = ("mae", "wrong", "mae_closed_form", "wrong_closed_form")
     return {
         name: round(float(value / sums[4]), 5) for name, value in zip(names, sums, strict=False)

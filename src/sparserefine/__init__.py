@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sparserefine.refinement.edge_selector import EdgeSelector
     from sparserefine.refinement.ensembler import GatedEnsembler
     from sparserefine.refinement.extractor import Extractor, SparseUNet
+    from sparserefine.refinement.load import load
     from sparserefine.refinement.prediction import Prediction
     from sparserefine.refinement.refiner import SparseRefiner
     from sparserefine.refinement.selector import EntropySelector, Selector
@@ -55,6 +56,7 @@ __all__ = [
     "evaluate",
     "frontier",
     "headroom",
+    "load",
     "measure_latency",
     "predict",
     "refine",
@@ -83,6 +85,7 @@ _HOME = {
     "evaluate": "sparserefine.evaluation.evaluate",
     "frontier": "sparserefine.experiments.frontier",
     "headroom": "sparserefine.calibration.headroom",
+    "load": "sparserefine.refinement.load",
     "measure_latency": "sparserefine.experiments.latency",
     "predict": "sparserefine.photos.predict",
     "refine": "sparserefine.photos.refine",

@@ -14,12 +14,10 @@ from sparserefine.refinement.edge_net import (
     CHANNELS,
     CONTEXT,
     EdgeNet,
-    edge_maps,
-    read_edge_maps,
+    edge_input,
     with_context,
 )
 from sparserefine.refinement.grid_matte import GridMatte
-from sparserefine.refinement.resampling import sample
 from sparserefine.sparse import ActivePixels
 
 
@@ -43,8 +41,7 @@ def test_untrained_it_says_what_closed_form_says() -> None:
     band = F.interpolate(matte.trimap.unknown[None, None].float(), (96, 128))[0] > 0
     pixels = ActivePixels.from_mask(with_context(band))
     _, y, x = pixels.coords.long().unbind(1)
-    read = sample(edge_maps(matte), pixels.coords, (96, 128))
-    features, closed_form = read_edge_maps(read, images[0, :, y, x].t())
+    features, closed_form = edge_input(matte, images, pixels.coords)
     assert features.shape == (len(pixels.coords), CHANNELS)
     net = EdgeNet(widths=(8, 16)).eval()
     with torch.no_grad():
@@ -61,8 +58,7 @@ def test_untrained_it_says_what_closed_form_says() -> None:
 def test_alpha_stays_within_0_and_1_whatever_the_weights() -> None:
     images, matte = solved()
     pixels = ActivePixels.from_mask(torch.ones(1, 96, 128, dtype=torch.bool))
-    read = sample(edge_maps(matte), pixels.coords, (96, 128))
-    features, closed_form = read_edge_maps(read, images[0].flatten(1).t())
+    features, closed_form = edge_input(matte, images, pixels.coords)
     net = EdgeNet(widths=(8,)).eval()
     torch.nn.init.normal_(net.unet.head.weight, std=20.0)
     with torch.no_grad():
@@ -91,8 +87,7 @@ def test_the_context_reaches_in_all_directions() -> None:
 def test_the_head_learns_from_the_first_step() -> None:
     images, matte = solved()
     pixels = ActivePixels.from_mask(torch.ones(1, 96, 128, dtype=torch.bool))
-    read = sample(edge_maps(matte), pixels.coords, (96, 128))
-    features, closed_form = read_edge_maps(read, images[0].flatten(1).t())
+    features, closed_form = edge_input(matte, images, pixels.coords)
     net = EdgeNet(widths=(8,))
     (net(features, closed_form, pixels) - 0.5).square().sum().backward()
     head = net.unet.head.weight.grad

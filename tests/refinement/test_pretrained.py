@@ -66,7 +66,8 @@ def test_a_config_with_wrong_settings(
 
 def test_no_such_model() -> None:
     with pytest.raises(
-        ValueError, match=r"no model at 'nothing-here'\. Expected demo, a folder.*segformer-b5"
+        ValueError,
+        match=r"no model at 'nothing-here'\. Expected demo, edges, a folder.*segformer-b5",
     ):
         sr.SparseRefiner.from_pretrained("nothing-here")
 

@@ -15,7 +15,7 @@ def cutout(
     /,
     *,
     model: str = "u2netp",
-    method: Literal["closed-form", "guided", "bilinear"] = "closed-form",
+    method: Literal["edges", "closed-form", "guided", "bilinear"] = "closed-form",
     background: str | None = None,
     alpha_only: Annotated[bool, Parameter(negative="")] = False,
     out: Path = Path("out/cutout"),

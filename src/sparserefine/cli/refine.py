@@ -21,7 +21,7 @@ def refine(
     cutout: Annotated[bool, Parameter(negative="")] = False,
     kind: Literal["mask", "probabilities", "logits", "labels"] | None = None,
     fit: Literal["stretch", "pad"] | None = None,
-    method: Literal["closed-form", "guided", "bilinear"] = "closed-form",
+    method: Literal["edges", "closed-form", "guided", "bilinear"] | None = None,
     cell: float | None = None,
 ) -> None:
     """Bring a low-resolution mask or prediction to the full resolution of its photo.
@@ -47,7 +47,8 @@ def refine(
         How the mask lies on the photo where its proportions are others: stretch, squashed as most
         models see photos, or pad, filled up to a square as SAM sees them.
     method
-        How alpha is found: closed-form matting in the band, the guided filter, or merely enlarged.
+        How alpha is found: closed-form matting in the band, a network that corrects it (edges), the
+        guided filter, or merely enlarged. Default: edges; of several classes the guided filter.
     cell
         How far off the edge of a hard mask may be, in pixels of the photo. Default: the length of
         its stairs, or 1/256 of the longer side.

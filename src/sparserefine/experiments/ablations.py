@@ -61,15 +61,15 @@ class Variant:
     @classmethod
     def of(cls, model: SparseRefiner, name: str) -> Variant:
         """The settings that a refiner has."""
-        own = model.extractor
-        if not isinstance(own, SparseUNet):
+        own, ensembler = model.extractor, model.ensembler
+        if not isinstance(own, SparseUNet) or not isinstance(ensembler, GatedEnsembler):
             raise ValueError(
                 f"variants differ from a SparseUNet in one setting, but the extractor is a "
                 f"{type(own).__name__}. Use a refiner with a SparseUNet."
             )
         return cls(
             name, own.widths, own.blocks, own.pyramid, model.inputs, own.padding,
-            model.ensembler.residual,
+            ensembler.residual,
         )  # fmt: skip
 
     def build(self, model: SparseRefiner) -> SparseRefiner:

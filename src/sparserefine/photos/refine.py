@@ -22,11 +22,14 @@ from sparserefine.photos.given_values import GivenMask, Kind
 from sparserefine.photos.refined import Refined, RefinedInstance
 from sparserefine.refinement.alpha import Method, refine_alpha
 from sparserefine.refinement.dense_pass import DensePass
-from sparserefine.refinement.label_bands import refine_labels
+from sparserefine.refinement.label_bands import LabelMethod, refine_labels
 from sparserefine.refinement.mask_cell import COARSEST, cell_of, soft_masks
 from sparserefine.refinement.timing import StageTimer
 
 Fit = Literal["stretch", "pad"]
+
+FOREGROUND_METHOD: Method = "closed-form"
+LABEL_METHOD: LabelMethod = "guided"
 
 # Around an instance its window reaches this share of its size farther, and some cells.
 MARGIN, MARGIN_CELLS = 0.15, 4
@@ -38,7 +41,7 @@ def refine(
     *,
     kind: Kind | None = None,
     fit: Fit | None = None,
-    method: Method = "closed-form",
+    method: Method | None = None,
     cell: float | None = None,
     timer: StageTimer | None = None,
 ) -> Refined:
@@ -54,8 +57,9 @@ def refine(
         fit: How it lies on the photo where its proportions are others: "stretch", squashed as
             U²-Net and most models see photos, or "pad", on a square that is filled up to the right
             and below, as SAM sees them.
-        method: How alpha of one foreground is found; see `refine_alpha`. Several classes have the
-            guided filter.
+        method: How alpha is found, of one foreground or of each class; see `refine_alpha`. Default:
+            "edges" for one foreground and for instances, "guided" for several classes, whose
+            errors are of meaning more than of edges.
         cell: Side of the cells of a hard mask in pixels of the photo: how far off its edge may be.
             Default: measured by its stairs, and 1/256 of the longer side where it has none.
         timer: Collects the stages.
@@ -63,7 +67,7 @@ def refine(
     Raises:
         ImageError: The photo cannot be read.
         ValueError: The mask is empty or full, of other proportions than the photo, or nothing that
-            can be read as a mask.
+            can be read as a mask; or several classes are to be only enlarged.
     """
     _check_options(fit, method, cell)
     timer = timer or StageTimer()
@@ -72,13 +76,13 @@ def refine(
         given = read_mask(mask, kind=kind)
     if isinstance(given, GivenMask):
         return _refine_one(photo, given, fit, method, cell, timer)
-    return _refine_instances(photo, given, fit, method, cell, timer)
+    return _refine_instances(photo, given, fit, method or FOREGROUND_METHOD, cell, timer)
 
 
-def _check_options(fit: str | None, method: str, cell: float | None) -> None:
+def _check_options(fit: str | None, method: str | None, cell: float | None) -> None:
     if fit not in (None, *get_args(Fit)):
         raise ValueError(f"fit={fit!r}: expected one of {', '.join(get_args(Fit))}, or None.")
-    if method not in get_args(Method):
+    if method not in (None, *get_args(Method)):
         raise ValueError(f"method {method!r} is unknown. Use one of {', '.join(get_args(Method))}.")
     if cell is not None and not 0 < cell < math.inf:
         raise ValueError(f"cell is {cell}, expected pixels of the photo, more than 0.")
@@ -116,21 +120,24 @@ def _refine_one(
     photo: _Photo,
     given: GivenMask,
     fit: Fit | None,
-    method: Method,
+    method: Method | None,
     cell: float | None,
     timer: StageTimer,
 ) -> Refined:
     if given.kind == "labels":
-        return _refine_labels(photo, given, fit, cell, timer)
+        return _refine_labels(photo, given, fit, _label_method(method), cell, timer)
     low = prediction_on(photo.size, given, fit)
     if low.num_classes > 2:
-        found = refine_labels(photo.tensor, low.logits.softmax(1), timer=timer)
+        found = refine_labels(
+            photo.tensor, low.logits.softmax(1), method=_label_method(method), timer=timer
+        )
         labels = found.labels.numpy()
         return Refined(
             image=photo.image, labels=labels, mask=found.mask.numpy(), stages_ms=timer.stages_ms
         )
     cells = _cells(low.logits.shape[2:], photo.size, cell)
     _check_foreground(low, given)
+    method = method or FOREGROUND_METHOD
     matte = refine_alpha(photo.tensor, low, method=method, cell=cells, timer=timer)
     return Refined(
         image=photo.image,
@@ -145,15 +152,32 @@ def _refine_one(
     )
 
 
+def _label_method(method: Method | None) -> LabelMethod:
+    if method == "bilinear":
+        raise ValueError(
+            'method "bilinear" merely enlarges, which for several classes needs no photo. Use one '
+            f"of {', '.join(get_args(LabelMethod))}."
+        )
+    return method or LABEL_METHOD
+
+
 def _refine_labels(
-    photo: _Photo, given: GivenMask, fit: Fit | None, cell: float | None, timer: StageTimer
+    photo: _Photo,
+    given: GivenMask,
+    fit: Fit | None,
+    method: LabelMethod,
+    cell: float | None,
+    timer: StageTimer,
 ) -> Refined:
     """Labels as they are: 255 for "ignore" and gaps between them are classes like others."""
     values, indices = np.unique(given.values, return_inverse=True)
     labels = _laid_on(photo.size, given, fit, indices.reshape(given.values.shape))
     cells = _cells(labels.shape, photo.size, cell) or cell_of(labels)
     probabilities = soft_masks(labels, range(len(values)), cells)[None]
-    found = refine_labels(photo.tensor, probabilities, timer=timer)
+    hard = None
+    if method == "edges":
+        hard = torch.stack([(labels == index).float() for index in range(len(values))])
+    found = refine_labels(photo.tensor, probabilities, given=hard, method=method, timer=timer)
     return Refined(
         image=photo.image,
         labels=values[found.labels.numpy()],

@@ -44,7 +44,7 @@ def refine_photos(
     output: Output | None = None,
     kind: Kind | None = None,
     fit: Fit | None = None,
-    method: Method = "closed-form",
+    method: Method | None = None,
     cell: float | None = None,
     progress: Progress | None = None,
 ) -> WrittenMasks:

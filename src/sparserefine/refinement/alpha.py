@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sparserefine.matting import foreground_colors
-from sparserefine.refinement.class_bands import class_probabilities
+from sparserefine.refinement.class_bands import class_probabilities, given_labels
 from sparserefine.refinement.dense_pass import DensePass
-from sparserefine.refinement.edge_net import EdgeNet, edge_maps, read_edge_maps, with_context
+from sparserefine.refinement.edge_net import EdgeNet, edge_input, with_context
 from sparserefine.refinement.features import as_unit_floats
 from sparserefine.refinement.grid_matte import GRID, GridMatte, enlarge_cells
 from sparserefine.refinement.resampling import sample
@@ -106,14 +106,15 @@ def refine_alpha(
     if method == "bilinear":
         return _enlarged(probability, size)
     with stage(timer, "grid"):
-        matte = GridMatte.of(images, probability, grid, hard=low.hard)
+        hard = given_labels(low)
+        given = None if hard is None else hard[0]
+        matte = GridMatte.of(images, probability, grid, given=given, hard=low.hard)
     if not matte.is_solvable:
         return _enlarged(probability, size)
     with stage(timer, "matte"):
         if method != "guided":
             matte = matte.solved()
         carrier = matte.carrier("guided" if method == "guided" else "closed-form")
-        maps = carrier.coefficients[None] if net is None else edge_maps(matte)
     with stage(timer, "carry"):
         mask = enlarge_cells(matte.trimap.unknown, size)
         full = enlarge_cells(matte.trimap.foreground, size).float()
@@ -121,9 +122,9 @@ def refine_alpha(
         _, y, x = coords.long().unbind(1)
         colors = as_unit_floats(images[0, :, y, x].t())
         if net is None:
-            found = carrier.alpha(sample(maps, coords, size), colors)
+            found = carrier.alpha(sample(carrier.coefficients[None], coords, size), colors)
         else:
-            found = _corrected(net, images, maps, mask)
+            found = _corrected(net, images, matte, mask)
         full[y, x] = found
     if not clean_colors:
         return AlphaMatte(full, mask, coords, colors)
@@ -136,14 +137,12 @@ def refine_alpha(
 
 
 def _corrected(
-    net: EdgeNet, images: Tensor, maps: Float[Tensor, "1 15 h w"], mask: Bool[Tensor, "H W"]
+    net: EdgeNet, images: Tensor, matte: GridMatte, mask: Bool[Tensor, "H W"]
 ) -> Float[Tensor, " N"]:
     """Alpha of the band by a network, which sees some pixels around it too."""
-    size = (images.shape[2], images.shape[3])
     pixels = ActivePixels.from_mask(with_context(mask[None]))
+    features, closed_form = edge_input(matte, images, pixels.coords)
     _, y, x = pixels.coords.long().unbind(1)
-    colors = as_unit_floats(images[0, :, y, x].t())
-    features, closed_form = read_edge_maps(sample(maps, pixels.coords, size), colors)
     return net(features, closed_form, pixels)[mask[y, x]]
 
 
@@ -164,4 +163,3 @@ def _enlarged(probability: Float[Tensor, "1 1 h w"], size: tuple[int, int]) -> A
     alpha = F.interpolate(probability, size, mode="bilinear")[0, 0]
     none = torch.zeros(0, 3, device=alpha.device)
     return AlphaMatte(alpha, torch.zeros_like(alpha, dtype=torch.bool), none.int(), none)
-

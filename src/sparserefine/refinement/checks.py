@@ -9,6 +9,8 @@ from torch import Tensor
 
 from sparserefine.dense import DenseModel
 from sparserefine.refinement.dense_pass import DensePass
+from sparserefine.refinement.edge_extractor import EdgeExtractor
+from sparserefine.refinement.extractor import Extractor
 from sparserefine.refinement.features import count_channels
 from sparserefine.refinement.selector import Selector
 
@@ -46,6 +48,18 @@ def count_classes(dense: DenseModel | None, num_classes: int | None) -> int:
     return found
 
 
+def check_shipped(refiner: str, extractor: object, ensembler: object) -> None:
+    """Raise ValueError unless a refiner ships with the package, and nothing else is asked for."""
+    if refiner != "edges":
+        raise ValueError(
+            f'refiner {refiner!r} is unknown. Use "edges", or None for an extractor of its own.'
+        )
+    if extractor is not None or ensembler is not None:
+        raise ValueError(
+            'refiner="edges" brings its extractor and needs no ensembler. Leave these out.'
+        )
+
+
 def check_parts(refiner: SparseRefiner) -> None:
     """Raise ValueError unless selector, extractor and ensembler fit together."""
     if not isinstance(refiner.selector, Selector):
@@ -62,6 +76,8 @@ def check_parts(refiner: SparseRefiner) -> None:
                 f"the {part} has {found} classes, but the prediction to refine has "
                 f"{refiner.num_classes}. Make the {part} with num_classes={refiner.num_classes}."
             )
+    if isinstance(refiner.extractor, EdgeExtractor):
+        return
     channels = count_channels(refiner.inputs, refiner.num_classes)
     if refiner.extractor.in_channels != channels:
         raise ValueError(
@@ -82,6 +98,20 @@ def require_dense(refiner: SparseRefiner) -> DenseModel:
             "where one is taken, low=DensePass.of(...), or make it with a dense model."
         )
     return refiner.dense
+
+
+def require_own_extractor(refiner: SparseRefiner) -> Extractor:
+    """The extractor of a refiner, if some features of the pixels are all that it sees.
+
+    Raises:
+        ValueError: It looks at the whole prediction.
+    """
+    if isinstance(refiner.extractor, EdgeExtractor):
+        raise ValueError(
+            'a refiner "edges" looks at the whole prediction, not at some pixels of it: use '
+            "refine(images, low, mask). It is not trained by `train`."
+        )
+    return refiner.extractor
 
 
 def check_images(images: Any) -> None:

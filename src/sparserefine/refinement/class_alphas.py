@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 from torch.nn import functional as F
 
-from sparserefine.refinement.edge_net import EdgeNet, edge_maps, read_edge_maps, with_context
+from sparserefine.refinement.edge_net import EdgeNet, edge_input, with_context
 from sparserefine.refinement.features import as_unit_floats
 from sparserefine.refinement.grid_matte import GridMatte, enlarge_cells
 from sparserefine.refinement.resampling import sample
@@ -84,9 +84,7 @@ def corrected_alphas(
     bands = [enlarge_cells(matte.trimap.unknown, size) for matte in mattes.values()]
     for matte, band in zip(mattes.values(), bands, strict=True):
         coords = with_context(band[None]).nonzero().int()
-        _, y, x = coords.long().unbind(1)
-        colors = as_unit_floats(images[0, :, y, x].t())
-        own, start = read_edge_maps(sample(edge_maps(matte.solved()), coords, size), colors)
+        own, start = edge_input(matte.solved(), images, coords)
         coords[:, 0] = len(seen)
         seen.append(coords)
         features.append(own)

@@ -23,11 +23,13 @@ class ClassBands:
         coarse: Probability of each class in each cell.
         trimaps: Where each class is sure to be, sure not to be, and neither.
         cell: Side of the prediction's own cells in those of the grid.
+        given: The prediction as it came, on its own grid; of hard labels 0 and 1.
     """
 
     coarse: Float[Tensor, "K h w"]
     trimaps: tuple[Trimap, ...]
-    cell: float = 1.0
+    cell: float
+    given: Float[Tensor, "K h_own w_own"]
 
     @classmethod
     def of(
@@ -36,6 +38,7 @@ class ClassBands:
         size: tuple[int, int],
         grid: int = GRID,
         *,
+        given: Float[Tensor, "K h_own w_own"] | None = None,
         hard: bool = False,
     ) -> ClassBands:
         """Bring a prediction to the grid.
@@ -44,12 +47,14 @@ class ClassBands:
             probabilities: Those of the classes at low resolution; see `class_probabilities`.
             size: (H, W) of the image.
             grid: Cells on the longer side; not more than the image has pixels.
+            given: The hard labels that they were made of, one-hot; None where of none.
             hard: It is of hard labels, which mean their small parts as much as their large ones.
         """
         cells = grid_cells(size, grid)
         coarse = F.interpolate(probabilities, cells, mode="bilinear", antialias=True)[0]
         trimaps = tuple(Trimap.of_prediction(one, hard=hard) for one in coarse)
-        return cls(coarse, trimaps, cell_on_grid(probabilities, cells))
+        given = probabilities[0] if given is None else given
+        return cls(coarse, trimaps, cell_on_grid(probabilities, cells), given)
 
     @property
     def unknown(self) -> Bool[Tensor, "K h w"]:
@@ -63,8 +68,8 @@ class ClassBands:
             image: The image on the grid, RGB in 0..1.
         """
         mattes = (
-            GridMatte(image, own, trimap, self.cell)
-            for own, trimap in zip(self.coarse, self.trimaps, strict=True)
+            GridMatte(image, own, trimap, self.cell, given)
+            for own, trimap, given in zip(self.coarse, self.trimaps, self.given, strict=True)
         )
         return {index: matte for index, matte in enumerate(mattes) if matte.is_solvable}
 
@@ -86,3 +91,16 @@ def class_probabilities(
         return low.logits.softmax(1)[:, first:]
     labels = low.logits[0].argmax(0)
     return soft_masks(labels, range(first, low.num_classes), cell or cell_of(labels))[None]
+
+
+def given_labels(low: DensePass) -> Float[Tensor, "K h w"] | None:
+    """What hard labels said before they were made unsure, one-hot; None of soft predictions.
+
+    Args:
+        low: The prediction.
+    """
+    if not low.hard:
+        return None
+    first = 1 if low.num_classes == 2 else 0
+    labels = low.logits[0].argmax(0)
+    return torch.stack([(labels == index).float() for index in range(first, low.num_classes)])

@@ -8,14 +8,17 @@ from typing import Any
 import torch
 from jaxtyping import Float, Num
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from sparserefine.refinement.class_alphas import corrected_alphas
-from sparserefine.refinement.class_bands import ClassBands, class_probabilities
+from sparserefine.refinement.class_bands import ClassBands, class_probabilities, given_labels
 from sparserefine.refinement.dense_pass import DensePass
 from sparserefine.refinement.edge_net import WIDTHS, EdgeNet
 from sparserefine.refinement.features import as_unit_floats
 from sparserefine.refinement.grid_matte import GRID, grid_cells, resized_image
 from sparserefine.refinement.resampling import sample
+from sparserefine.refinement.shipped_edges import shipped_net
+from sparserefine.refinement.timing import StageTimer, stage
 from sparserefine.sparse import ActivePixels
 
 # Probabilities of classes that are elsewhere; their logarithms must be finite.
@@ -49,12 +52,27 @@ class EdgeExtractor(nn.Module):
         self.grid = grid
         self.net = EdgeNet(widths, blocks)
 
+    @classmethod
+    def shipped(cls, num_classes: int) -> EdgeExtractor:
+        """The trained one, with weights of its own.
+
+        Args:
+            num_classes: Number of classes K.
+        """
+        extractor = cls(num_classes)
+        extractor.net.load_state_dict(shipped_net().state_dict())
+        return extractor
+
     def describe(self) -> dict[str, Any]:
         """All settings as plain values."""
         return {**self.net.describe(), "grid": self.grid}
 
     def forward(
-        self, images: Num[Tensor, "B 3 H W"], low: DensePass, pixels: ActivePixels
+        self,
+        images: Num[Tensor, "B 3 H W"],
+        low: DensePass,
+        pixels: ActivePixels,
+        timer: StageTimer | None = None,
     ) -> Float[Tensor, "N K"]:
         """Logits of the selected pixels.
 
@@ -64,22 +82,25 @@ class EdgeExtractor(nn.Module):
             images: RGB at full resolution, uint8 or float in 0..1.
             low: The low-resolution prediction of the same images.
             pixels: The N selected pixels, row-major.
+            timer: Collects the stage "extract".
         """
         found = []
-        for index in range(len(images)):
-            own = pixels.mask[index]
-            one = DensePass(low.logits[index : index + 1], low.hard)
-            found.append(self._probabilities(images[index : index + 1], one, own))
+        with stage(timer, "extract"):
+            for index in range(len(images)):
+                own = pixels.mask[index]
+                one = DensePass(low.logits[index : index + 1], low.hard)
+                found.append(self._probabilities(images[index : index + 1], one, own))
         return torch.cat(found).clamp(min=_SMALLEST).log()
 
     def _probabilities(self, images: Tensor, low: DensePass, asked: Tensor) -> Tensor:
         """Those of the classes at the asked pixels of one image."""
         size = (images.shape[2], images.shape[3])
         given = class_probabilities(low)
-        coords = torch.nn.functional.pad(asked.nonzero(), (1, 0)).int()
+        coords = F.pad(asked.nonzero(), (1, 0)).int()
         found = sample(given, coords, size)
         small = as_unit_floats(resized_image(images, grid_cells(size, self.grid)))[0]
-        mattes = ClassBands.of(given, size, self.grid, hard=low.hard).mattes(small)
+        bands = ClassBands.of(given, size, self.grid, given=given_labels(low), hard=low.hard)
+        mattes = bands.mattes(small)
         for one in corrected_alphas(images, mattes, asked, self.net):
             found[one.rows, one.index] = one.alpha
         return torch.cat([1 - found, found], 1) if low.num_classes == 2 else found

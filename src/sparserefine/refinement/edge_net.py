@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from sparserefine.matting import LocalLinear
 from sparserefine.refinement.extractor import SparseUNet
-from sparserefine.refinement.features import MEAN, STD
+from sparserefine.refinement.features import MEAN, STD, as_unit_floats
 from sparserefine.refinement.grid_matte import GridMatte
+from sparserefine.refinement.resampling import CHUNK_PIXELS, sample
 from sparserefine.sparse import ActivePixels, SparseTensor
 
 CONTEXT = 8
@@ -22,7 +22,7 @@ CONTEXT = 8
 WIDTHS = (16, 32, 64, 96)
 """Channels of each stage of the network that ships."""
 
-CHANNELS = 12
+CHANNELS = 13
 # Channels of the map on the grid, in its order.
 _MAP = {"closed form": 4, "guided": 4, "front": 3, "back": 3, "coarse": 1}
 # Of probabilities; beyond, one step of uint8 would be a large step of the logit.
@@ -56,7 +56,7 @@ class EdgeNet(nn.Module):
 
     def forward(
         self,
-        features: Float[Tensor, "N 12"],
+        features: Float[Tensor, "N 13"],
         closed_form: Float[Tensor, " N"],
         pixels: ActivePixels,
     ) -> Float[Tensor, " N"]:
@@ -86,39 +86,56 @@ def edge_maps(matte: GridMatte) -> Float[Tensor, "1 15 h w"]:
     return torch.cat(parts)[None]
 
 
-def read_edge_maps(
-    read: Float[Tensor, "N 15"], colors: Float[Tensor, "N 3"]
-) -> tuple[Float[Tensor, "N 12"], Float[Tensor, " N"]]:
-    """Features of some pixels, and closed form's alpha there.
+def edge_input(
+    matte: GridMatte,
+    images: Num[Tensor, "1 3 H W"],
+    coords: Int[Tensor, "N 3"],
+) -> tuple[Float[Tensor, "N 13"], Float[Tensor, " N"]]:
+    """Features of some pixels of an image, and closed form's alpha there.
 
     Args:
-        read: The map of `edge_maps` at the pixels.
-        colors: RGB of the pixels in 0..1.
+        matte: A solved matte of the image.
+        images: One image at full resolution, RGB, uint8 or float in 0..1.
+        coords: (0, y, x) of the pixels.
     """
-    closed, guided, front, back, coarse = read.split(list(_MAP.values()), 1)
-    closed_form = LocalLinear.alpha(closed, colors)
-    guided_alpha = LocalLinear.alpha(guided, colors)
-    features = edge_features(colors, coarse[:, 0], closed_form, guided_alpha, front, back)
+    size = (images.shape[2], images.shape[3])
+    maps, own = edge_maps(matte), matte.given[None, None]
+    features = maps.new_empty(len(coords), CHANNELS)
+    closed_form = maps.new_empty(len(coords))
+    # So many rows at a time stay in the cache.
+    for first in range(0, len(coords), CHUNK_PIXELS):
+        rows = slice(first, first + CHUNK_PIXELS)
+        at = coords[rows]
+        _, y, x = at.long().unbind(1)
+        colors = as_unit_floats(images[0, :, y, x].t())
+        closed, guided, front, back, coarse = sample(maps, at, size).split(list(_MAP.values()), 1)
+        closed_form[rows] = LocalLinear.alpha(closed, colors)
+        alphas = (closed_form[rows], LocalLinear.alpha(guided, colors))
+        given = sample(own, at, size)[:, 0]
+        features[rows] = edge_features(colors, coarse[:, 0], given, *alphas, front, back)
     return features, closed_form
 
 
 def edge_features(
     colors: Float[Tensor, "N 3"],
     coarse: Float[Tensor, " N"],
+    given: Float[Tensor, " N"],
     closed_form: Float[Tensor, " N"],
     guided: Float[Tensor, " N"],
     front: Float[Tensor, "N 3"],
     back: Float[Tensor, "N 3"],
-) -> Float[Tensor, "N 12"]:
+) -> Float[Tensor, "N 13"]:
     """What the network sees of a pixel.
 
-    Its color; the prediction, closed form and the guided filter; where its color lies between the
+    Its color; the prediction as wide as it is unsure and as it was given, which of a fine mask may
+    be right already; closed form and the guided filter; where its color lies between the
     mean colors of both sides, how far those are apart, and how far it is from each and from what
     closed form would mix of them.
 
     Args:
         colors: RGB in 0..1.
         coarse: Probability of the foreground by the prediction.
+        given: The same as it came, enlarged bilinearly; of a hard mask 0 or 1.
         closed_form: Closed form's alpha.
         guided: The guided filter's alpha.
         front: Mean color of the sure foreground nearby, RGB in 0..1.
@@ -131,16 +148,24 @@ def edge_features(
     mixed = share * front + (1 - share) * back
     far = [(colors - other).abs().sum(1) for other in (front, back, mixed)]
     planes = [2 * coarse - 1, 2 * closed_form - 1, 2 * guided - 1, _logit(coarse) / 3]
-    planes += [2 * place - 1, 2 * length.sqrt() - 1, *far]
+    planes += [2 * place - 1, 2 * length.sqrt() - 1, *far, 2 * given - 1]
     normalized = (colors - colors.new_tensor(MEAN)) / colors.new_tensor(STD)
     return torch.cat([normalized, torch.stack(planes, 1)], 1)
 
 
 def with_context(band: Bool[Tensor, "B H W"], reach: int = CONTEXT) -> Bool[Tensor, "B H W"]:
-    """The band and the pixels around it."""
-    side = 2 * reach + 1
-    wide = F.max_pool2d(band[:, None].float(), (1, side), stride=1, padding=(0, reach))
-    return F.max_pool2d(wide, (side, 1), stride=1, padding=(reach, 0))[:, 0] > 0
+    """The band and the pixels around it, in a square of `reach` to each side."""
+    wide = band.clone()
+    for dim in (1, 2):
+        done = 0
+        while done < reach:  # what is wide already need not go a pixel at a time
+            step = min(max(done, 1), reach - done)
+            wider = wide.clone()
+            length = max(band.shape[dim] - step, 0)
+            wider.narrow(dim, step, length).logical_or_(wide.narrow(dim, 0, length))
+            wider.narrow(dim, 0, length).logical_or_(wide.narrow(dim, step, length))
+            wide, done = wider, done + step
+    return wide
 
 
 def _logit(probability: Tensor) -> Tensor:

@@ -94,6 +94,34 @@ class GatedEnsembler(nn.Module):
         return mixture + corrected if self.residual else corrected
 
 
+class ExtractorAlone(nn.Module):
+    """Takes what the extractor says, where that has weighed the dense prediction itself.
+
+    Args:
+        num_classes: Number of classes K.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+
+    def describe(self) -> dict[str, Any]:
+        """All settings as plain values."""
+        return {"kind": "extractor"}
+
+    def forward(
+        self, dense: Float[Tensor, "N K"], sparse: Float[Tensor, "N K"]
+    ) -> Float[Tensor, "N K"]:
+        """The logits of the extractor."""
+        return sparse
+
+    def mixture(
+        self, dense: Float[Tensor, "N K"], sparse: Float[Tensor, "N K"]
+    ) -> Float[Tensor, "N K"]:
+        """The logits of the extractor."""
+        return sparse
+
+
 def _chunks(logits: Float[Tensor, "N K"]) -> tuple[Tensor, ...]:
     on_cpu = logits.device.type == "cpu"
     return logits.split(CHUNK_ROWS if on_cpu else CHUNK_ROWS_ACCELERATOR)

@@ -42,13 +42,15 @@ class GridMatte:
         coarse: The prediction there, probability of the foreground.
         trimap: Where that is sure.
         cell: Side of the prediction's own cells in those of the grid.
+        given: The prediction as it came, on its own grid; of a hard mask 0 and 1.
         alpha: Alpha there; None where it has yet to be found.
     """
 
     image: Float[Tensor, "3 h w"]
     coarse: Float[Tensor, "h w"]
     trimap: Trimap
-    cell: float = 1.0
+    cell: float
+    given: Float[Tensor, "h_own w_own"]
     alpha: Float[Tensor, "h w"] | None = None
 
     @classmethod
@@ -58,6 +60,7 @@ class GridMatte:
         probability: Float[Tensor, "1 1 h_low w_low"],
         grid: int = GRID,
         *,
+        given: Float[Tensor, "h_own w_own"] | None = None,
         hard: bool = False,
     ) -> GridMatte:
         """Bring an image and its prediction to the grid.
@@ -66,13 +69,15 @@ class GridMatte:
             images: One image at full resolution, RGB, uint8 or float in 0..1.
             probability: Probability of the foreground at low resolution.
             grid: Cells on the longer side; not more than the image has pixels.
+            given: The hard mask that it was made of; None where it was made of none.
             hard: It is of a hard mask, which means its small parts as much as its large ones.
         """
         cells = grid_cells((images.shape[2], images.shape[3]), grid)
         small = as_unit_floats(resized_image(images, cells))[0]
         coarse = F.interpolate(probability, cells, mode="bilinear", antialias=True)[0, 0]
         trimap = Trimap.of_prediction(coarse, hard=hard)
-        return cls(small, coarse, trimap, cell_on_grid(probability, cells))
+        given = probability[0, 0] if given is None else given
+        return cls(small, coarse, trimap, cell_on_grid(probability, cells), given)
 
     @property
     def is_solvable(self) -> bool:

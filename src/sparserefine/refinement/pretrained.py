@@ -24,8 +24,10 @@ from sparserefine.atomic import atomic_write_all
 from sparserefine.dense import DenseModel
 from sparserefine.dense.fingerprint import fingerprint, new_token
 from sparserefine.dense.weights import load_weights, read_weights, save_weights
+from sparserefine.refinement.band_selector import BandSelector
+from sparserefine.refinement.edge_extractor import EdgeExtractor
 from sparserefine.refinement.edge_selector import EdgeSelector
-from sparserefine.refinement.ensembler import GatedEnsembler
+from sparserefine.refinement.ensembler import ExtractorAlone, GatedEnsembler
 from sparserefine.refinement.extractor import Extractor, SparseUNet
 from sparserefine.refinement.selector import EntropySelector, Selector
 
@@ -34,10 +36,10 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 CONFIG, WEIGHTS, DENSE = "config.json", "model.safetensors", "dense"
-SHIPPED = ("demo",)
+SHIPPED = ("demo", "edges")
 # What a configuration's "kind" names; parts of a user's own making are passed to `load`.
-SELECTORS = {"entropy": EntropySelector, "edges": EdgeSelector}
-EXTRACTORS = {"unet": SparseUNet}
+SELECTORS = {"entropy": EntropySelector, "edges": EdgeSelector, "band": BandSelector}
+EXTRACTORS = {"unet": SparseUNet, "edges": EdgeExtractor}
 
 
 def save(refiner: SparseRefiner, folder: str | Path) -> None:
@@ -62,12 +64,14 @@ def load(
     kind: type[SparseRefiner],
     name: str | Path,
     dense_model: DenseModel | None,
+    num_classes: int | None,
     selector: Selector | None,
     extractor: Extractor | None,
 ) -> SparseRefiner:
     """Read a refiner; see `SparseRefiner.from_pretrained`."""
     folder = _find(name)
     config = _read_config(folder)
+    _take_classes(config, num_classes, dense_model, folder)
     try:
         refiner = _build(kind, config, dense_model, selector, extractor, folder)
     except (KeyError, TypeError, AttributeError) as error:
@@ -95,7 +99,8 @@ def describe(refiner: SparseRefiner, *, weights: bool = True) -> dict[str, Any]:
     if weights:
         for name, part in parts.items():
             assert isinstance(part, nn.Module)
-            described[name]["identity"] = fingerprint(part) or new_token()
+            if not isinstance(part, ExtractorAlone):  # which is nothing but its name
+                described[name]["identity"] = fingerprint(part) or new_token()
     size = refiner.dense_size.value
     return {
         "format": FORMAT,
@@ -137,7 +142,7 @@ def _build(
         num_classes=classes,
         selector=selector,
         extractor=extractor,
-        ensembler=GatedEnsembler(classes, **_settings(config["ensembler"])),
+        ensembler=_made_ensembler(config["ensembler"], classes),
         dense_size=tuple(size) if isinstance(size, list) else size,
         upsampling=config["upsampling"],
         inputs=config["inputs"],
@@ -147,6 +152,27 @@ def _build(
         part.to(getattr(torch, config.get("dtype", "float32")))
     refiner.trained_on = frozenset(config.get("trained_on", ()))
     return refiner
+
+
+def _take_classes(
+    config: dict[str, Any], num_classes: int | None, dense_model: DenseModel | None, folder: Path
+) -> None:
+    """Where the weights know no classes, take as many as are asked for."""
+    if isinstance(config.get("extractor"), dict) and config["extractor"].get("kind") == "edges":
+        dense_classes = None if dense_model is None else dense_model.num_classes
+        config["num_classes"] = num_classes or dense_classes or config["num_classes"]
+    elif num_classes not in (None, config.get("num_classes")):
+        raise ValueError(
+            f"{folder} holds a refiner of {config.get('num_classes')} classes, but num_classes is "
+            f"{num_classes}. Leave it out."
+        )
+
+
+def _made_ensembler(config: dict[str, Any], classes: int) -> GatedEnsembler | None:
+    """None where the extractor is followed by none."""
+    if config["kind"] == "extractor":
+        return None
+    return GatedEnsembler(classes, **_settings(config))
 
 
 def _made_of(

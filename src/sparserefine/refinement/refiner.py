@@ -17,11 +17,12 @@ from sparserefine.refinement.calibration_file import calibrated_selector
 from sparserefine.refinement.dense_pass import DensePass
 from sparserefine.refinement.dense_run import run_dense
 from sparserefine.refinement.dense_size import DenseSize
-from sparserefine.refinement.edge_selector import EdgeSelector
+from sparserefine.refinement.edge_extractor import EdgeExtractor
 from sparserefine.refinement.ensembler import GatedEnsembler
-from sparserefine.refinement.extractor import Extractor, SparseUNet
+from sparserefine.refinement.extractor import Extractor
 from sparserefine.refinement.features import Input, count_channels, pixel_features
 from sparserefine.refinement.output import RefinedPixels, RefinerOutput
+from sparserefine.refinement.parts import Mode, Parts
 from sparserefine.refinement.prediction import Prediction
 from sparserefine.refinement.resampling import (
     Upsampling,
@@ -30,12 +31,10 @@ from sparserefine.refinement.resampling import (
     upsampled_labels,
 )
 from sparserefine.refinement.runner import new_runner
-from sparserefine.refinement.selector import EntropySelector, Selector
+from sparserefine.refinement.selector import Selector
 from sparserefine.refinement.sharing import in_evaluation, shallow_copy
 from sparserefine.refinement.timing import StageTimer, stage
 from sparserefine.sparse import ActivePixels, SparseTensor
-
-Mode = Literal["default", "paper"]
 
 
 class SparseRefiner(nn.Module):
@@ -55,9 +54,12 @@ class SparseRefiner(nn.Module):
     Args:
         dense: Any dense model. None makes a refiner of predictions from elsewhere.
         num_classes: Number of classes K, where there is no dense model to tell it.
+        refiner: "edges" looks at the selected pixels with a network that ships with the package, is
+            trained on the edges of foregrounds, and takes any classes of any model as they are:
+            nothing has to be trained. Default: an extractor and an ensembler of the model's own.
         selector: Chooses the pixels to refine. Default: `EntropySelector` with the threshold of the
             dense model's preset; without a dense model `EdgeSelector(1.0)`, which takes hard masks
-            too.
+            too; with "edges" `BandSelector`.
         extractor: Predicts the selected pixels at full resolution. Default: `SparseUNet` with the
             paper's widths. Its `in_channels` must fit `inputs`.
         ensembler: Combines both predictions of a pixel. Default: `GatedEnsembler`.
@@ -85,8 +87,9 @@ class SparseRefiner(nn.Module):
         dense: DenseModel | None,
         *,
         num_classes: int | None = None,
+        refiner: Literal["edges"] | None = None,
         selector: Selector | None = None,
-        extractor: Extractor | None = None,
+        extractor: Extractor | EdgeExtractor | None = None,
         ensembler: GatedEnsembler | None = None,
         dense_size: float | tuple[int, int] | None = None,
         upsampling: Upsampling | None = None,
@@ -94,21 +97,14 @@ class SparseRefiner(nn.Module):
         mode: Mode = "default",
     ) -> None:
         super().__init__()
-        if mode not in ("default", "paper"):
-            raise ValueError(f'mode {mode!r} is unknown. Use "default" or "paper".')
-        paper = mode == "paper"
         self.num_classes = checks.count_classes(dense, num_classes)
         self.dense = None if dense is None else dense.requires_grad_(False).eval()
         self.inputs: tuple[Input, ...] = tuple(inputs)
-        channels = count_channels(self.inputs, self.num_classes)
-        if selector is None:
-            selector = EdgeSelector() if dense is None else EntropySelector(dense.preset.threshold)
-        self.selector: Selector = selector
-        self.extractor: Extractor = extractor or SparseUNet(
-            self.num_classes, in_channels=channels, padding=0 if paper else 1
-        )
-        self.ensembler = ensembler or GatedEnsembler(self.num_classes, residual=not paper)
-        self.upsampling: Upsampling = upsampling or ("nearest" if paper else "bilinear")
+        seen = count_channels(self.inputs, self.num_classes)
+        given = Parts(selector, extractor, ensembler)
+        parts = given.completed(dense, self.num_classes, seen, shipped=refiner, mode=mode)
+        self.selector, self.extractor, self.ensembler = parts
+        self.upsampling: Upsampling = upsampling or ("nearest" if mode == "paper" else "bilinear")
         self.dense_size = DenseSize(
             self.preset.dense_size if dense_size is None else dense_size,
             1 if dense is None else dense.size_divisor,
@@ -126,25 +122,27 @@ class SparseRefiner(nn.Module):
         name: str | Path,
         *,
         dense: DenseModel | None = None,
+        num_classes: int | None = None,
         selector: Selector | None = None,
         extractor: Extractor | None = None,
     ) -> SparseRefiner:
         """Load a refiner with its dense model.
 
         Args:
-            name: "demo" (the pair that ships with the package), a folder written by
+            name: "edges" (the refiner of any prediction that ships with the package, without a
+                dense model), "demo" (a pair that ships with it), a folder written by
                 `save_pretrained`, or a hub id.
             dense: Your own dense model, where the folder holds none: one that was not made by
                 `sparserefine.dense.create` is not saved with its refiner.
-            selector: Selector to use in place of the saved one; needed where that was of your own
-                making.
-            extractor: Network to load the saved weights into; needed where the saved one was of
-                your own making.
+            num_classes: Number of classes of the predictions, for "edges", which takes any number.
+                Default: 2, background and foreground, or as many as `dense` has.
+            selector: Used in place of the saved one; needed where that was of your own making.
+            extractor: Takes the saved weights; needed where that was of your own making.
 
         Raises:
             ValueError: Files are missing, damaged, or of another model.
         """
-        return pretrained.load(cls, name, dense, selector, extractor)
+        return pretrained.load(cls, name, dense, num_classes, selector, extractor)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write weights (safetensors) and configuration (JSON) that `from_pretrained` reads.
@@ -277,7 +275,11 @@ class SparseRefiner(nn.Module):
         with stage(timer, "select"):
             pixels = ActivePixels.from_mask(mask)
             dense = low.at(pixels.coords, size, self.upsampling)
-        refined = self.refine_pixels(images, pixels, dense, timer=timer)
+        if isinstance(self.extractor, EdgeExtractor):
+            found = self.extractor(images, low, pixels, timer)
+            refined = RefinedPixels(pixels.coords, dense, found, found)
+        else:
+            refined = self.refine_pixels(images, pixels, dense, timer=timer)
         with stage(timer, "ensemble"):
             labels = upsampled_labels(low.logits, size, self.upsampling, settled=mask)
             batch, y, x = pixels.coords.long().unbind(1)
@@ -299,10 +301,14 @@ class SparseRefiner(nn.Module):
             pixels: The N selected pixels, row-major.
             dense: Logits of the low-resolution prediction at these pixels.
             timer: Collects the stages "extract" and "ensemble".
+
+        Raises:
+            ValueError: The extractor sees more of the prediction than these pixels; use `refine`.
         """
+        extractor = checks.require_own_extractor(self)
         with stage(timer, "extract"):
             feats = pixel_features(images, pixels.coords, dense, self.inputs).to(self.dtype)
-            sparse = self._run(self.extractor, SparseTensor(feats, pixels))
+            sparse = self._run(extractor, SparseTensor(feats, pixels))
         with stage(timer, "ensemble"):
             refined = self.ensembler(dense.to(self.dtype), sparse.to(self.dtype))
         return RefinedPixels(pixels.coords, dense, sparse.float(), refined.float())

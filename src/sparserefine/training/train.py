@@ -25,6 +25,7 @@ from sparserefine.evaluation.example import draw_example
 from sparserefine.images import write_image
 from sparserefine.plots import training_curves
 from sparserefine.progress import Progress, count_steps
+from sparserefine.refinement.edge_extractor import EdgeExtractor
 from sparserefine.refinement.refiner import SparseRefiner
 from sparserefine.refinement.selector import EntropySelector
 from sparserefine.refinement.timing import StageTimer
@@ -184,6 +185,11 @@ def _means(rows: Sequence[Row]) -> Row:
 
 def _check(model: SparseRefiner, config: TrainConfig) -> None:
     """Find out before hours of work what would end them."""
+    if isinstance(model.extractor, EdgeExtractor):
+        raise ValueError(
+            'a refiner "edges" is trained on alpha, not on labels, by benchmarks/edges/train.py of '
+            "this project. Here, train one with an extractor of its own: leave refiner= out."
+        )
     most = math.log(model.num_classes)
     if isinstance(model.selector, EntropySelector) and model.selector.threshold >= most:
         raise ValueError(

@@ -1,0 +1,195 @@
+"""Time and memory of refining a mask: ours, other refiners, and ours on every pixel.
+
+    python benchmarks/refine.py [--photo FILE] [--megapixels 1 12] [--rounds 7] [--threads 2]
+    python benchmarks/refine.py --page            # only write the table into the docs
+
+The mask is U²-Net-p's at 320 of the photo; by default that of the wren that ships, at each size.
+All ways take turns, from decoded image and mask to alpha. ViTMatte-S runs as rembg's `-vm` runs it,
+with random weights, which take as long as others. "dense refiner" is the network of `edges` as
+ordinary convolutions on every pixel, without what comes before it. Memory is the most that each way
+adds to a process of its own that has the photo and the mask. Writes results/refine.json and
+docs/refine.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+
+import sparserefine as sr
+from sparserefine.environment import Environment
+from sparserefine.photos.shipped import shipped_photo
+from sparserefine.refinement.alpha import refine_alpha
+from sparserefine.refinement.edge_net import WIDTHS
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "cutout"))
+from peak import peak_kib, reset_peak
+from ways import make_source, vitmatte
+
+from sparse_unets import dense_unet  # isort: skip
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULT = ROOT / "benchmarks" / "results" / "refine.json"
+PAGE = ROOT / "docs" / "refine.md"
+BEGIN, END = "<!-- speed: begin -->", "<!-- speed: end -->"
+OURS = ("edges", "closed-form", "guided", "bilinear")
+# 4000×3000 and its like.
+SHAPE = (4, 3)
+# Beyond it a network on every pixel takes tens of gigabytes.
+MOST_DENSE = 2.0
+ViT, DENSE = "ViTMatte-S", "dense refiner"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--photo", type=Path, default=shipped_photo("wren"))
+    parser.add_argument("--megapixels", type=float, nargs="+", default=[1.0, 12.0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--peak", help="only this way, once, in this process")
+    parser.add_argument("--page", action="store_true")
+    options = parser.parse_args()
+    if options.page:
+        write_page(json.loads(RESULT.read_text()))
+        return
+    torch.set_num_threads(options.threads)
+    if options.peak:
+        print(json.dumps(peak_of(options.peak, options.photo, options.megapixels[0])))
+        return
+    sizes = {}
+    for megapixels in options.megapixels:
+        image, low = given(options.photo, megapixels)
+        names = ways_at(megapixels)
+        runs = {name: make_way(name, image, low) for name in names}
+        taken: dict[str, list[float]] = {name: [] for name in names}
+        for turn in range(options.rounds + 1):
+            for name, run in runs.items():
+                start = time.perf_counter()
+                run()
+                milliseconds = 1000 * (time.perf_counter() - start)
+                if turn:  # the first warms up
+                    taken[name].append(milliseconds)
+                print(f"{megapixels:g} MP, {name}: {milliseconds:.0f} ms", flush=True)
+        matte = refine_alpha(_tensor(image), low, method="edges", clean_colors=False)
+        sizes[f"{megapixels:g}"] = {
+            "height": image.shape[0],
+            "width": image.shape[1],
+            "density": matte.density,
+            "ways": {
+                name: {
+                    "p50_ms": median(values),
+                    "p95_ms": quantiles(values, n=20)[-1] if len(values) > 1 else values[0],
+                    **_peak_elsewhere(name, options, megapixels),
+                }
+                for name, values in taken.items()
+            },
+        }
+    document = {
+        "photo": options.photo.stem,
+        "rounds": options.rounds,
+        "threads": options.threads,
+        "sizes": sizes,
+        "command": " ".join(["python benchmarks/refine.py", *sys.argv[1:]]),
+        "environment": Environment.current().to_json(),
+    }
+    RESULT.write_text(json.dumps(document, indent=1) + "\n")
+    write_page(document)
+    print(RESULT)
+
+
+def given(photo: Path, megapixels: float) -> tuple[UInt8[np.ndarray, "H W 3"], sr.DensePass]:
+    """The photo at a size, 4:3, and U²-Net-p's prediction of it."""
+    picture = Image.open(photo).convert("RGB")
+    across, down = SHAPE
+    unit = (megapixels * 1e6 / (across * down)) ** 0.5
+    width, height = round(across * unit), round(down * unit)
+    scale = max(width / picture.width, height / picture.height)
+    larger = picture.resize((round(picture.width * scale), round(picture.height * scale)))
+    left, top = (larger.width - width) // 2, (larger.height - height) // 2
+    image = np.asarray(larger.crop((left, top, left + width, top + height)))
+    return image, make_source("u2netp", 320, None).predict(_tensor(image))[0]
+
+
+def ways_at(megapixels: float) -> list[str]:
+    """Names of what can run at a size here."""
+    names: list[str] = list(OURS)
+    if find_spec("transformers") is not None:
+        names.append(ViT)
+    return [*names, DENSE] if megapixels <= MOST_DENSE else names
+
+
+def make_way(name: str, image: np.ndarray, low: sr.DensePass) -> Callable[[], object]:
+    """One way, ready to run."""
+    images = _tensor(image)
+    if name == ViT:
+        network = vitmatte(None)
+        return lambda: network(image, low)
+    if name == DENSE:
+        unet = dense_unet(WIDTHS, 2, 1).eval().to(memory_format=torch.channels_last)
+        height, width = (side // 8 * 8 for side in image.shape[:2])
+        seen = images[..., :height, :width].float().to(memory_format=torch.channels_last)
+
+        @torch.inference_mode()
+        def run() -> object:
+            return unet(seen)
+
+        return run
+    return lambda: refine_alpha(images, low, method=name, clean_colors=False)  # type: ignore[arg-type]
+
+
+def peak_of(name: str, photo: Path, megapixels: float) -> dict[str, float]:
+    """Most MiB that one way adds to this process."""
+    image, low = given(photo, megapixels)
+    run = make_way(name, image, low)
+    before = reset_peak()
+    run()
+    return {"mib": peak_kib() / 1024 - before}
+
+
+def _peak_elsewhere(name: str, options: argparse.Namespace, megapixels: float) -> dict[str, float]:
+    command = [sys.executable, __file__, "--photo", str(options.photo), "--peak", name]
+    command += ["--megapixels", str(megapixels), "--threads", str(options.threads)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def write_page(document: dict[str, Any]) -> None:
+    """Replace the table in the docs."""
+    lines = ["| megapixels | refined | way | p50 | p95 | memory |", "|---|---|---|---|---|---|"]
+    for megapixels, size in document["sizes"].items():
+        for name, way in size["ways"].items():
+            lines.append(
+                f"| {megapixels} | {size['density']:.1%} | {name} | {way['p50_ms']:.0f} ms | "
+                f"{way['p95_ms']:.0f} ms | {way['mib']:.0f} MiB |"
+            )
+    environment = document["environment"]
+    lines += [
+        "",
+        f"{document['rounds']} rounds in turns, {document['threads']} threads, "
+        f"{environment['device']}, `{document['command']}`.",
+    ]
+    text = PAGE.read_text()
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    PAGE.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{after}")
+
+
+def _tensor(image: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(image).permute(2, 0, 1)[None]
+
+
+if __name__ == "__main__":
+    main()
