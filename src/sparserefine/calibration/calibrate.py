@@ -86,10 +86,22 @@ def calibrate(
     if out is not None and find_spec("matplotlib") is None:  # said before minutes of work
         raise ImportError('calibration needs matplotlib: pip install "sparserefine[train]"')
     goal = _goal(recall, density, latency_ms)
-    dataset = as_dataset(data, split, model.num_classes)
+    dataset = as_dataset(
+        data,
+        split,
+        model.num_classes,
+        needs_labels=against != "full",
+        from_1=model.preset.labels_from_1,
+    )
     learning = None
     if learn_from is not None:
-        learning = as_dataset(learn_from, learn_split, model.num_classes)
+        learning = as_dataset(
+            learn_from,
+            learn_split,
+            model.num_classes,
+            needs_labels=against != "full",
+            from_1=model.preset.labels_from_1,
+        )
     against = choose_truth(dataset, against)
     check_held_out(dataset, model.trained_on)
     folder = None if out is None else make_folder(out)

@@ -153,7 +153,13 @@ def headroom(
         ValueError: The dataset is empty, none of it can be read, or labels are missing or wrong.
         OSError: A file cannot be written.
     """
-    dataset = as_dataset(data, split, model.num_classes)
+    dataset = as_dataset(
+        data,
+        split,
+        model.num_classes,
+        needs_labels=against != "full",
+        from_1=model.preset.labels_from_1,
+    )
     against = choose_truth(dataset, against)
     model = model.in_evaluation()
     described = model.describe()

@@ -2,7 +2,7 @@
 
 from sparserefine.data.camvid import CamVid
 from sparserefine.data.folder import ImageFolder, LabeledFolder
-from sparserefine.data.layout import as_dataset, open_dataset
+from sparserefine.data.layout import as_dataset, open_dataset, open_photos
 from sparserefine.data.sample import IGNORE_INDEX, Sample, content_hash
 from sparserefine.data.transforms import (
     Crop,
@@ -27,5 +27,6 @@ __all__ = [
     "crop_coords",
     "draw_crop",
     "open_dataset",
+    "open_photos",
     "scaled_size",
 ]

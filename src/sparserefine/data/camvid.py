@@ -20,7 +20,14 @@ class CamVid(LabeledFolder):
         split: Name of the split, such as "train".
     """
 
-    def __init__(self, root: AnyPath, split: str = "train", num_classes: int | None = None) -> None:
+    def __init__(
+        self,
+        root: AnyPath,
+        split: str = "train",
+        num_classes: int | None = None,
+        *,
+        label_values: str | None = None,
+    ) -> None:
         """Find the images of a split.
 
         Args:
@@ -28,6 +35,7 @@ class CamVid(LabeledFolder):
             split: Name of the split.
             num_classes: Number of classes K, to check class names and labels against. Default: the
                 number of class names in stats.json.
+            label_values: What the values in label maps mean; see `LabeledFolder`.
 
         Raises:
             ImageError: The dataset or the split does not exist.
@@ -61,6 +69,7 @@ class CamVid(LabeledFolder):
             num_classes=len(class_names) or num_classes,
             class_names=class_names,
             names=names,
+            label_values=label_values,
         )
 
 

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from torch.utils.data import Dataset
 
+from sparserefine.data.finding import Finding
+from sparserefine.data.histogram import Histogram
+from sparserefine.data.label_map import read_label_map
+from sparserefine.data.label_values import BINARY, VOC, LabelValues
+from sparserefine.data.pairing import Key, key_of
 from sparserefine.data.sample import IGNORE_INDEX, Sample, image_tensor, labels_tensor
-from sparserefine.images import ImageError, list_images, read_image, read_labels
+from sparserefine.images import ImageError, list_images, read_image
 
 AnyPath = str | os.PathLike[str]
+GLIMPSE = 16
+"""How many label maps are read, at least, before it is said what labels mean."""
 
 
 class ImageFolder(Dataset[Sample]):
@@ -27,20 +34,21 @@ class ImageFolder(Dataset[Sample]):
             with suffix.
     """
 
-    def __init__(self, paths: AnyPath | Iterable[AnyPath]) -> None:
+    def __init__(self, paths: AnyPath | Iterable[AnyPath], *, root: AnyPath | None = None) -> None:
         """Find the images.
 
         Args:
             paths: Files and folders; folders with their subfolders, see `list_images`.
+            root: Folder that names are relative to, where all paths lie below it.
 
         Raises:
             ImageError: A path does not exist, or a folder has no images.
         """
         roots: dict[Path, Path] = {}
         for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
-            root = Path(path) if Path(path).is_dir() else Path(path).parent
+            above = Path(path) if Path(path).is_dir() else Path(path).parent
             for image in list_images(path):
-                roots.setdefault(image, root)
+                roots.setdefault(image, above if root is None else Path(root))
         self.paths = tuple(roots)
         self.names = _unique_names(roots)
 
@@ -63,9 +71,12 @@ class ImageFolder(Dataset[Sample]):
 class LabeledFolder(Dataset[Sample]):
     """Images of one folder, paired with the label maps of another by their names without suffix.
 
+    What the values of the label maps mean is looked at before the first is handed out.
+
     Attributes:
         names: Name of each image: its path below the folder of images, without suffix.
         class_names: Name of each class; empty where unknown.
+        label_values: The rule by which labels follow from what is in the label maps.
     """
 
     def __init__(
@@ -76,33 +87,73 @@ class LabeledFolder(Dataset[Sample]):
         *,
         class_names: Sequence[str] = (),
         names: Sequence[str] | None = None,
+        label_values: str | None = None,
     ) -> None:
         """Pair the files; they are read when asked for.
 
         Args:
             images: Folder of images, with subfolders.
             labels: Folder of label maps, with the same subfolders; palette or gray images whose
-                values are the classes, 255 for "ignore".
+                values are the classes, 255 for "ignore", unless `label_values` says otherwise.
             num_classes: Number of classes K. None counts the classes in the label maps when first
                 asked for, and allows any value.
             class_names: Name of each class; empty where unknown.
             names: Names of the images to take, in this order; None takes all.
+            label_values: What values mean: one of `MEANINGS`, "OLD=NEW,…", or a file of colors.
+                None takes them for classes, unless there is reason to doubt that.
 
         Raises:
             ImageError: A folder does not exist or has no images.
-            ValueError: An image or a label map has no partner, or two.
+            ValueError: An image or a label map has no partner, or two; or `label_values` is
+                unknown.
         """
-        image_paths, label_paths = _by_name(Path(images)), _by_name(Path(labels))
-        if names is None:
-            _check_partners(image_paths, label_paths, labels)
-            _check_partners(label_paths, image_paths, images)
-            names = list(image_paths)
-        else:
-            _check_partners(names, image_paths, images)
-            _check_partners(names, label_paths, labels)
-        self.names = tuple(names)
+        image_paths, label_paths = _keys(Path(images)), _keys(Path(labels))
+        root = Path(os.path.commonpath([Path(images).absolute(), Path(labels).absolute()]))
+        found = Finding(root, "folders", image_paths, label_paths, roots=(str(images), str(labels)))
+        if names is not None:
+            found = found.named(names)
+        self._take(found.paired(), num_classes, class_names, label_values)
+        if names is not None:
+            order = {name: place for place, name in enumerate(names)}
+            both = sorted(
+                zip(self.names, self._pairs, strict=True), key=lambda one: order.get(one[0], 0)
+            )
+            self.names = tuple(name for name, _ in both)
+            self._pairs = [pair for _, pair in both]
+
+    @classmethod
+    def of(
+        cls,
+        found: Finding,
+        num_classes: int | None = None,
+        *,
+        class_names: Sequence[str] = (),
+        label_values: str | None = None,
+    ) -> LabeledFolder:
+        """A dataset of files that were found and paired.
+
+        Args:
+            found: The files; see `find`.
+            num_classes: Number of classes K; see above.
+            class_names: Name of each class; empty where unknown.
+            label_values: What values mean; see above.
+        """
+        dataset = cls.__new__(cls)
+        dataset._take(found, num_classes, class_names, label_values)
+        return dataset
+
+    def _take(
+        self,
+        found: Finding,
+        num_classes: int | None,
+        class_names: Sequence[str],
+        label_values: str | None,
+    ) -> None:
+        self.names = tuple("/".join(found.photos[photo]) for photo in found.pairs)
         self.class_names = tuple(class_names)
-        self._pairs = [(image_paths[name], label_paths[name]) for name in names]
+        self.label_values = LabelValues.of(label_values)
+        self.found = found
+        self._pairs = list(found.pairs.items())
         self._given_num_classes = num_classes
 
     @cached_property
@@ -111,8 +162,8 @@ class LabeledFolder(Dataset[Sample]):
         if self._given_num_classes is not None:
             return self._given_num_classes
         present: set[int] = set()
-        for _, path in self._pairs:
-            present.update(np.unique(read_labels(path)).tolist())
+        for index in range(len(self)):
+            present.update(np.unique(self._read(index)).tolist())
         return max(present - {IGNORE_INDEX}, default=-1) + 1
 
     def __len__(self) -> int:
@@ -123,22 +174,86 @@ class LabeledFolder(Dataset[Sample]):
 
         Raises:
             ImageError: A file cannot be read.
-            ValueError: Image and labels differ in size, or a label is neither 0..K−1 nor 255.
+            ValueError: Image and labels differ in size; a label is neither 0..K−1 nor 255; or
+                there is reason to doubt what labels mean, see `check_meaning`.
         """
+        if index >= len(self):
+            raise IndexError(index)
+        self.check_meaning()
         image_path, label_path = self._pairs[index]
-        image, labels = read_image(image_path), read_labels(label_path)
+        image, labels = read_image(image_path), self._read(index)
         if labels.shape != image.shape[:2]:
             raise ValueError(
                 f"{label_path} is {_size(labels)}, but its image {image_path} is {_size(image)}. "
                 f"Make the label map as large as the upright image, without interpolating."
             )
-        if self._given_num_classes is not None:
-            _check_values(labels, self._given_num_classes, label_path)
+        self._check(label_path, Histogram.of(labels))
         return Sample(self.names[index], image_tensor(image), labels_tensor(labels))
 
     def files(self, index: int) -> tuple[Path, ...]:
         """The file of an image, and that of its labels."""
         return self._pairs[index]
+
+    def check_meaning(self, *, from_1: bool = False) -> None:
+        """Look at some label maps, spread over all, for values that are no classes.
+
+        Args:
+            from_1: The model was trained on labels that count from 1.
+
+        Raises:
+            ValueError: There is reason to doubt what the values mean. The message has their
+                histogram and says how to state what is meant.
+        """
+        whole = Histogram.sum(self._glimpse.values())
+        for path, histogram in self._glimpse.items():
+            if excess := histogram.excess(self._given_num_classes, whole):
+                raise ValueError(f"{path} has {excess}")
+        from_1 = from_1 or self.found.layout == "ade20k"
+        if self.label_values.name is None and (
+            doubt := whole.doubt(self._given_num_classes, from_1=from_1)
+        ):
+            maps = f"the {whole.maps} label maps looked at" if len(self) > 1 else "the label map"
+            raise ValueError(f"{maps} of {self.found.roots[1] or self.found.root}: {doubt}")
+
+    @cached_property
+    def _glimpse(self) -> dict[Path, Histogram]:
+        """The values of some label maps; those that cannot be read are reported one by one."""
+        found = {}
+        for index in range(0, len(self), -(-len(self) // GLIMPSE) or 1):
+            with suppress(ImageError):
+                found[self._pairs[index][1]] = Histogram.of(self._read(index))
+        return found
+
+    def _check(self, path: Path, histogram: Histogram) -> None:
+        """Look at the values of one label map, as far as the glimpse leaves them in doubt."""
+        if excess := histogram.excess(self._given_num_classes):
+            raise ValueError(f"{path} has {excess}")
+        told = any(one.shows_classes for one in self._glimpse.values())
+        if told or path in self._glimpse or self.label_values.name is not None:
+            return
+        if doubt := histogram.doubt(self._given_num_classes):
+            raise ValueError(f"{path}: {doubt}")
+
+    def _read(self, index: int) -> np.ndarray:
+        """The labels of an image, by the rule for them."""
+        photo, path = self._pairs[index]
+        read = read_label_map(path, photo)
+        rule = self.label_values
+        if read.values is None and rule.colors is None:
+            raise ValueError(
+                f"{path} is a picture of colors, expected one class number per pixel. Give a file "
+                f"with the color of each class: label_values=FILE (--label-values FILE), or "
+                f'"{VOC}"; see docs/data.md.'
+            )
+        if read.lossy and rule.name != BINARY:
+            shown = read.values if read.values is not None else read.colors[..., 0]
+            raise ValueError(
+                f"{path} is a JPEG, which changes class numbers; pixels per value: "
+                f"{Histogram.of(shown)}. "
+                f"Save label maps as PNG; only masks of one object can be read: "
+                f'label_values="{BINARY}" (--label-values {BINARY}).'
+            )
+        return rule.apply(read)
 
 
 def _unique_names(roots: dict[Path, Path]) -> tuple[str, ...]:
@@ -152,40 +267,10 @@ def _unique_names(roots: dict[Path, Path]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _by_name(folder: Path) -> dict[str, Path]:
+def _keys(folder: Path) -> dict[Path, Key]:
     if not folder.is_dir():
         raise ImageError(f"{folder} is not a folder. Check the path.")
-    paths: dict[str, Path] = {}
-    for path in list_images(folder):
-        name = path.relative_to(folder).with_suffix("").as_posix()
-        if name in paths:
-            raise ValueError(
-                f"{paths[name]} and {path} have the same name without suffix, so that pairs are "
-                f"ambiguous. Remove one."
-            )
-        paths[name] = path
-    return paths
-
-
-def _check_partners(names: Iterable[str], partners: dict[str, Path], folder: AnyPath) -> None:
-    missing = [name for name in names if name not in partners]
-    if missing:
-        shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
-        raise ValueError(
-            f"{folder} has no file for {len(missing)} of the names: {shown}. Expected the same "
-            f"names without suffix in the folders of images and of labels."
-        )
-
-
-def _check_values(labels: np.ndarray, num_classes: int, path: Path) -> None:
-    if ((labels < num_classes) | (labels == IGNORE_INDEX)).all():
-        return
-    counts = Counter(dict(zip(*np.unique(labels, return_counts=True), strict=True)))
-    histogram = ", ".join(f"{value}: {count}" for value, count in sorted(counts.items())[:32])
-    raise ValueError(
-        f"{path} has labels beyond 0..{num_classes - 1} and {IGNORE_INDEX}; pixels per label: "
-        f"{histogram}. Map them to classes, or set num_classes."
-    )
+    return {path: key_of(path, folder) for path in list_images(folder)}
 
 
 def _size(array: np.ndarray) -> str:

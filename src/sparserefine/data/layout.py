@@ -2,49 +2,99 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from sparserefine.data.camvid import CamVid, find_splits
+from sparserefine.data.finding import LAYOUTS, Finding, find
 from sparserefine.data.folder import AnyPath, ImageFolder, LabeledFolder
+from sparserefine.data.label_values import CITYSCAPES
+from sparserefine.data.roles import split_of
 from sparserefine.data.source import SampleSource
+from sparserefine.images import ImageError
+
+_LISTS = ("", "ImageSets/Segmentation", "splits")
+_CITYSCAPES_CLASSES = 19
 
 
 def open_dataset(
-    path: AnyPath, split: str | None = None, num_classes: int | None = None
+    path: AnyPath,
+    split: str | None = None,
+    num_classes: int | None = None,
+    *,
+    labels: AnyPath | None = None,
+    layout: str = "auto",
+    label_values: str | None = None,
 ) -> CamVid | LabeledFolder | ImageFolder:
     """Open the dataset at `path`, whatever its layout.
 
-    A folder with `images/<split>/` and `labels/<split>/` is a `CamVid`, one with `images/` and
-    `labels/` a `LabeledFolder`, and any other folder or file an `ImageFolder`.
+    Photos and label maps are told apart by the names of folders and files: images/ + masks/,
+    img_dir/ + ann_dir/, leftImg8bit/ + gtFine/, a.jpg + a_mask.png …; see docs/data.md. A folder
+    without any label maps is an `ImageFolder`. Where that cannot be told, the error says what was
+    seen, and nothing is opened.
 
     Args:
         path: Folder or image file.
         split: Name of the split; needed where the dataset has several.
         num_classes: Number of classes K, to check labels against.
+        labels: Folder of the label maps, as it is or below `path`; None finds it.
+        layout: One of `LAYOUTS`: "auto"; "photos", where every image is a photo; or the layout that
+            the dataset must have.
+        label_values: What the values in label maps mean: one of `MEANINGS`, "OLD=NEW,…", or a file
+            of colors. None takes them for classes, unless there is reason to doubt that.
 
     Raises:
         ImageError: There is nothing at `path`, or no such split.
-        ValueError: The dataset has several splits and none is named, or none and one is named.
+        ValueError: The dataset has several splits and none is named, or none and one is named; it
+            cannot be told which files are label maps, or what their values mean.
     """
-    root = Path(path)
-    splits = find_splits(root)
-    if splits:
-        if split is None and len(splits) > 1:
-            raise ValueError(f'{root} has the splits {", ".join(splits)}. Set split="{splits[0]}".')
-        return CamVid(root, split or splits[0], num_classes)
-    if split is not None:
-        raise ValueError(
-            f'{root} has no splits, but split is "{split}". Leave it out, or make the folders '
-            f"images/{split} and labels/{split}."
-        )
-    if (root / "images").is_dir() and (root / "labels").is_dir():
-        return LabeledFolder(root / "images", root / "labels", num_classes)
-    return ImageFolder(root)
+    root = Path(path).expanduser()
+    names = find_splits(root) if labels is None and layout in ("auto", "camvid", "folders") else []
+    if any(split_of(name) or (root / f"{name}.txt").is_file() for name in names):
+        if split is None and len(names) > 1:
+            raise ValueError(f'{root} has the splits {", ".join(names)}. Set split="{names[0]}".')
+        dataset = CamVid(root, split or names[0], num_classes, label_values=label_values)
+    else:
+        found = _find(root, split, labels, layout)
+        if not found.labels:
+            return _unlabeled(found)
+        dataset = _labeled(found.paired(), num_classes, label_values)
+    dataset.check_meaning()
+    return dataset
+
+
+def open_photos(
+    path: AnyPath,
+    split: str | None = None,
+    *,
+    labels: AnyPath | None = None,
+    layout: str = "auto",
+) -> ImageFolder:
+    """Open the photos of the dataset at `path`, without its label maps.
+
+    Args:
+        path: Folder or image file.
+        split: Name of the split; needed where the dataset has several.
+        labels: Folder of label maps, whose files are no photos.
+        layout: One of `LAYOUTS`, see `open_dataset`.
+
+    Raises:
+        ImageError: There is nothing at `path`, or no such split.
+        ValueError: As `open_dataset`, but for what labels mean.
+    """
+    found = _find(Path(path).expanduser(), split, labels, layout)
+    return _unlabeled(found)
 
 
 def as_dataset(
-    data: AnyPath | SampleSource, split: str | None = None, num_classes: int | None = None
+    data: AnyPath | SampleSource,
+    split: str | None = None,
+    num_classes: int | None = None,
+    *,
+    needs_labels: bool = True,
+    from_1: bool = False,
 ) -> SampleSource:
     """Open what is at a path, or take a dataset as it is.
 
@@ -52,19 +102,89 @@ def as_dataset(
         data: Folder or image file, or a dataset.
         split: Name of the split to open, where `data` is a path.
         num_classes: Number of classes K, to check the labels at a path against.
+        needs_labels: Whether labels are used; without, label maps at a path are not opened.
+        from_1: The model was trained on labels that count from 1, so that those here may.
 
     Raises:
         ImageError: There is nothing at the path, or no such split.
         ValueError: The dataset is empty, or has several splits and none is named, or is no path and
-            a split is named.
+            a split is named; or it is doubtful what its labels mean.
     """
     if isinstance(data, str | os.PathLike):
-        return open_dataset(data, split, num_classes)
-    if split is not None:
+        if not needs_labels:
+            return open_photos(data, split)
+        data = open_dataset(data, split, num_classes)
+    elif split is not None:
         raise ValueError(
             f'split is "{split}", but the data is a {type(data).__name__}, not a path. Give the '
             f"path, or open the split: open_dataset(path, split)."
         )
     if not len(data):
         raise ValueError("the dataset is empty. Give at least one image.")
+    if needs_labels and isinstance(data, LabeledFolder):
+        data.check_meaning(from_1=from_1)
     return data
+
+
+def _unlabeled(found: Finding) -> ImageFolder:
+    root = found.root.parent if found.root.is_file() else found.root
+    return ImageFolder(found.photos, root=root)
+
+
+def _find(root: Path, split: str | None, labels: AnyPath | None, layout: str) -> Finding:
+    """The files of a split."""
+    found = find(root, None if labels is None else Path(labels).expanduser(), layout)
+    if split is None:
+        if len(found.splits) > 1:
+            raise ValueError(
+                f'{root} has the splits {", ".join(found.splits)}. Set split="{found.splits[0]}".'
+            )
+        return found
+    wanted = split_of(split) or split
+    if wanted in found.splits:
+        return found.only(wanted)
+    if (names := _listed(root, split)) is not None:
+        return found.named(names)
+    if found.splits:
+        raise ImageError(
+            f'{root} has no split "{split}". Expected one of: {", ".join(found.splits)}.'
+        )
+    raise ValueError(
+        f'{root} has no splits, but split is "{split}". Leave it out, list its names in '
+        f"{split}.txt, or make the folders images/{split} and labels/{split}."
+    )
+
+
+def _listed(root: Path, split: str) -> list[str] | None:
+    """Names of a split's photos in a text file; None where there is no such file."""
+    for folder in _LISTS:
+        file = root / folder / f"{split}.txt"
+        if file.is_file():
+            lines = file.read_text(encoding="utf-8").splitlines()
+            first = [line.split()[0] for line in lines if line.strip()]
+            return [name.rpartition(".")[0] if _has_suffix(name) else name for name in first]
+    return None
+
+
+def _has_suffix(name: str) -> bool:
+    return Path(name).suffix.lower() in (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
+
+
+def _labeled(found: Finding, num_classes: int | None, label_values: str | None) -> LabeledFolder:
+    ids = all(path.stem.endswith("labelIds") for path in found.pairs.values())
+    if ids and label_values is None and num_classes in (None, _CITYSCAPES_CLASSES):
+        label_values = CITYSCAPES  # the files say so themselves
+    names = _class_names(found.root)
+    if names and num_classes not in (None, len(names)):
+        names = ()
+    return LabeledFolder.of(found, num_classes, class_names=names, label_values=label_values)
+
+
+def _class_names(root: Path) -> Sequence[str]:
+    stats = root / "stats.json"
+    if not stats.is_file():
+        return ()
+    return tuple(json.loads(stats.read_text(encoding="utf-8")).get("classes", ()))
+
+
+__all__ = ["LAYOUTS", "as_dataset", "open_dataset", "open_photos"]

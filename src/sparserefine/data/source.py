@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from sparserefine.data.label_values import LabelValues
 from sparserefine.data.sample import Sample, content_hash
 from sparserefine.images import ImageError
 
@@ -48,6 +49,13 @@ class FileSource(SampleSource, Protocol):
         ...
 
 
+@runtime_checkable
+class LabelSource(FileSource, Protocol):
+    """A dataset whose labels follow from files by a rule."""
+
+    label_values: LabelValues
+
+
 def sample_key(dataset: SampleSource, index: int) -> str:
     """A name of a sample's content, labels included: from the bytes of its files, if it has any.
 
@@ -60,6 +68,8 @@ def sample_key(dataset: SampleSource, index: int) -> str:
             for path in dataset.files(index):
                 with path.open("rb") as file:
                     digest.update(hashlib.file_digest(file, "sha256").digest())
+            if isinstance(dataset, LabelSource):
+                digest.update(dataset.label_values.described.encode())
         else:
             sample = dataset[index]
             digest.update(content_hash(sample.image, sample.labels).encode())

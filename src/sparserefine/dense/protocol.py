@@ -33,6 +33,7 @@ class Preset:
         class_names: One name per class; empty where unknown.
         palette: One RGB triple (0..255) per class; empty where unknown.
         license: What a user must know about the weights; empty for random weights.
+        labels_from_1: Whether the label maps that it was trained on count from 1, with 0 for none.
 
     Raises:
         ValueError: `fit` is neither.
@@ -44,6 +45,7 @@ class Preset:
     class_names: tuple[str, ...] = ()
     palette: tuple[tuple[int, int, int], ...] = ()
     license: str = ""
+    labels_from_1: bool = False
 
     def __post_init__(self) -> None:
         if self.fit not in get_args(Fit):

@@ -67,7 +67,7 @@ def evaluate(
         OSError: A file cannot be written.
     """
     _check(ensembler, selector)
-    dataset = as_dataset(data, split, model.num_classes)
+    dataset = as_dataset(data, split, model.num_classes, from_1=model.preset.labels_from_1)
     check_held_out(dataset, model.trained_on)
     model = model.in_evaluation()
     described = model.describe()

@@ -251,7 +251,7 @@ def ablate(
             `evaluate` and `train` raise.
         OSError: A file cannot be written.
     """
-    dataset = as_dataset(data, split, model.num_classes)
+    dataset = as_dataset(data, split, model.num_classes, from_1=model.preset.labels_from_1)
     asked = bool(width or pyramid or inputs)
     if asked and train is None:
         raise ValueError(
@@ -269,7 +269,7 @@ def ablate(
         refiners: dict[str, SparseRefiner] = {"this": model}
         if train is not None and asked:
             variants = variants_of(model, widths=width, pyramids=pyramid, inputs=inputs)
-            images = as_dataset(train, None, model.num_classes)
+            images = as_dataset(train, None, model.num_classes, from_1=model.preset.labels_from_1)
             # Before minutes of training: what was trained on is refused here too.
             check_held_out(dataset, model.trained_on | content_hashes(images).keys())
             for variant in variants:

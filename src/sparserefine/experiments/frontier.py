@@ -104,7 +104,13 @@ def frontier(
             is given without `train`.
         OSError: A file cannot be written.
     """
-    dataset = as_dataset(data, split, model.num_classes)
+    dataset = as_dataset(
+        data,
+        split,
+        model.num_classes,
+        needs_labels=against != "full",
+        from_1=model.preset.labels_from_1,
+    )
     truth = choose_truth(dataset, against)
     refiners = {"": model, **checked_others(model, compare or {}, ("", "points", "retrained"))}
     for one in refiners.values():
@@ -124,7 +130,7 @@ def frontier(
         if train is None:
             notes.append("Points (PointRend) are missing: give --train FOLDER to train them.")
         else:
-            others = as_dataset(train, None, model.num_classes)
+            others = as_dataset(train, None, model.num_classes, from_1=model.preset.labels_from_1)
             check_held_out(dataset, content_hashes(others).keys())
             with torch.enable_grad():
                 trained = _train(model, others, width, folder / VARIANTS, steps, seed, progress)

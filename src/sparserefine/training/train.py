@@ -105,7 +105,13 @@ def train(
         OSError: A file cannot be written. The same call goes on once there is room.
     """
     config = config or TrainConfig()
-    dataset = as_dataset(data, split, model.num_classes)
+    dataset = as_dataset(
+        data,
+        split,
+        model.num_classes,
+        needs_labels=config.targets == "labels",
+        from_1=model.preset.labels_from_1,
+    )
     _check(model, config)
     with ExitStack() as stack:
         place = out if out is not None else stack.enter_context(tempfile.TemporaryDirectory())

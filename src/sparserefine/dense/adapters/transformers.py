@@ -117,6 +117,7 @@ class TransformersModel(WrappedModel):
             self.model.save_pretrained(folder)  # pyright: ignore
         preprocessing = {
             "do_normalize": True,
+            "do_reduce_labels": self.preset.labels_from_1,
             "do_rescale": True,
             "do_flip_channel_order": self.channels == "bgr",
             "image_mean": list(self.family.mean),
@@ -169,7 +170,9 @@ def from_transformers(
         model = _load(getattr(transformers, family.auto_class), source, allow_pickle)
         preprocessing = _read_preprocessing(source)
     family = _override(family, preprocessing, mean, std)
-    wrapped = TransformersModel(model, family, preset or _preset(model.config))
+    reduces = preprocessing.get("do_reduce_labels", preprocessing.get("reduce_labels", False))
+    facts = preset or replace(_preset(model.config), labels_from_1=bool(reduces))
+    wrapped = TransformersModel(model, family, facts)
     freeze(wrapped)
     return wrapped
 
@@ -199,7 +202,16 @@ def _load(auto_class: Any, source: str | Path, allow_pickle: bool) -> nn.Module:
             output_loading_info=True,
             use_safetensors=None if allow_pickle else True,
             dtype=torch.float32,
+            ignore_mismatched_sizes=True,  # they are in the report, and told below
         )
+    classes = model.config.num_labels
+    for name, of_file, of_config in sorted(report["mismatched_keys"], key=str):
+        if tuple(of_config)[:1] == (classes,) and tuple(of_file)[1:] == tuple(of_config)[1:]:
+            raise ValueError(
+                f"the configuration of {str(source)!r} names {classes} classes, but its weights "
+                f"are of {of_file[0]} ({name}). Correct id2label in config.json, or take the "
+                "weights that belong to it."
+            )
     problems = {
         problem: sorted(map(str, report[f"{problem}_keys"]))
         for problem in ("missing", "unexpected", "mismatched")

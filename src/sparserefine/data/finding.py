@@ -1,0 +1,388 @@
+"""What a folder holds: photos, their label maps, splits; found by names, and never opened wrongly.
+
+A file is a label map if a folder above it, or its own name beside that of a photo, says so. What
+looks like label maps but is not named so is refused, with the ways to say what is meant.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from sparserefine.data.likeness import looks_like_labels
+from sparserefine.data.pairing import Key, Pairs, key_of, pair_by_name
+from sparserefine.data.roles import SPLITS, Role, core_of, role_of_folder, split_of
+from sparserefine.images import IMAGE_SUFFIXES, ImageError, list_images
+
+HOW = (
+    "Name the folder of label maps: labels=FOLDER (--labels FOLDER); or take every image for a "
+    'photo: layout="photos" (--layout photos). `sparserefine check DATA` shows what is found'
+)
+LAYOUTS = {
+    "auto": "whatever the names say",
+    "photos": "every image is a photo",
+    "beside": "label maps beside photos, in the same folder",
+    "cityscapes": "leftImg8bit/ + gtFine/, X_leftImg8bit.png + X_gtFine_labelTrainIds.png",
+    "voc": "JPEGImages/ + SegmentationClass/",
+    "mmsegmentation": "img_dir/ + ann_dir/",
+    "ade20k": "images/ + annotations/, ADE_train_0.jpg + ADE_train_0.png",
+    "camvid": "train/ + trainannot/, 0_L.png for 0.png, or images/train/ + labels/train/",
+    "folders": "a folder of photos + a folder of label maps: images/ + masks/ …",
+}
+"""Names of layouts and what they look like."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The files of a dataset.
+
+    Attributes:
+        root: Folder that names are relative to, or the only file.
+        layout: Name of the layout, one of `LAYOUTS` but "auto".
+        photos: Photos, each with its key.
+        labels: Label maps, each with its key.
+        pairs: Label map of each photo that has one.
+        roots: Folders of photos and of label maps, as a user is told; empty where there is none.
+        left_out: Files that are neither photo nor label map.
+    """
+
+    root: Path
+    layout: str
+    photos: dict[Path, Key]
+    labels: dict[Path, Key]
+    pairs: Pairs = field(default_factory=dict)
+    roots: tuple[str, str] = ("", "")
+    left_out: tuple[Path, ...] = ()
+
+    @property
+    def splits(self) -> list[str]:
+        """Splits that folders are named after, in the order of `SPLITS`."""
+        found = {self.split_of(path) for path in (*self.photos, *self.labels)}
+        return [name for name in SPLITS if name in found]
+
+    def split_of(self, path: Path) -> str | None:
+        """The split of a file by the folders above it."""
+        key = self.photos.get(path) or self.labels.get(path) or ()
+        return next((found for part in key[:-1] for found in _splits_in(part)), None)
+
+    def only(self, split: str) -> Finding:
+        """The files of one split."""
+        photos = {path: key for path, key in self.photos.items() if self.split_of(path) == split}
+        labels = {path: key for path, key in self.labels.items() if self.split_of(path) == split}
+        return replace(self, photos=photos, labels=labels)
+
+    def named(self, names: Iterable[str]) -> Finding:
+        """The files of which a list gives the names: paths or last parts, without suffix."""
+        wanted = {name: core_of(Path(name).name)[1] for name in names}
+        cores = set(wanted.values())
+        photos = {p: key for p, key in self.photos.items() if core_of(key[-1])[1] in cores}
+        labels = {p: key for p, key in self.labels.items() if core_of(key[-1])[1] in cores}
+        there = {core_of(key[-1])[1] for key in photos.values()}
+        missing = [name for name, core in wanted.items() if core not in there]
+        if missing:
+            raise ValueError(
+                f"{self.roots[0] or self.root} has no file for {len(missing)} of the names: "
+                f"{_shown(missing)}. Add these photos, or take them off the list."
+            )
+        return replace(self, photos=photos, labels=labels)
+
+    def paired(self) -> Finding:
+        """The same with label maps found for photos.
+
+        Raises:
+            ValueError: A photo or a label map has no partner, or two.
+        """
+        pairs = pair_by_name(self.photos, self.labels)
+        lonely = [path for path in self.labels if path not in set(pairs.values())]
+        bare = [path for path in self.photos if path not in pairs]
+        ours, others = (name or str(self.root) for name in self.roots)
+        if lonely:
+            raise ValueError(
+                f"{ours} has no file for {len(lonely)} of the names: {_shown(self._told(lonely))}. "
+                f"They are of {others}; photos are {_shown(self._told(self.photos))}. Expected "
+                f"names that are alike, such as a.jpg and a.png or a_mask.png. {HOW}."
+            )
+        if bare and self.layout == "voc":  # of most photos nobody drew a label map
+            photos = {path: key for path, key in self.photos.items() if path in pairs}
+            return replace(self, photos=photos, pairs=pairs)
+        if bare:
+            raise ValueError(
+                f"{others} has no file for {len(bare)} of the names: {_shown(self._told(bare))}. "
+                f"They are of {ours}. Expected a label map for each photo, or for none; move these "
+                f'away, or list the others in train.txt and say split="train". {HOW}.'
+            )
+        return replace(self, pairs=pairs)
+
+    def _told(self, paths: Iterable[Path]) -> list[str]:
+        keys = {**self.photos, **self.labels}
+        return ["/".join(keys[path]) for path in list(paths)[:4]]
+
+
+def find(root: Path, labels: Path | None = None, layout: str = "auto") -> Finding:
+    """Find the photos and label maps of a folder.
+
+    Args:
+        root: The folder.
+        labels: Folder of the label maps, if the user names it: as it is, or below the root.
+        layout: One of `LAYOUTS`; all but "auto" refuse what is laid out differently.
+
+    Raises:
+        ImageError: There is nothing at `root`, or no image.
+        ValueError: It cannot be told which files are label maps, or it is another layout.
+    """
+    if layout not in LAYOUTS:
+        raise ValueError(f"layout is {layout!r}, expected one of {', '.join(LAYOUTS)}.")
+    files = list_images(root)
+    if labels is not None:
+        if layout == "photos":
+            raise ValueError('layout="photos" takes no label maps, but labels are named. Use one.')
+        return _with_labels(root, files, labels)
+    if layout == "photos" or root.is_file():
+        return Finding(root, "photos", {path: key_of(path, root) for path in files}, {})
+    found = _by_folders(root, files)
+    if not found.labels:
+        found = _beside(root, files, found, asked=layout == "beside")
+    if not found.labels:
+        _refuse_hidden_labels(root, found)
+    if layout not in ("auto", found.layout) and not (layout == "folders" and found.labels):
+        raise ValueError(
+            f"{root} was to be of the layout {layout!r}, {LAYOUTS[layout]}, but looks like "
+            f"{found.layout!r}: {describe(found)}. {HOW}."
+        )
+    return found
+
+
+def describe(found: Finding) -> str:
+    """What was found, in a line."""
+    ours, others = found.roots
+    text = f"{len(found.photos)} photos" + (f" in {ours}" if ours else "")
+    if found.labels:
+        text += f", {len(found.labels)} label maps" + (f" in {others}" if others else "")
+    return text
+
+
+def _by_folders(root: Path, files: Sequence[Path]) -> Finding:
+    """Take photos and label maps by the names of the folders above them."""
+    roles: dict[Path, tuple[Role | None, tuple[str, ...]]] = {}
+    tops: dict[Role, dict[str, None]] = {Role.PHOTO: {}, Role.LABELS: {}}
+    for path in files:
+        folders = path.relative_to(root).parts[:-1]
+        found = [role_of_folder(name) for name in folders]
+        named = {role for role, _ in found if role is not None}
+        role = next((r for r in (Role.OTHER, Role.LABELS, Role.PHOTO) if r in named), None)
+        if role is not Role.PHOTO and core_of(path.stem)[0] is Role.OTHER:
+            role = Role.OTHER
+        rest = tuple(rest for _, rest in found if rest)
+        roles[path] = role, rest
+        if role in (Role.PHOTO, Role.LABELS):
+            at = next(i for i, (one, _) in enumerate(found) if one is role)
+            tops[role]["/".join(folders[: at + 1])] = None
+    _refuse_empty_labels(root, roles)
+    by_role: dict[Role | None, dict[Path, Key]] = {role: {} for role in (*Role, None)}
+    for path, (role, rest) in roles.items():
+        by_role[role][path] = key_of(path, root, rest)
+    photos, labels = by_role[Role.PHOTO], _preferred(by_role[Role.LABELS])
+    neutral, left_out = by_role[None], [*by_role[Role.OTHER]]
+    left_out += [path for path in by_role[Role.LABELS] if path not in labels]
+    if labels and photos:
+        left_out += neutral  # previews beside images/ and masks/
+    else:
+        photos = {**photos, **neutral}
+    if labels and not photos:
+        _refuse_only_labels(root, labels)
+    if not labels:
+        photos = {path: key_of(path, root) for path in photos}
+    roots = (_joined(root, tops[Role.PHOTO]), _joined(root, tops[Role.LABELS]))
+    name = _layout_name(tops, photos, labels) if labels else "photos"
+    return Finding(root, name, photos, labels, roots=roots, left_out=tuple(left_out))
+
+
+def _beside(root: Path, files: Sequence[Path], found: Finding, asked: bool) -> Finding:
+    """Take a.png and a_mask.png of one folder for a photo and its label map."""
+    cores = {path: core_of(path.stem) for path in found.photos}
+    photos = {(path.parent, path.stem) for path in found.photos}
+    photos |= {(path.parent, core) for path, (role, core) in cores.items() if role is Role.PHOTO}
+    labels = {
+        path
+        for path, (role, core) in cores.items()
+        if role is Role.LABELS and (path.parent, core) in photos
+    }
+    others = {path for path, (role, _) in cores.items() if role is Role.OTHER}
+    others = others if labels else set()
+    if not labels and asked:  # a.jpg and a.png
+        jpegs = {(p.parent, p.stem) for p in found.photos if _is_jpeg(p)}
+        labels = {p for p in found.photos if not _is_jpeg(p) and (p.parent, p.stem) in jpegs}
+    if not labels:
+        return found
+    keys = {path: key_of(path, root) for path in files}
+    preferred = _preferred({path: keys[path] for path in files if path in labels})
+    taken = {path: keys[path] for path in found.photos if path not in labels | others}
+    left_out = (*found.left_out, *others, *(path for path in labels if path not in preferred))
+    return replace(found, layout="beside", photos=taken, labels=preferred, left_out=left_out)
+
+
+def _with_labels(root: Path, files: Sequence[Path], labels: Path) -> Finding:
+    """Take for label maps what the user names."""
+    folder = labels if labels.is_dir() or not (root / labels).is_dir() else root / labels
+    if not folder.is_dir():
+        raise ImageError(f"{labels} is not a folder of label maps. Check the path.")
+    maps = list_images(folder)
+    inside = {path.resolve() for path in maps}
+    photos = _by_folders(root, [path for path in files if path.resolve() not in inside])
+    rests = {}
+    for path in _preferred({path: key_of(path, folder) for path in maps}):
+        between = path.relative_to(folder).parts[:-1]
+        rest = tuple(rest for role, rest in map(role_of_folder, between) if rest)
+        rests[path] = key_of(path, folder, rest)
+    ours = photos.roots[0] or str(root)
+    left_out = (*photos.left_out, *photos.labels)
+    return Finding(
+        root, "folders", photos.photos, rests, roots=(ours, str(folder)), left_out=left_out
+    )
+
+
+def _preferred(labels: dict[Path, Key]) -> dict[Path, Key]:
+    """Of Cityscapes' two label maps of a photo that with the classes of training."""
+    cores = {
+        (path.parent, core_of(path.stem)[1]) for path in labels if _ends(path, "labelTrainIds")
+    }
+    return {
+        path: key
+        for path, key in labels.items()
+        if not (_ends(path, "labelIds") and (path.parent, core_of(path.stem)[1]) in cores)
+    }
+
+
+def _ends(path: Path, ending: str) -> bool:
+    return path.stem.endswith(ending)
+
+
+def _is_jpeg(path: Path) -> bool:
+    return path.suffix.lower() in (".jpg", ".jpeg")
+
+
+def _layout_name(
+    tops: dict[Role, dict[str, None]], photos: dict[Path, Key], labels: dict[Path, Key]
+) -> str:
+    words = {part.lower() for role in tops.values() for top in role for part in top.split("/")}
+    if {"leftimg8bit", "gtfine", "gtcoarse"} & words or any(
+        "gtFine" in path.stem or "gtCoarse" in path.stem for path in labels
+    ):
+        return "cityscapes"
+    if "jpegimages" in words:
+        return "voc"
+    if {"img_dir", "ann_dir"} <= words:
+        return "mmsegmentation"
+    if any(path.stem.startswith(("ADE_train_", "ADE_val_")) for path in photos):
+        return "ade20k"
+    if any(word.endswith("annot") for word in words) or all(_ends(path, "_L") for path in labels):
+        return "camvid"
+    return "folders"
+
+
+def _splits_in(part: str) -> list[str]:
+    """Splits that the rest of a folder's name says: "train", "train_2"."""
+    return [found for word in part.split("_") if (found := split_of(word))]
+
+
+def _joined(root: Path, tops: Iterable[str]) -> str:
+    return " and ".join(str(root / top) for top in list(tops)[:3])
+
+
+def _shown(names: Iterable[object]) -> str:
+    first = [str(name) for name in list(names)[:4]]
+    return ", ".join(first[:3]) + (", …" if len(first) > 3 else "")
+
+
+def _refuse_only_labels(root: Path, labels: dict[Path, Key]) -> None:
+    raise ValueError(
+        f"all {len(labels)} images in {root} are in folders that are named like those of label "
+        f"maps: {_shown(path.relative_to(root) for path in labels)}. Expected photos too, in a "
+        f"folder such as images/. {HOW}."
+    )
+
+
+def _refuse_empty_labels(root: Path, roles: dict[Path, object]) -> None:
+    """Refuse folders of labels in formats that are not images, where there are no label maps."""
+    used = {parent for path in roles for parent in path.parents}
+    for folder in sorted(path for path in root.rglob("*") if path.is_dir()):
+        if folder in used or any(p.startswith(".") for p in folder.relative_to(root).parts):
+            continue
+        if role_of_folder(folder.name)[0] is not Role.LABELS:
+            continue
+        kinds = Counter(path.suffix.lower() or "no suffix" for path in folder.rglob("*.*"))
+        kinds = Counter({kind: n for kind, n in kinds.items() if kind not in IMAGE_SUFFIXES})
+        if kinds and not _has_labels(root, roles):
+            kind, count = kinds.most_common(1)[0]
+            raise ValueError(
+                f"{folder} is named like a folder of label maps, but holds {count} files {kind} "
+                f"and no image. Expected label maps as PNG, one class number per pixel; convert "
+                f"them. {HOW}."
+            )
+
+
+def _has_labels(root: Path, roles: dict[Path, object]) -> bool:
+    return any(
+        role_of_folder(part)[0] is Role.LABELS
+        for path in roles
+        for part in path.relative_to(root).parts[:-1]
+    )
+
+
+def _refuse_hidden_labels(root: Path, found: Finding) -> None:
+    """Refuse label maps among photos that no name gives away."""
+    photos = list(found.photos)
+    alike = _same_names(root, photos)
+    if alike is not None:
+        raise ValueError(
+            f"{root} looks like photos and label maps named alike ({alike[0]} and {alike[1]} …), "
+            f"but nothing says which are which. {HOW}; a.jpg beside a.png is "
+            f'layout="beside" (--layout beside).'
+        )
+    like = looks_like_labels(photos)
+    if like:
+        whole = "all" if len(like) == len(photos) else f"{len(like)}"
+        raise ValueError(
+            f"{root} has {len(photos)} images, of which {whole} that were looked at look like "
+            f"label maps, with few gray values: {_shown(path.relative_to(root) for path in like)}. "
+            f"{HOW}."
+        )
+
+
+def _same_names(root: Path, photos: Sequence[Path]) -> tuple[str, str] | None:
+    """Two files that are named alike, if that goes for all files of all pairs of folders."""
+    return _pairs_by_suffix(root, photos) or _pairs_by_ending(root, photos)
+
+
+def _pairs_by_suffix(root: Path, photos: Sequence[Path]) -> tuple[str, str] | None:
+    """As a.jpg and a.png, in one folder or in two."""
+    kinds: dict[tuple[str, ...], dict[bool, Path]] = {}
+    for path in photos:
+        below = path.relative_to(root).parts[:-1]
+        kinds.setdefault((*below[1:], path.stem), {})[_is_jpeg(path)] = path
+    if len(kinds) < 2 or any(len(group) < 2 for group in kinds.values()):
+        return None
+    first = next(iter(kinds.values()))
+    return first[True].relative_to(root).as_posix(), first[False].relative_to(root).as_posix()
+
+
+def _pairs_by_ending(root: Path, photos: Sequence[Path]) -> tuple[str, str] | None:
+    """As a.jpg and a_cls.jpg, of which each has the other."""
+    stems = {(path.parent, path.stem): path for path in photos}
+    endings: Counter[str] = Counter()
+    example: dict[str, tuple[Path, Path]] = {}
+    for (parent, stem), path in stems.items():
+        for cut in range(1, len(stem)):
+            ending = stem[cut:]
+            if ending[0] in "_-." and ending[1:].isalpha() and (parent, stem[:cut]) in stems:
+                endings[ending] += 1
+                example[ending] = stems[parent, stem[:cut]], path
+    if not endings:
+        return None
+    ending, count = endings.most_common(1)[0]
+    if count < 2 or 2 * count != len(photos):
+        return None
+    first, second = (path.relative_to(root).as_posix() for path in example[ending])
+    return first, second

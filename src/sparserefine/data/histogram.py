@@ -1,0 +1,131 @@
+"""The histogram of the values in label maps, and reasons to doubt that they are classes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Integer
+
+from sparserefine.data.label_values import BINARY, CITYSCAPES, FROM_1
+from sparserefine.data.sample import IGNORE_INDEX
+
+_SHOWN = 32
+
+
+@dataclass
+class Histogram:
+    """Pixels per value over some label maps.
+
+    Attributes:
+        counts: Number of pixels of each value.
+        maps: Number of label maps.
+    """
+
+    counts: Counter[int] = field(default_factory=Counter)
+    maps: int = 0
+
+    @classmethod
+    def of(cls, values: Integer[np.ndarray, "H W"]) -> Histogram:
+        """Count the values of a label map."""
+        counts = np.bincount(values.ravel())
+        found = counts.nonzero()[0]
+        return cls(Counter(dict(zip(found.tolist(), counts[found].tolist(), strict=True))), 1)
+
+    @classmethod
+    def sum(cls, parts: Iterable[Histogram]) -> Histogram:
+        """The histogram of several label maps."""
+        whole = cls()
+        for part in parts:
+            whole.counts.update(part.counts)
+            whole.maps += part.maps
+        return whole
+
+    @property
+    def classes(self) -> list[int]:
+        """The values but 255, ascending."""
+        return sorted(self.counts.keys() - {IGNORE_INDEX})
+
+    @property
+    def shows_classes(self) -> bool:
+        """Whether 0 and 255 stand for something else than one object: there are other values."""
+        return any(value != 0 for value in self.classes)
+
+    def __str__(self) -> str:
+        """Pixels per value, the first 32."""
+        values = sorted(self.counts.items())
+        text = ", ".join(f"{value}: {count}" for value, count in values[:_SHOWN])
+        return text + (", …" if len(values) > _SHOWN else "")
+
+    def excess(self, num_classes: int | None, among: Histogram | None = None) -> str | None:
+        """Which values are beyond the classes, and what to do; None where there are none.
+
+        Args:
+            num_classes: Number of classes K; None where it is unknown.
+            among: Histogram of more label maps, from which the remedy follows.
+        """
+        if num_classes is None or not any(value >= num_classes for value in self.classes):
+            return None
+        reason = f"labels beyond 0..{num_classes - 1} and {IGNORE_INDEX}"
+        return self._refusal(reason, (among or self)._remedy(num_classes))
+
+    def doubt(self, num_classes: int | None, *, from_1: bool = False) -> str | None:
+        """Why the values may be no classes, and how to say what is meant; None without doubt.
+
+        Args:
+            num_classes: Number of classes K; None where it is unknown.
+            from_1: The model, or the names of the files, say that labels count from 1.
+        """
+        if from_1 and self.counts.keys() - {IGNORE_INDEX}:
+            return self._refusal(
+                "labels may count from 1, as those do that the model was trained on, or those of "
+                "ADE20K",
+                f"Where 0 means none, {_say(FROM_1)}; where 0 is the first class, "
+                f"{_say('classes')}.",
+            )
+        if IGNORE_INDEX in self.counts and not self.shows_classes and num_classes != 1:
+            return self._refusal(
+                "no label but 0 and 255: 255 may mean an object, or that pixels do not count",
+                f"Where 255 is the object, {_say(BINARY)}; where it is to be ignored, "
+                f"{_say('classes')}.",
+            )
+        if len(self.classes) == 2 and self.classes[0] == 0 and self.classes[1] >= 64:
+            top = self.classes[1]
+            return self._refusal(
+                f"no label but 0 and {top}, which looks like a mask of one object",
+                f"If so, {_say(f'0=0,{top}=1')}; else {_say('classes')}.",
+            )
+        return None
+
+    def _refusal(self, reason: str, remedy: str) -> str:
+        return f"{reason}; pixels per label: {self}. {remedy}"
+
+    def _remedy(self, num_classes: int) -> str:
+        """What values beyond the classes usually mean."""
+        values = self.classes
+        total = sum(self.counts.values())
+        ends = self.counts[0] + self.counts[IGNORE_INDEX]
+        if values[-1] == num_classes:
+            return f"If they count from 1 and 0 means none, {_say(FROM_1)}."
+        if num_classes == 19 and values[-1] <= 33:
+            return f"If they are the ids of Cityscapes, {_say(CITYSCAPES)}."
+        if num_classes <= 2 and (ends > 0.9 * total or len(values) == 2):
+            if IGNORE_INDEX in self.counts:
+                return f"If they are masks of one object with soft edges, {_say(BINARY)}."
+            return f"If they are masks of one object, {_say(f'0=0,{values[-1]}=1')}."
+        if len(values) <= num_classes:
+            mapping = ",".join(f"{old}={new}" for new, old in enumerate(values))
+            return (
+                f"Map them to classes; if each value is one, in this order, {_say(mapping)}. Colors"
+                f" that became gray cannot be told apart: use the colored label maps."
+            )
+        return (
+            "Map them to classes, such as label_values=OLD=NEW,… (--label-values), set "
+            "num_classes, or use a model of these classes."
+        )
+
+
+def _say(rule: str) -> str:
+    return f'say label_values="{rule}" (--label-values {rule})'

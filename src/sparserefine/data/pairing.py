@@ -1,0 +1,86 @@
+"""The pairing of photos with label maps by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from sparserefine.data.roles import core_of
+
+Key = tuple[str, ...]
+"""Folders below the root, without those that only say what they hold, and the name of a file."""
+
+Pairs = dict[Path, Path]
+"""Label map of each photo."""
+
+
+def pair_by_name(photos: Mapping[Path, Key], labels: Mapping[Path, Key]) -> Pairs:
+    """Pair photos and label maps that are named alike.
+
+    Names are alike when they are equal without suffix; else when they are once "_mask",
+    "_leftImg8bit" and the like are taken off; else when that holds whatever the folders. The first
+    of the three ways by which every label map has its photo is taken, or that with most pairs.
+
+    Args:
+        photos: Key of each photo.
+        labels: Key of each label map.
+
+    Raises:
+        ValueError: A photo has two label maps, or a label map two photos.
+    """
+    best: Pairs = {}
+    for way in (_exactly, _by_core, _by_core_alone):
+        ours, others = _grouped(photos, way), _grouped(labels, way)
+        shared = ours.keys() & others.keys()
+        if way is _by_core_alone and any(len(ours[k]) + len(others[k]) > 2 for k in shared):
+            continue  # equal names in several folders: which belongs to which is not known
+        if len(shared) <= len(best):
+            continue
+        for key in shared:
+            _check_single(ours[key], others[key])
+        best = {ours[key][0]: others[key][0] for key in shared}
+        if len(best) == len(labels):
+            break
+    return {photo: best[photo] for photo in photos if photo in best}
+
+
+def key_of(path: Path, root: Path, folders: Sequence[str] | None = None) -> Key:
+    """The key of a file.
+
+    Args:
+        path: The file.
+        root: Folder that it lies below.
+        folders: Names of the folders between; None takes them from the path.
+    """
+    between = path.relative_to(root).parts[:-1] if folders is None else folders
+    return (*between, path.stem)
+
+
+def _exactly(key: Key) -> Key:
+    return key
+
+
+def _by_core(key: Key) -> Key:
+    return (*(part.lower() for part in key[:-1]), core_of(key[-1])[1])
+
+
+def _by_core_alone(key: Key) -> Key:
+    return (core_of(key[-1])[1],)
+
+
+def _grouped(files: Mapping[Path, Key], way: Callable[[Key], Key]) -> dict[Key, list[Path]]:
+    groups: dict[Key, list[Path]] = {}
+    for path, key in files.items():
+        groups.setdefault(way(key), []).append(path)
+    return groups
+
+
+def _check_single(photos: Sequence[Path], labels: Sequence[Path]) -> None:
+    for files, others, what in ((photos, labels, "photos"), (labels, photos, "label maps")):
+        if len(files) > 1:
+            shown = " and ".join(map(str, files[:2]))
+            raise ValueError(
+                f"{shown} have the same name without suffix, and are both {what} for {others[0]}, "
+                f"so that pairs are ambiguous. Remove one, or name the folder of label maps: "
+                f"labels=FOLDER (--labels FOLDER)."
+            )
