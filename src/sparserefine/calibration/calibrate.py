@@ -20,7 +20,7 @@ from sparserefine.calibration.result import Calibration
 from sparserefine.calibration.train_error_head import STEPS, train_error_head
 from sparserefine.data import Sample, as_dataset
 from sparserefine.data.folder import AnyPath
-from sparserefine.data.held_out import check_held_out, content_hashes
+from sparserefine.data.held_out import check_held_out, check_sample, content_hashes
 from sparserefine.data.source import SampleSource, sample_key
 from sparserefine.evaluation.cache import Record, open_cache, record_images
 from sparserefine.evaluation.reference_labels import Against, choose_truth, predict_low
@@ -103,7 +103,7 @@ def calibrate(
             from_1=model.preset.labels_from_1,
         )
     against = choose_truth(dataset, against)
-    check_held_out(dataset, model.trained_on)
+    advance = count_steps(progress, "calibrate", len(dataset))
     folder = None if out is None else make_folder(out)
     model = model.in_evaluation()
     described = model.describe()
@@ -116,8 +116,8 @@ def calibrate(
         }
         head, unread = None, {}
         if learning is not None:
-            hashes = content_hashes(learning).keys()
-            check_held_out(dataset, hashes)
+            reading = count_steps(progress, "learn: read", len(learning))
+            check_held_out(dataset, content_hashes(learning, reading).keys(), progress)
             trained = train_error_head(
                 model, learning, cache, against, steps=learn_steps, seed=seed, progress=progress
             )
@@ -132,7 +132,8 @@ def calibrate(
             lambda sample: _count(model, sample, against, edges, head, seed),
             cache,
             facts,
-            count_steps(progress, "calibrate", len(dataset)),
+            advance,
+            lambda sample: check_sample(sample, model.trained_on, len(dataset)),
         )
         records = list(images)  # some hundred counts per image
         curves = {name: _curve(edges[name], name, records) for name in names}

@@ -160,6 +160,7 @@ def headroom(
         needs_labels=against != "full",
         from_1=model.preset.labels_from_1,
     )
+    advance = count_steps(progress, "headroom", len(dataset))
     against = choose_truth(dataset, against)
     model = model.in_evaluation()
     described = model.describe()
@@ -184,7 +185,6 @@ def headroom(
         return _record(model, sample, against, seed)
 
     with open_cache(out, described) as cache:
-        advance = count_steps(progress, "headroom", len(dataset))
         found = record_images(dataset, compute, cache, facts, advance)
         records = list(found)  # some confusion matrices per image
     totals = {

@@ -91,6 +91,7 @@ def record_images(
     folder: Path,
     facts: Mapping[str, Any],
     advance: Callable[[], None] = lambda: None,
+    check: Callable[[Sample], None] = lambda sample: None,
 ) -> ImageRecords:
     """Compute a record of each image, or read the one that is there.
 
@@ -102,12 +103,13 @@ def record_images(
             changes is computed again, and the rest of a dataset that grows is not.
         facts: Everything that a record depends on besides the images, as plain values.
         advance: Called after each image.
+        check: Refuses images, those with a record too.
 
     Returns:
         The records of the images that can be read, and why the others cannot.
 
     Raises:
-        ValueError: No image can be read, or `compute` refuses one.
+        ValueError: No image can be read, or `compute` or `check` refuses one.
         OSError: A file cannot be written.
     """
     described = json.dumps(facts, sort_keys=True)
@@ -119,6 +121,7 @@ def record_images(
     for index in range(len(dataset)):
         try:
             sample = dataset[index]
+            check(sample)
             path = folder / f"{_key(sample)}.safetensors"
             if not path.is_file():
                 save_weights(compute(sample), path)

@@ -10,7 +10,7 @@ import torch
 
 from sparserefine.data import as_dataset
 from sparserefine.data.folder import AnyPath
-from sparserefine.data.held_out import check_held_out
+from sparserefine.data.held_out import check_sample
 from sparserefine.data.source import SampleSource
 from sparserefine.evaluation.cache import ImageRecords, open_cache, record_images
 from sparserefine.evaluation.image_score import (
@@ -68,7 +68,7 @@ def evaluate(
     """
     _check(ensembler, selector)
     dataset = as_dataset(data, split, model.num_classes, from_1=model.preset.labels_from_1)
-    check_held_out(dataset, model.trained_on)
+    advance = count_steps(progress, "evaluate", len(dataset))
     model = model.in_evaluation()
     described = model.describe()
     facts = {
@@ -84,7 +84,9 @@ def evaluate(
             lambda sample: score_image(model, sample, ensembler, selector, seed),
             cache,
             facts,
-            count_steps(progress, "evaluate", len(dataset)),
+            advance,
+            # Not beforehand: that would read all images before the first is scored.
+            lambda sample: check_sample(sample, model.trained_on, len(dataset)),
         )
         scores = _add_up(model, records, described, selector)
     if out is not None:

@@ -23,7 +23,7 @@ from sparserefine.evaluation.evaluate import evaluate
 from sparserefine.evaluation.result import Evaluation
 from sparserefine.evaluation.tables import comparison
 from sparserefine.experiments.point_head import PointMLP
-from sparserefine.progress import Progress
+from sparserefine.progress import Progress, count_steps
 from sparserefine.refinement.ensembler import GatedEnsembler
 from sparserefine.refinement.extractor import PRESETS, Extractor, SparseUNet
 from sparserefine.refinement.features import Input, count_channels
@@ -271,7 +271,9 @@ def ablate(
             variants = variants_of(model, widths=width, pyramids=pyramid, inputs=inputs)
             images = as_dataset(train, None, model.num_classes, from_1=model.preset.labels_from_1)
             # Before minutes of training: what was trained on is refused here too.
-            check_held_out(dataset, model.trained_on | content_hashes(images).keys())
+            reading = count_steps(progress, "read", len(images))
+            seen = model.trained_on | content_hashes(images, reading).keys()
+            check_held_out(dataset, seen, progress)
             for variant in variants:
                 refiners[variant.name] = train_variant(
                     model,

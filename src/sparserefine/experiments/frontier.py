@@ -113,8 +113,7 @@ def frontier(
     )
     truth = choose_truth(dataset, against)
     refiners = {"": model, **checked_others(model, compare or {}, ("", "points", "retrained"))}
-    for one in refiners.values():
-        check_held_out(dataset, one.trained_on)
+    check_held_out(dataset, frozenset().union(*(o.trained_on for o in refiners.values())), progress)
     if width and train is None:
         raise ValueError(
             "width compares what is yet to be trained. Give images: train=FOLDER (--train)."
@@ -131,7 +130,8 @@ def frontier(
             notes.append("Points (PointRend) are missing: give --train FOLDER to train them.")
         else:
             others = as_dataset(train, None, model.num_classes, from_1=model.preset.labels_from_1)
-            check_held_out(dataset, content_hashes(others).keys())
+            reading = count_steps(progress, "read", len(others))
+            check_held_out(dataset, content_hashes(others, reading).keys(), progress)
             with torch.enable_grad():
                 trained = _train(model, others, width, folder / VARIANTS, steps, seed, progress)
             points = trained.pop("points")

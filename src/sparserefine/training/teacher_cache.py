@@ -7,6 +7,7 @@ import json
 import math
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,7 @@ from sparserefine.data import (
     Sample,
     apply_crop_image,
     apply_crop_labels,
+    content_hash,
     draw_crop,
     scaled_size,
 )
@@ -32,6 +34,7 @@ from sparserefine.data.jitter import jitter_colors
 from sparserefine.data.source import SampleSource, sample_key, unread_name
 from sparserefine.dense.weights import save_weights
 from sparserefine.images import ImageError
+from sparserefine.progress import Progress, count_steps
 from sparserefine.refinement.calibration_file import prediction_facts
 from sparserefine.refinement.dense_pass import DensePass
 from sparserefine.refinement.features import as_unit_floats
@@ -75,6 +78,7 @@ class TeacherCache:
         refiner: Refiner whose dense model predicts.
         dataset: The training images.
         config: Settings that say how many views there are, and how they are drawn.
+        advance: Called after each image whose files were read for its key.
 
     Attributes:
         fingerprint: Names everything that the views depend on, images and labels included.
@@ -83,7 +87,12 @@ class TeacherCache:
     """
 
     def __init__(
-        self, folder: Path, refiner: SparseRefiner, dataset: SampleSource, config: TrainConfig
+        self,
+        folder: Path,
+        refiner: SparseRefiner,
+        dataset: SampleSource,
+        config: TrainConfig,
+        advance: Callable[[], None] = lambda: None,
     ) -> None:
         self.refiner = refiner
         self.dataset = dataset
@@ -93,10 +102,14 @@ class TeacherCache:
         facts = json.dumps([prediction_facts(described), views, config.seed, "teacher 2"])
         self.folder = make_folder(folder / hashlib.sha256(facts.encode()).hexdigest()[:16])
         # Bytes of files, so that an image that cannot be decoded has a key too.
-        self._keys = [sample_key(dataset, index) for index in range(len(dataset))]
+        self._keys: list[str] = []
+        for index in range(len(dataset)):
+            self._keys.append(sample_key(dataset, index))
+            advance()
         self.fingerprint = hashlib.sha256(f"{facts} {self._keys}".encode()).hexdigest()[:16]
         self.skipped: dict[str, str] = {}
         self._indices = list(range(len(dataset)))
+        self._contents: dict[int, str] = {}
         remove_partials(self.folder)
 
     def __len__(self) -> int:
@@ -130,6 +143,20 @@ class TeacherCache:
             name, reason = next(iter(self.skipped.items()))
             raise ValueError(f"none of {len(self.skipped)} images can be read. {name}: {reason}")
         self._indices = readable
+
+    def contents(self, progress: Progress | None = None) -> set[str]:
+        """Content hashes of the images that can be read; only those not yet read here are read.
+
+        Args:
+            progress: Told of each image that is read for this.
+        """
+        unread = [index for index in self._indices if index not in self._contents]
+        advance = count_steps(progress if unread else None, "read again", len(unread))
+        for index in unread:
+            with suppress(ImageError):
+                self._contents[index] = content_hash(self.dataset[index].image)
+            advance()
+        return set(self._contents.values())
 
     def first(self) -> Sample:
         """The first image that can be read."""
@@ -175,6 +202,7 @@ class TeacherCache:
     def _make(self, index: int, views: list[int]) -> None:
         sample = self.dataset[index]
         self._check(sample)
+        self._contents[index] = content_hash(sample.image)
         for view in views:
             save_weights(self._compute(sample, index, view), self._path(index, view))
 

@@ -18,7 +18,6 @@ from torch import nn
 from sparserefine.atomic import make_folder, remove_partials
 from sparserefine.data import as_dataset
 from sparserefine.data.folder import AnyPath
-from sparserefine.data.held_out import content_hashes
 from sparserefine.data.source import SampleSource
 from sparserefine.evaluation.cache import warn_without_identity
 from sparserefine.evaluation.example import draw_example
@@ -96,7 +95,8 @@ def train(
             the same settings and data goes on with that run's weights, whatever those of `model`.
         cache: Folder of the teacher cache, which runs with the same dense model and data may share;
             by default in `out`.
-        progress: Told of each view that the dense model predicts, and of each step.
+        progress: Told of each image that is read, each view that the dense model predicts, and each
+            step.
 
     Raises:
         ValueError: The dataset is empty, labels are missing, nothing is selected in any image, a
@@ -119,7 +119,8 @@ def train(
         remove_partials(folder)
         if out is not None or cache is not None:
             warn_without_identity(model.describe())
-        views = TeacherCache(Path(cache or folder / CACHE), model, dataset, config)
+        reading = count_steps(progress, "read", len(dataset))
+        views = TeacherCache(Path(cache or folder / CACHE), model, dataset, config, reading)
         result = _train(model, dataset, views, config, folder, progress)
     return result if out is not None else replace(result, folder=None, pictures=())
 
@@ -164,7 +165,7 @@ def _train(
     rows = StepLog.read(out / LOG)
     pictures = (out / "training.png", out / "before_after.png")
     with timer.stage("write"):
-        model.trained_on |= content_hashes(dataset).keys()
+        model.trained_on |= views.contents(progress)
         model.save_pretrained(out / "model")
         write_image(training_curves(rows), pictures[0])
         full_resolution = config.targets == "dense"
