@@ -29,7 +29,13 @@ VITMATTE ?=
 # Folder with MANIFEST.csv and images/ of photos to look at.
 LOOK ?= ../shared/data/photos
 
-.PHONY: demo demo-train cutout-bench edges-train edges-look edges-street refine-bench test test-all lint fuzz wheel clean
+# A folder with cases, NAME/run.sh each, that are given a virtual environment and exit 0 if all is
+# well.
+CASES ?= ../shared/cases
+VENV ?= .venv
+
+.PHONY: demo demo-train cutout-bench edges-train edges-look edges-street refine-bench cases
+.PHONY: test test-all lint fuzz wheel clean
 .PHONY: gpu-test gpu-extractor gpu-timeline gpu-pipeline gpu-tune gpu-train gpu-wheels orin
 
 demo: .venv/demo.stamp
@@ -65,6 +71,9 @@ edges-street: .venv/dev.stamp
 
 refine-bench: .venv/peers.stamp
 	$(BIN)/python benchmarks/refine.py
+
+cases: $(if $(filter .venv,$(VENV)),.venv/test.stamp)
+	$(VENV)/bin/python dev/cases.py $(CASES) --venv $(VENV)
 
 test: .venv/test.stamp
 	$(PYTEST) -m "not slow and not gpu"

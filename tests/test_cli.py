@@ -107,6 +107,33 @@ def test_evaluate_with_labels(streets: Path, tmp_path: Path) -> None:
     assert sorted(path.name[:8] for path in pictures) == ["best_01_", "worst_01"]
 
 
+def test_what_labels_mean_is_an_option_of_each_command(streets: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(streets / "images", data / "raw")
+    shutil.copytree(streets / "labels", data / "cls")
+    out = ["--out", tmp_path / "out"]
+    done = run("evaluate", data, *out)
+    assert done.returncode == 1 and "--labels FOLDER" in done.stderr
+    done = run("evaluate", data, "--labels", data / "cls", "--json", *out)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["against"] == "labels"
+    shutil.rmtree(data / "cls")
+    (data / "masks").mkdir()
+    for path in (data / "raw").iterdir():
+        mask = np.zeros((128, 192), np.uint8)
+        mask[:64] = 255
+        Image.fromarray(mask).save(data / "masks" / path.name)
+    for command in ("evaluate", "headroom", "calibrate"):
+        done = run(command, data, *out)
+        assert done.returncode == 1 and "--label-values binary" in done.stderr, command
+    done = run("headroom", data, "--label-values", "255=1,0=0", "--json", *out)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["against"] == "labels"
+    done = run("headroom", data, "--layout", "folders", "--against", "full", "--json", *out)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["images"] == 2
+
+
 def test_train_then_predict(streets: Path, tmp_path: Path) -> None:
     weights = tmp_path / "dense.safetensors"
     save_weights(create("espnetv2-0.5").state_dict(), weights)
@@ -251,6 +278,7 @@ def test_commands_are_pinned() -> None:
         "cutout",
         "demo",
         "predict",
+        "check",
         "evaluate",
         "train",
         "calibrate",

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dataset_files import label_map, photo
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -51,6 +53,26 @@ def test_the_examples_on_photos_run_as_written(
     for block in blocks:
         exec(block, {})
     assert {path.name for path in tmp_path.iterdir()} - {"photo.jpg", "mask.png"}
+
+
+def test_the_example_on_data_runs_as_written_and_its_tables_are_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sparserefine.data.finding import LAYOUTS
+    from sparserefine.data.label_values import MEANINGS
+
+    for index in range(2):
+        photo(tmp_path / f"street/images/{index}.jpg", (96, 128))
+        label_map(tmp_path / f"street/masks/{index}.png", (0, 255), (96, 128))
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "data.md").read_text()
+    names: dict[str, object] = {}
+    for block in re.findall(r"```python\n(.*?)```", text, re.S):
+        exec(block, names)
+    assert names["found"].sizes == {(96, 128): 2}  # type: ignore[attr-defined]
+    assert names["dataset"][0].labels.max() == 1  # type: ignore[index]
+    rows = re.findall(r"^\| `([^`]+)` \|", text, re.M)
+    assert set(rows) >= LAYOUTS.keys() - {"auto"} | MEANINGS.keys()
 
 
 def test_the_tables_of_the_page_on_dense_models_are_those_of_the_result_file() -> None:

@@ -23,6 +23,7 @@ def test_public_names_are_pinned() -> None:
         "ablate",
         "benchmark",
         "calibrate",
+        "check",
         "cutout",
         "data",
         "demo",

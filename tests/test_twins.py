@@ -17,8 +17,8 @@ from sparserefine.data import Sample
 from sparserefine.images import write_image
 from sparserefine.progress import Progress
 
-# Where results go, and what names the model: folders and options there, objects here.
-OF_ONE_SIDE = {"out", "progress", "json_output", "refiner", "model", "matrix", "env"}
+# Where results go, and what names the model and the data: folders and options there, objects here.
+OF_ONE_SIDE = {"out", "progress", "json_output", "refiner", "model", "matrix", "env", "reading"}
 CONFIG = sr.TrainConfig(steps=2, batch_size=1, crop_size=(64, 64), views=2, checkpoint_every=1)
 
 
@@ -105,8 +105,13 @@ def _benchmark(
     return sr.benchmark(make_model(), photo, rounds=2, out=out, progress=progress)
 
 
+def _check(street: list[Sample], photo: Path, out: Path | None, progress: Progress | None) -> Any:
+    return sr.check(photo, out=out, progress=progress)
+
+
 STAGES = {
     _predict: {"predict": 1},
+    _check: {"check": 1},
     _evaluate: {"evaluate": 3},
     _headroom: {"headroom": 3},
     _calibrate: {

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sparserefine import data, dense, rembg, sparse
     from sparserefine.calibration.calibrate import calibrate
     from sparserefine.calibration.headroom import headroom
+    from sparserefine.data.check import check
     from sparserefine.evaluation.evaluate import evaluate
     from sparserefine.experiments.ablations import ablate
     from sparserefine.experiments.frontier import frontier
@@ -49,6 +50,7 @@ __all__ = [
     "ablate",
     "benchmark",
     "calibrate",
+    "check",
     "cutout",
     "data",
     "demo",
@@ -80,6 +82,7 @@ _HOME = {
     "ablate": "sparserefine.experiments.ablations",
     "benchmark": "sparserefine.photos.benchmark",
     "calibrate": "sparserefine.calibration.calibrate",
+    "check": "sparserefine.data.check",
     "cutout": "sparserefine.photos.cutout",
     "demo": "sparserefine.photos.demo",
     "evaluate": "sparserefine.evaluation.evaluate",

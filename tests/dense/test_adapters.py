@@ -200,6 +200,31 @@ def test_preprocessing_of_the_files_counts(tmp_path: Path) -> None:
         sr.dense.from_transformers(tmp_path)
 
 
+def test_another_number_of_classes_than_the_configuration_says(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers", reason="needs the extra hf")
+    config = transformers.MobileNetV2Config(num_labels=3, depth_multiplier=0.35)
+    transformers.MobileNetV2ForSemanticSegmentation(config).save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    content = json.loads(file.read_text())
+    content["id2label"] = {str(index): str(index) for index in range(4)}
+    content["label2id"] = {str(index): index for index in range(4)}
+    file.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"names 4 classes, but its weights are of 3 \("):
+        sr.dense.from_transformers(tmp_path)
+
+
+def test_a_model_of_labels_from_1_says_so_and_keeps_that(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers", reason="needs the extra hf")
+    config = transformers.MobileNetV2Config(num_labels=3, depth_multiplier=0.35)
+    transformers.MobileNetV2ForSemanticSegmentation(config).save_pretrained(tmp_path)
+    assert not sr.dense.from_transformers(tmp_path).preset.labels_from_1
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"do_reduce_labels": True}))
+    model = sr.dense.from_transformers(tmp_path)
+    assert model.preset.labels_from_1
+    model.save_files(tmp_path)
+    assert sr.dense.from_transformers(tmp_path).preset.labels_from_1
+
+
 def test_a_model_type_that_is_not_known_is_named(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers", reason="needs the extra hf")
     transformers.BertConfig().save_pretrained(tmp_path)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torchmetrics.functional.classification import multiclass_jaccard_index
 
 import sparserefine as sr
 from small_models import PatchDense, make_function_models, make_patch_model, warns_unless
-from sparserefine.data import Sample, content_hash
+from sparserefine.data import Sample, content_hash, open_dataset
 from sparserefine.evaluation.image_score import ROWS
 from sparserefine.evaluation.metrics import ConfusionMatrix
+from sparserefine.images import write_image
 
 
 def test_miou_agrees_with_torchmetrics() -> None:
@@ -236,3 +238,53 @@ def test_another_onnx_file_in_the_place_of_the_first_has_scores_of_its_own(
         alone.append(sr.evaluate(model, unlabeled))
     assert found == alone
     assert found[0].agreement != found[1].agreement
+
+
+def test_progress_starts_before_the_first_image_is_read(
+    model: sr.SparseRefiner, street: list[Sample]
+) -> None:
+    """Which images were trained on is seen as they are read, not beforehand."""
+
+    class Stopped(Exception):
+        pass
+
+    class Counted:
+        read = 0
+
+        def __len__(self) -> int:
+            return len(street)
+
+        def __getitem__(self, index: int, /) -> Sample:
+            Counted.read += 1
+            return street[index]
+
+    def stop(stage: str, done: int, total: int) -> None:
+        assert (stage, total) == ("evaluate", 3)
+        if done == until:
+            raise Stopped
+
+    model.trained_on = frozenset({"0" * 16})
+    for until in (0, 1):
+        with pytest.raises(Stopped):
+            sr.evaluate(model, Counted(), progress=stop)
+        assert Counted.read == until
+
+
+def test_a_model_of_labels_from_1_asks_what_labels_mean(tmp_path: Path) -> None:
+    """A perfect model scores 1, not 0 in silence."""
+    dense = PatchDense()
+    dense.preset = sr.dense.Preset(labels_from_1=True)
+    model = make_patch_model(dense)
+    image = torch.randint(0, 256, (3, 64, 96), dtype=torch.uint8)
+    found = model.full_resolution_labels(image[None])[0].numpy().astype(np.uint8)
+    for name, array in (("images", image.permute(1, 2, 0).numpy()), ("masks", found % 4 + 1)):
+        (tmp_path / name).mkdir()
+        write_image(array, tmp_path / name / "a.png")
+    for work in (sr.evaluate, sr.headroom):
+        with pytest.raises(ValueError, match=r"may count from 1.*label_values=\"from-1\""):
+            work(model, tmp_path)
+    assert sr.headroom(model, tmp_path, against="full").against == "full"
+    dataset = open_dataset(tmp_path, num_classes=5, label_values="from-1")
+    scores = sr.evaluate(model, dataset).images[0]
+    assert scores.right["full_res"] == pytest.approx((found == found % 4).mean())
+    assert scores.right["full_res"] > 0.5

@@ -12,7 +12,7 @@ import torch
 
 import sparserefine as sr
 from small_models import make_function_models, make_model, warns_unless
-from sparserefine.data import LabeledFolder, Sample
+from sparserefine.data import LabeledFolder, Sample, content_hash
 from sparserefine.images import write_image, write_labels
 from sparserefine.refinement.output import RefinedPixels
 from sparserefine.refinement.resampling import upsampled_labels
@@ -236,6 +236,21 @@ def test_files_of_the_same_names_are_not_taken_for_the_first(
         sr.train(make_model(), tmp_path / "second", config, out=out)
     assert "\n" not in str(refused.value)
     assert (out / "log.jsonl").read_bytes() == log
+
+
+def test_label_maps_are_not_opened_where_the_dense_model_teaches(
+    street: list[Sample], tmp_path: Path
+) -> None:
+    assert street[0].labels is not None
+    write_street(tmp_path / "data", street[0], street[0].labels)
+    (tmp_path / "data/labels/street.png").write_bytes(b"no image")
+    config = replace(CONFIG, steps=1, targets="dense")
+    told: list[tuple[str, int]] = []
+    model = make_model()
+    sr.train(model, tmp_path / "data", config, progress=lambda *step: told.append(step[:2]))
+    assert told[:2] == [("read", 0), ("read", 1)]
+    assert "read again" not in dict(told)  # what was decoded for its views is known
+    assert model.trained_on == {content_hash(street[0].image)}
 
 
 def test_the_dense_model_sees_each_view(street: list[Sample], tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from sparserefine import __version__
 from sparserefine.cli.ablate import ablate
 from sparserefine.cli.benchmark import benchmark
 from sparserefine.cli.calibrate import calibrate
+from sparserefine.cli.check import check
 from sparserefine.cli.console import messages
 from sparserefine.cli.cutout import cutout
 from sparserefine.cli.demo import demo
@@ -27,7 +28,7 @@ app = App(
     help="Full-resolution segmentation from a low-resolution prediction, of the model you have.",
 )
 COMMANDS = (
-    refine, cutout, demo, predict, evaluate, train, calibrate, headroom, ablate, frontier,
+    refine, cutout, demo, predict, check, evaluate, train, calibrate, headroom, ablate, frontier,
     benchmark, report,
 )  # fmt: skip
 for command in COMMANDS:

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from sparserefine.cli.console import console, listed, progress_bars, report_failure
+from sparserefine.cli.data_options import DataOptions, open_data, open_more
 from sparserefine.cli.evaluate import ways
 from sparserefine.cli.refiners import RefinerOptions, load_others, load_refiner, show_license
 
@@ -29,6 +30,7 @@ def ablate(
     compare: str = "",
     steps: int = 400,
     split: str | None = None,
+    reading: Annotated[DataOptions, Parameter(name="*")] | None = None,
     ensembler: str = "",
     selector: str = "own",
     seed: int = 0,
@@ -40,7 +42,7 @@ def ablate(
     Parameters
     ----------
     data
-        Images that no refiner was trained on; with labels where it has images/ and labels/.
+        Images that no refiner was trained on; with labels where label maps are found: see `check`.
     refiner
         The model and its settings.
     train
@@ -57,7 +59,9 @@ def ablate(
     steps
         Optimizer steps of each training.
     split
-        Part of the data, where the folder has train.txt, val.txt ….
+        Part of the data, where the folder has several: train, val ….
+    reading
+        Where label maps are, and what is in them.
     ensembler
         Further ensemblers, each a row of its own, comma-separated: average, lower_entropy, gate.
     selector
@@ -75,17 +79,19 @@ def ablate(
     options = refiner or RefinerOptions()
     model = load_refiner(options)
     others = load_others(options, listed(compare))
+    source, part = open_data(data, split, model.num_classes, reading)
+    training, _ = open_more(train, None, model.num_classes, reading)
     with progress_bars() as progress:
         found = run(
             model,
-            data,
-            train=train,
+            source,
+            train=training,
             width=listed(width),
             pyramid=listed(pyramid),
             inputs=listed(inputs),
             compare=others,
             steps=steps,
-            split=split,
+            split=part,
             ensembler=ways(ensembler),
             selector=selector.replace("-", "_"),
             seed=seed,

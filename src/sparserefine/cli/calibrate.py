@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from sparserefine.cli.console import console, progress_bars, report_failure
+from sparserefine.cli.data_options import DataOptions, open_data, open_more
 from sparserefine.cli.refiners import RefinerOptions, load_refiner, show_license
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def calibrate(
     *,
     refiner: Annotated[RefinerOptions, Parameter(name="*")] | None = None,
     split: str | None = None,
+    reading: Annotated[DataOptions, Parameter(name="*")] | None = None,
     against: Literal["labels", "full"] | None = None,
     recall: float | None = None,
     density: float | None = None,
@@ -42,11 +44,13 @@ def calibrate(
     Parameters
     ----------
     data
-        Images that were not trained on; with labels where it has images/ and labels/.
+        Images that were not trained on; with labels where label maps are found: see `check`.
     refiner
         The model and its settings.
     split
-        Part of the data, where the folder has train.txt, val.txt ….
+        Part of the data, where the folder has several: train, val ….
+    reading
+        Where label maps are, and what is in them.
     against
         Reference for the low-resolution prediction: labels, or the dense model at full resolution.
         Default: labels where there are some.
@@ -77,18 +81,21 @@ def calibrate(
     from sparserefine.calibration.calibrate import calibrate as run
 
     model = load_refiner(refiner or RefinerOptions(), refines=accuracy or latency_ms is not None)
+    labeled, classes = against != "full", model.num_classes
+    source, part = open_data(data, split, classes, reading, needs_labels=labeled)
+    learning, learn_part = open_more(learn_from, learn_split, classes, reading, labeled)
     with progress_bars() as progress:
         result = run(
             model,
-            data,
-            split=split,
+            source,
+            split=part,
             against=against,
             recall=recall,
             density=density,
             latency_ms=latency_ms,
             accuracy=accuracy,
-            learn_from=learn_from,
-            learn_split=learn_split,
+            learn_from=learning,
+            learn_split=learn_part,
             learn_steps=learn_steps,
             seed=seed,
             out=out,

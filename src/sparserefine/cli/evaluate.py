@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from sparserefine.cli.console import console, listed, progress_bars, report_failure
+from sparserefine.cli.data_options import DataOptions, open_data
 from sparserefine.cli.refiners import RefinerOptions, load_refiner, show_license
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def evaluate(
     *,
     refiner: Annotated[RefinerOptions, Parameter(name="*")] | None = None,
     split: str | None = None,
+    reading: Annotated[DataOptions, Parameter(name="*")] | None = None,
     ensembler: str = "",
     selector: str = "own",
     gallery: int = 0,
@@ -34,11 +36,14 @@ def evaluate(
     Parameters
     ----------
     data
-        Images that the model was not trained on; with labels where it has images/ and labels/.
+        Images that the model was not trained on; with labels where label maps are found, see
+        `check`.
     refiner
         The model and its settings.
     split
-        Part of the data, where the folder has train.txt, val.txt ….
+        Part of the data, where the folder has several: train, val ….
+    reading
+        Where label maps are, and what is in them.
     ensembler
         Further ensemblers, each a row of its own, comma-separated: average, lower_entropy, gate.
         "replace" is the row "refinement only", "gated" the row "refined".
@@ -59,11 +64,12 @@ def evaluate(
     from sparserefine.evaluation.tables import SCORES
 
     model = load_refiner(refiner or RefinerOptions())
+    source, part = open_data(data, split, model.num_classes, reading)
     with progress_bars() as progress:
         scores = run(
             model,
-            data,
-            split=split,
+            source,
+            split=part,
             ensembler=ways(ensembler),
             selector=selector.replace("-", "_"),
             gallery=gallery,

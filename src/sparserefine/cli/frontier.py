@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from sparserefine.cli.console import console, listed, progress_bars, report_failure
+from sparserefine.cli.data_options import DataOptions, open_data, open_more
 from sparserefine.cli.refiners import RefinerOptions, load_others, load_refiner, show_license
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def frontier(
     train: Path | None = None,
     steps: int = 400,
     split: str | None = None,
+    reading: Annotated[DataOptions, Parameter(name="*")] | None = None,
     against: Literal["labels", "full"] | None = None,
     rounds: int = 3,
     memory: Annotated[bool, Parameter(negative="--no-memory")] = True,
@@ -38,7 +40,8 @@ def frontier(
     Parameters
     ----------
     data
-        Images that the model was not trained on; with labels where it has images/ and labels/.
+        Images that the model was not trained on; with labels where label maps are found, see
+        `check`.
     refiner
         The model and its settings.
     compare
@@ -50,7 +53,9 @@ def frontier(
     steps
         Optimizer steps of each training.
     split
-        Part of the data, where the folder has train.txt, val.txt ….
+        Part of the data, where the folder has several: train, val ….
+    reading
+        Where label maps are, and what is in them.
     against
         Reference for all predictions: labels, or the dense model at full resolution. Default:
         labels where there are some.
@@ -71,15 +76,18 @@ def frontier(
     options = refiner or RefinerOptions()
     model = load_refiner(options)
     others = load_others(options, listed(compare))
+    labeled = against != "full"
+    source, part = open_data(data, split, model.num_classes, reading, needs_labels=labeled)
+    training, _ = open_more(train, None, model.num_classes, reading)
     with progress_bars() as progress:
         result = run(
             model,
-            data,
+            source,
             compare=others,
             width=listed(width),
-            train=train,
+            train=training,
             steps=steps,
-            split=split,
+            split=part,
             against=against,
             rounds=rounds,
             memory=memory,

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from sparserefine.cli.console import console, progress_bars, report_failure
+from sparserefine.cli.data_options import DataOptions, open_data
 from sparserefine.cli.refiners import RefinerOptions, load_refiner, show_license
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def headroom(
     *,
     refiner: Annotated[RefinerOptions, Parameter(name="*")] | None = None,
     split: str | None = None,
+    reading: Annotated[DataOptions, Parameter(name="*")] | None = None,
     against: Literal["labels", "full"] | None = None,
     out: Path = Path("out/headroom"),
     seed: int = 0,
@@ -32,11 +34,13 @@ def headroom(
     Parameters
     ----------
     data
-        Images; with labels where it has images/ and labels/.
+        Images; with labels where label maps are found: see `check`.
     refiner
         The model and its settings.
     split
-        Part of the data, where the folder has train.txt, val.txt ….
+        Part of the data, where the folder has several: train, val ….
+    reading
+        Where label maps are, and what is in them.
     against
         Reference for the low-resolution prediction: labels, or the dense model at full resolution.
         Default: labels where there are some.
@@ -50,9 +54,11 @@ def headroom(
     from sparserefine.calibration.headroom import headroom as run
 
     model = load_refiner(refiner or RefinerOptions(), refines=False)
+    labeled = against != "full"
+    source, part = open_data(data, split, model.num_classes, reading, needs_labels=labeled)
     with progress_bars() as progress:
         result = run(
-            model, data, split=split, against=against, seed=seed, out=out, progress=progress
+            model, source, split=part, against=against, seed=seed, out=out, progress=progress
         )
     show_license(model)
     for name, reason in result.failed.items():

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from sparserefine.cli.console import console, messages, progress_bars, stage_table
+from sparserefine.cli.data_options import DataOptions, open_data
 from sparserefine.cli.refiners import move, show_license
 from sparserefine.training.config import TrainConfig
 
@@ -24,6 +25,7 @@ def train(
     weights: str,
     out: Path = Path("out/train"),
     split: str | None = None,
+    reading: Annotated[DataOptions, Parameter(name="*")] | None = None,
     extractor: str = "tiny",
     pyramid: Literal["dilate", "floor"] = "dilate",
     inputs: tuple[Literal["rgb", "probabilities", "entropy"], ...] = ("rgb",),
@@ -38,7 +40,7 @@ def train(
     Parameters
     ----------
     data
-        Images to train on; with labels where it has images/ and labels/.
+        Images to train on; with labels where label maps are found: see `check`.
     dense
         Name of the dense model.
     weights
@@ -46,7 +48,9 @@ def train(
     out
         Folder for the model, the checkpoint and the log.
     split
-        Part of the data, where the folder has train.txt, val.txt ….
+        Part of the data, where the folder has several: train, val ….
+    reading
+        Where label maps are, and what is in them.
     extractor
         Size of the sparse network: paper, half, paper-code or tiny.
     pyramid
@@ -82,9 +86,11 @@ def train(
         ),
         inputs=inputs,
     )
+    labeled = settings.targets == "labels"
+    source, part = open_data(data, split, frozen.num_classes, reading, needs_labels=labeled)
     with progress_bars() as progress:
         result = sr.train(
-            move(refiner, device), data, settings, split=split, out=out, progress=progress
+            move(refiner, device), source, settings, split=part, out=out, progress=progress
         )
     console.print(_training_table(result))
     console.print(stage_table(result.stages_ms, f"{len(result.losses)} steps"))

@@ -48,20 +48,12 @@ class CamVid(LabeledFolder):
             raise ImageError(
                 f'{root} has no split "{split}". Expected one of: {", ".join(splits) or "none"}.'
             )
-        listing, stats = root / f"{split}.txt", root / "stats.json"
+        listing = root / f"{split}.txt"
         names = None
         if listing.is_file():
             lines = listing.read_text(encoding="utf-8").splitlines()
             names = [line.strip() for line in lines if line.strip()]
-        class_names: tuple[str, ...] = ()
-        if stats.is_file():
-            class_names = tuple(json.loads(stats.read_text(encoding="utf-8")).get("classes", ()))
-        if class_names and num_classes not in (None, len(class_names)):
-            raise ValueError(
-                f"{root} has {len(class_names)} classes ({', '.join(class_names[:3])}, …), "
-                f"expected {num_classes}. Map its labels to the model's classes, or use a "
-                f"model of these."
-            )
+        class_names = read_class_names(root, num_classes)
         self.split = split
         super().__init__(
             root / "images" / split,
@@ -80,3 +72,25 @@ def find_splits(root: AnyPath) -> list[str]:
         return []
     folders = sorted(path.name for path in images.iterdir() if (labels / path.name).is_dir())
     return [name for name in folders if not name.startswith(".")]
+
+
+def read_class_names(root: Path, num_classes: int | None) -> tuple[str, ...]:
+    """The names of classes in stats.json, where there is one.
+
+    Args:
+        root: Folder of the dataset.
+        num_classes: Number of classes that is expected; None expects none.
+
+    Raises:
+        ValueError: There are more names, or less.
+    """
+    stats = root / "stats.json"
+    names: tuple[str, ...] = ()
+    if stats.is_file():
+        names = tuple(json.loads(stats.read_text(encoding="utf-8")).get("classes", ()))
+    if names and num_classes not in (None, len(names)):
+        raise ValueError(
+            f"{root} has {len(names)} classes ({', '.join(names[:3])}, …), expected {num_classes}. "
+            f"Map its labels to the model's classes, or use a model of these."
+        )
+    return names

@@ -179,7 +179,7 @@ def _by_folders(root: Path, files: Sequence[Path]) -> Finding:
         if role in (Role.PHOTO, Role.LABELS):
             at = next(i for i, (one, _) in enumerate(found) if one is role)
             tops[role]["/".join(folders[: at + 1])] = None
-    _refuse_empty_labels(root, roles)
+    _refuse_empty_labels(root, files)
     by_role: dict[Role | None, dict[Path, Key]] = {role: {} for role in (*Role, None)}
     for path, (role, rest) in roles.items():
         by_role[role][path] = key_of(path, root, rest)
@@ -304,9 +304,9 @@ def _refuse_only_labels(root: Path, labels: dict[Path, Key]) -> None:
     )
 
 
-def _refuse_empty_labels(root: Path, roles: dict[Path, object]) -> None:
+def _refuse_empty_labels(root: Path, files: Iterable[Path]) -> None:
     """Refuse folders of labels in formats that are not images, where there are no label maps."""
-    used = {parent for path in roles for parent in path.parents}
+    used = {parent for path in files for parent in path.parents}
     for folder in sorted(path for path in root.rglob("*") if path.is_dir()):
         if folder in used or any(p.startswith(".") for p in folder.relative_to(root).parts):
             continue
@@ -314,7 +314,7 @@ def _refuse_empty_labels(root: Path, roles: dict[Path, object]) -> None:
             continue
         kinds = Counter(path.suffix.lower() or "no suffix" for path in folder.rglob("*.*"))
         kinds = Counter({kind: n for kind, n in kinds.items() if kind not in IMAGE_SUFFIXES})
-        if kinds and not _has_labels(root, roles):
+        if kinds and not _has_labels(root, files):
             kind, count = kinds.most_common(1)[0]
             raise ValueError(
                 f"{folder} is named like a folder of label maps, but holds {count} files {kind} "
@@ -323,10 +323,10 @@ def _refuse_empty_labels(root: Path, roles: dict[Path, object]) -> None:
             )
 
 
-def _has_labels(root: Path, roles: dict[Path, object]) -> bool:
+def _has_labels(root: Path, files: Iterable[Path]) -> bool:
     return any(
         role_of_folder(part)[0] is Role.LABELS
-        for path in roles
+        for path in files
         for part in path.relative_to(root).parts[:-1]
     )
 
@@ -378,7 +378,7 @@ def _pairs_by_ending(root: Path, photos: Sequence[Path]) -> tuple[str, str] | No
             ending = stem[cut:]
             if ending[0] in "_-." and ending[1:].isalpha() and (parent, stem[:cut]) in stems:
                 endings[ending] += 1
-                example[ending] = stems[parent, stem[:cut]], path
+                example.setdefault(ending, (stems[parent, stem[:cut]], path))
     if not endings:
         return None
     ending, count = endings.most_common(1)[0]

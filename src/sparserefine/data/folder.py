@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Integer
 from torch.utils.data import Dataset
 
 from sparserefine.data.finding import Finding
@@ -163,7 +164,7 @@ class LabeledFolder(Dataset[Sample]):
             return self._given_num_classes
         present: set[int] = set()
         for index in range(len(self)):
-            present.update(np.unique(self._read(index)).tolist())
+            present.update(np.unique(self.labels(index)).tolist())
         return max(present - {IGNORE_INDEX}, default=-1) + 1
 
     def __len__(self) -> int:
@@ -181,12 +182,8 @@ class LabeledFolder(Dataset[Sample]):
             raise IndexError(index)
         self.check_meaning()
         image_path, label_path = self._pairs[index]
-        image, labels = read_image(image_path), self._read(index)
-        if labels.shape != image.shape[:2]:
-            raise ValueError(
-                f"{label_path} is {_size(labels)}, but its image {image_path} is {_size(image)}. "
-                f"Make the label map as large as the upright image, without interpolating."
-            )
+        image, labels = read_image(image_path), self.labels(index)
+        self.check_size(index, labels.shape[:2], image.shape[:2])
         self._check(label_path, Histogram.of(labels))
         return Sample(self.names[index], image_tensor(image), labels_tensor(labels))
 
@@ -208,12 +205,21 @@ class LabeledFolder(Dataset[Sample]):
         for path, histogram in self._glimpse.items():
             if excess := histogram.excess(self._given_num_classes, whole):
                 raise ValueError(f"{path} has {excess}")
-        from_1 = from_1 or self.found.layout == "ade20k"
-        if self.label_values.name is None and (
-            doubt := whole.doubt(self._given_num_classes, from_1=from_1)
-        ):
+        if doubt := self.doubt(whole, from_1=from_1):
             maps = f"the {whole.maps} label maps looked at" if len(self) > 1 else "the label map"
             raise ValueError(f"{maps} of {self.found.roots[1] or self.found.root}: {doubt}")
+
+    def doubt(self, histogram: Histogram, *, from_1: bool = False) -> str | None:
+        """Why values may be no classes, and how to say what is meant; None where that was said.
+
+        Args:
+            histogram: The values.
+            from_1: The model was trained on labels that count from 1.
+        """
+        if self.label_values.name is not None:
+            return None
+        from_1 = from_1 or self.found.layout == "ade20k"
+        return histogram.doubt(self._given_num_classes, from_1=from_1)
 
     @cached_property
     def _glimpse(self) -> dict[Path, Histogram]:
@@ -221,7 +227,7 @@ class LabeledFolder(Dataset[Sample]):
         found = {}
         for index in range(0, len(self), -(-len(self) // GLIMPSE) or 1):
             with suppress(ImageError):
-                found[self._pairs[index][1]] = Histogram.of(self._read(index))
+                found[self._pairs[index][1]] = Histogram.of(self.labels(index))
         return found
 
     def _check(self, path: Path, histogram: Histogram) -> None:
@@ -229,13 +235,41 @@ class LabeledFolder(Dataset[Sample]):
         if excess := histogram.excess(self._given_num_classes):
             raise ValueError(f"{path} has {excess}")
         told = any(one.shows_classes for one in self._glimpse.values())
-        if told or path in self._glimpse or self.label_values.name is not None:
-            return
-        if doubt := histogram.doubt(self._given_num_classes):
+        if not (told or path in self._glimpse) and (doubt := self.doubt(histogram)):
             raise ValueError(f"{path}: {doubt}")
 
-    def _read(self, index: int) -> np.ndarray:
-        """The labels of an image, by the rule for them."""
+    def check_size(self, index: int, labels: Sequence[int], image: Sequence[int]) -> None:
+        """Check that labels are as large as their image.
+
+        Args:
+            index: Which image.
+            labels: (height, width) of the label map.
+            image: (height, width) of the image, upright.
+
+        Raises:
+            ValueError: They are not.
+        """
+        image_path, label_path = self._pairs[index]
+        if tuple(labels) == tuple(image):
+            return
+        remedy = "Make the label map as large as the upright image, without interpolating"
+        if tuple(labels) == tuple(image)[::-1]:
+            remedy = "If it lies as the image is stored, before its EXIF rotation, turn it upright"
+        raise ValueError(
+            f"{label_path} is {labels[0]}×{labels[1]}, but its image {image_path} is "
+            f"{image[0]}×{image[1]}. {remedy}."
+        )
+
+    def labels(self, index: int) -> Integer[np.ndarray, "H W"]:
+        """The labels of an image, by the rule for them.
+
+        Args:
+            index: Which image.
+
+        Raises:
+            ImageError: The label map cannot be read.
+            ValueError: It is a JPEG, or holds what the rule does not cover.
+        """
         photo, path = self._pairs[index]
         read = read_label_map(path, photo)
         rule = self.label_values
@@ -246,7 +280,10 @@ class LabeledFolder(Dataset[Sample]):
                 f'"{VOC}"; see docs/data.md.'
             )
         if read.lossy and rule.name != BINARY:
-            shown = read.values if read.values is not None else read.colors[..., 0]
+            shown = read.values
+            if shown is None:
+                assert read.colors is not None
+                shown = read.colors[..., 0]
             raise ValueError(
                 f"{path} is a JPEG, which changes class numbers; pixels per value: "
                 f"{Histogram.of(shown)}. "
@@ -271,7 +308,3 @@ def _keys(folder: Path) -> dict[Path, Key]:
     if not folder.is_dir():
         raise ImageError(f"{folder} is not a folder. Check the path.")
     return {path: key_of(path, folder) for path in list_images(folder)}
-
-
-def _size(array: np.ndarray) -> str:
-    return f"{array.shape[0]}×{array.shape[1]}"

@@ -111,7 +111,7 @@ class Histogram:
             return f"If they count from 1 and 0 means none, {_say(FROM_1)}."
         if num_classes == 19 and values[-1] <= 33:
             return f"If they are the ids of Cityscapes, {_say(CITYSCAPES)}."
-        if num_classes <= 2 and (ends > 0.9 * total or len(values) == 2):
+        if num_classes <= 2 and (ends > total / 2 or len(values) == 2):
             if IGNORE_INDEX in self.counts:
                 return f"If they are masks of one object with soft edges, {_say(BINARY)}."
             return f"If they are masks of one object, {_say(f'0=0,{values[-1]}=1')}."

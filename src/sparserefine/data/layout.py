@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
-from sparserefine.data.camvid import CamVid, find_splits
-from sparserefine.data.finding import LAYOUTS, Finding, find
+from sparserefine.data.camvid import CamVid, find_splits, read_class_names
+from sparserefine.data.finding import Finding, find
 from sparserefine.data.folder import AnyPath, ImageFolder, LabeledFolder
 from sparserefine.data.label_values import CITYSCAPES
 from sparserefine.data.roles import split_of
@@ -50,19 +48,34 @@ def open_dataset(
         ValueError: The dataset has several splits and none is named, or none and one is named; it
             cannot be told which files are label maps, or what their values mean.
     """
+    dataset = open_unchecked(
+        path, split, num_classes, labels=labels, layout=layout, label_values=label_values
+    )
+    if isinstance(dataset, LabeledFolder):
+        dataset.check_meaning()
+    return dataset
+
+
+def open_unchecked(
+    path: AnyPath,
+    split: str | None = None,
+    num_classes: int | None = None,
+    *,
+    labels: AnyPath | None = None,
+    layout: str = "auto",
+    label_values: str | None = None,
+) -> CamVid | LabeledFolder | ImageFolder:
+    """Open the dataset at `path` as `open_dataset` does, but do not look into label maps yet."""
     root = Path(path).expanduser()
     names = find_splits(root) if labels is None and layout in ("auto", "camvid", "folders") else []
     if any(split_of(name) or (root / f"{name}.txt").is_file() for name in names):
         if split is None and len(names) > 1:
             raise ValueError(f'{root} has the splits {", ".join(names)}. Set split="{names[0]}".')
-        dataset = CamVid(root, split or names[0], num_classes, label_values=label_values)
-    else:
-        found = _find(root, split, labels, layout)
-        if not found.labels:
-            return _unlabeled(found)
-        dataset = _labeled(found.paired(), num_classes, label_values)
-    dataset.check_meaning()
-    return dataset
+        return CamVid(root, split or names[0], num_classes, label_values=label_values)
+    found = _find(root, split, labels, layout)
+    if not found.labels:
+        return _unlabeled(found)
+    return _labeled(found.paired(), num_classes, label_values)
 
 
 def open_photos(
@@ -174,17 +187,7 @@ def _labeled(found: Finding, num_classes: int | None, label_values: str | None) 
     ids = all(path.stem.endswith("labelIds") for path in found.pairs.values())
     if ids and label_values is None and num_classes in (None, _CITYSCAPES_CLASSES):
         label_values = CITYSCAPES  # the files say so themselves
-    names = _class_names(found.root)
-    if names and num_classes not in (None, len(names)):
-        names = ()
-    return LabeledFolder.of(found, num_classes, class_names=names, label_values=label_values)
-
-
-def _class_names(root: Path) -> Sequence[str]:
-    stats = root / "stats.json"
-    if not stats.is_file():
-        return ()
-    return tuple(json.loads(stats.read_text(encoding="utf-8")).get("classes", ()))
-
-
-__all__ = ["LAYOUTS", "as_dataset", "open_dataset", "open_photos"]
+    names = read_class_names(found.root, num_classes)
+    return LabeledFolder.of(
+        found, len(names) or num_classes, class_names=names, label_values=label_values
+    )

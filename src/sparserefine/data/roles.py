@@ -27,7 +27,7 @@ _LABELS = _words(
     """labels label labelmaps labelmap masks mask annotations annotation annotated annots annot ann
     anndir maskdir labeldir gt gts gtfine gtcoarse groundtruth groundtruths segmentationclass
     segmentationclassaug segmentationclasspng segmentations segmentation segmaps segmap segs seg
-    semantic manual semanticlabels targets classmaps labelapproved labeledapproved"""
+    semantic manual semanticlabels targets classmaps labeledapproved labeledapprovedfull"""
 )
 # They lie beside label maps and are neither those nor photos.
 _OTHERS = _words(
