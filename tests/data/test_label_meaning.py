@@ -74,6 +74,14 @@ class TestOneObject:
         label_map(root / "labels/a.png", (0, 1))
         assert labels(root) == labels(root, rule="binary") == [[0, 1]]
 
+    def test_0_and_1_of_many_classes_are_refused(self, root: Path) -> None:
+        label_map(root / "labels/a.png", (0, 1))
+        with pytest.raises(
+            ValueError, match=r"no label but 0 and 1, .* but the model has 19 class"
+        ):
+            open_dataset(root, num_classes=19)
+        assert labels(root, 19, "classes") == [[0, 1]]
+
     def test_soft_edges(self, root: Path) -> None:
         label_map(root / "labels/a.png", (0, 60, 200, 255))
         with pytest.raises(ValueError, match=r'0: 96, 60: 96, .*with soft edges.*"binary"'):
@@ -181,6 +189,22 @@ class TestColors:
         image.save(root / "labels/a.png")
         assert labels(root) == [[1, 0]]
         assert labels(root, 21, "voc-colors") == [[1, 2]]
+
+
+def test_palettes_that_differ_are_no_classes(root: Path) -> None:
+    """Colors that a program turned into a palette of its own for each image."""
+    photo(root / "images/b.png")
+    (root / "labels").mkdir()
+    for name, palette in (("a", [0, 0, 0, 128, 0, 0]), ("b", [128, 0, 0, 0, 0, 0])):
+        image = Image.fromarray(stripes((0, 1)))
+        image.putpalette(palette)
+        image.save(root / f"labels/{name}.png")
+    with pytest.raises(
+        ValueError, match=r"value 0 has the color \(128, 0, 0\) in .*b\.png, but \(0, 0"
+    ):
+        open_dataset(root, num_classes=2)
+    assert labels(root, 2, "classes") == [[0, 1], [0, 1]]
+    assert labels(root, 21, "voc-colors") == [[0, 1], [1, 0]]
 
 
 class TestTurned:

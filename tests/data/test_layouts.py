@@ -26,6 +26,8 @@ FOLDERS = {
     "suffixes in folders": ("folders", "images/{}.jpg", "masks/{}_mask.png"),
     "prefixes in folders": ("folders", "images/img_{}.jpg", "masks/mask_{}.png"),
     "of challenges": ("folders", "X_Training_Input/{}.jpg", "X1_Training_GroundTruth/{}_seg.png"),
+    "suffix upon suffix": ("folders", "img/{}.jpg", "ann/{}.jpg.png"),
+    "of carvana": ("folders", "train/{}.jpg", "train_masks/{}_mask.gif"),
     "mmsegmentation": ("mmsegmentation", "img_dir/train/{}.jpg", "ann_dir/train/{}.png"),
     "voc": ("voc", "JPEGImages/{}.jpg", "SegmentationClass/{}.png"),
     "segnet's camvid": ("camvid", "train/{}.png", "trainannot/{}.png"),
@@ -148,7 +150,7 @@ class TestNamedByTheUser:
     def test_labels_settle_what_is_ambiguous(self, tmp_path: Path) -> None:
         write(tmp_path, "images/{}.jpg", "masks/{}.png")
         write(tmp_path, "images/{}.jpg", "gt/{}.png")
-        with pytest.raises(ValueError, match=r"gt/f0.png and .*masks/f0.png .* both label maps"):
+        with pytest.raises(ValueError, match=r"gt/f0\.png and .*masks/f0\.png .* both label maps"):
             open_dataset(tmp_path)
         dataset = open_dataset(tmp_path, labels="gt")
         assert dataset.files(1) == (tmp_path / "images/f1.jpg", tmp_path / "gt/f1.png")

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from sparserefine.data.finding import Finding
 from sparserefine.data.histogram import Histogram
-from sparserefine.data.label_map import read_label_map
+from sparserefine.data.label_map import LabelMap, read_label_map
 from sparserefine.data.label_values import BINARY, VOC, LabelValues
 from sparserefine.data.pairing import Key, key_of
 from sparserefine.data.sample import IGNORE_INDEX, Sample, image_tensor, labels_tensor
@@ -225,9 +225,14 @@ class LabeledFolder(Dataset[Sample]):
     def _glimpse(self) -> dict[Path, Histogram]:
         """The values of some label maps; those that cannot be read are reported one by one."""
         found = {}
+        colors: dict[int, tuple[tuple[int, int, int], Path]] = {}
         for index in range(0, len(self), -(-len(self) // GLIMPSE) or 1):
+            photo, path = self._pairs[index]
             with suppress(ImageError):
-                found[self._pairs[index][1]] = Histogram.of(self.labels(index))
+                read = read_label_map(path, photo)
+                found[path] = Histogram.of(self._apply(read))
+                if self.label_values.name is None:
+                    _check_palette(read, colors)
         return found
 
     def _check(self, path: Path, histogram: Histogram) -> None:
@@ -271,8 +276,10 @@ class LabeledFolder(Dataset[Sample]):
             ValueError: It is a JPEG, or holds what the rule does not cover.
         """
         photo, path = self._pairs[index]
-        read = read_label_map(path, photo)
-        rule = self.label_values
+        return self._apply(read_label_map(path, photo))
+
+    def _apply(self, read: LabelMap) -> Integer[np.ndarray, "H W"]:
+        rule, path = self.label_values, read.path
         if read.values is None and rule.colors is None:
             raise ValueError(
                 f"{path} is a picture of colors, expected one class number per pixel. Give a file "
@@ -308,3 +315,16 @@ def _keys(folder: Path) -> dict[Path, Key]:
     if not folder.is_dir():
         raise ImageError(f"{folder} is not a folder. Check the path.")
     return {path: key_of(path, folder) for path in list_images(folder)}
+
+
+def _check_palette(read: LabelMap, colors: dict[int, tuple[tuple[int, int, int], Path]]) -> None:
+    """Check that values have the same colors in all label maps, or else it is those that count."""
+    for value, color in read.palette().items():
+        known, first = colors.setdefault(value, (color, read.path))
+        if known != color:
+            raise ValueError(
+                f"the value {value} has the color {color} in {read.path}, but {known} in {first}: "
+                f"palettes differ, so that values are no classes. Give a file with the color of "
+                f"each class: label_values=FILE (--label-values FILE); or, if the values are right "
+                f'all the same, say label_values="classes" (--label-values classes).'
+            )

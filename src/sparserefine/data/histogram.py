@@ -13,6 +13,8 @@ from sparserefine.data.label_values import BINARY, CITYSCAPES, FROM_1
 from sparserefine.data.sample import IGNORE_INDEX
 
 _SHOWN = 32
+# A scene of so many classes hardly has only the first two of them.
+_MANY = 8
 
 
 @dataclass
@@ -91,6 +93,12 @@ class Histogram:
                 f"Where 255 is the object, {_say(BINARY)}; where it is to be ignored, "
                 f"{_say('classes')}.",
             )
+        if self.classes == [0, 1] and num_classes is not None and num_classes >= _MANY:
+            return self._refusal(
+                f"no label but 0 and 1, as of masks of one object, but the model has {num_classes} "
+                f"classes",
+                f"Use a model of two classes; if they are its first two, {_say('classes')}.",
+            )
         if len(self.classes) == 2 and self.classes[0] == 0 and self.classes[1] >= 64:
             top = self.classes[1]
             return self._refusal(
@@ -105,26 +113,26 @@ class Histogram:
     def _remedy(self, num_classes: int) -> str:
         """What values beyond the classes usually mean."""
         values = self.classes
-        total = sum(self.counts.values())
+        soft = num_classes <= 2 and IGNORE_INDEX in self.counts
         ends = self.counts[0] + self.counts[IGNORE_INDEX]
         if values[-1] == num_classes:
-            return f"If they count from 1 and 0 means none, {_say(FROM_1)}."
-        if num_classes == 19 and values[-1] <= 33:
-            return f"If they are the ids of Cityscapes, {_say(CITYSCAPES)}."
-        if num_classes <= 2 and (ends > total / 2 or len(values) == 2):
-            if IGNORE_INDEX in self.counts:
-                return f"If they are masks of one object with soft edges, {_say(BINARY)}."
-            return f"If they are masks of one object, {_say(f'0=0,{values[-1]}=1')}."
-        if len(values) <= num_classes:
+            meant = f"if they count from 1 and 0 means none, {_say(FROM_1)}"
+        elif num_classes == 19 and values[-1] <= 33:
+            meant = f"if they are the ids of Cityscapes, {_say(CITYSCAPES)}"
+        elif soft and ends > sum(self.counts.values()) / 2:
+            meant = f"if they are masks of one object with soft edges, {_say(BINARY)}"
+        elif len(values) <= num_classes:
             mapping = ",".join(f"{old}={new}" for new, old in enumerate(values))
-            return (
-                f"Map them to classes; if each value is one, in this order, {_say(mapping)}. Colors"
-                f" that became gray cannot be told apart: use the colored label maps."
+            meant = (
+                f"if each value is one, in this order, {_say(mapping)}; what does not count is "
+                f"VALUE={IGNORE_INDEX}"
             )
-        return (
-            "Map them to classes, such as label_values=OLD=NEW,… (--label-values), set "
-            "num_classes, or use a model of these classes."
-        )
+        else:
+            meant = (
+                "label_values=OLD=NEW,… (--label-values); set num_classes; or use a model of these "
+                "classes"
+            )
+        return f"Map them to classes: {meant}."
 
 
 def _say(rule: str) -> str:

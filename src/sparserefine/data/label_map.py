@@ -37,6 +37,14 @@ class LabelMap:
         assert found is not None
         return found.shape[0], found.shape[1]
 
+    def palette(self) -> dict[int, tuple[int, int, int]]:
+        """The color of each value that occurs; empty for gray."""
+        if self.values is None or self.colors is None:
+            return {}
+        found, places = np.unique(self.values, return_index=True)
+        colors = self.colors.reshape(-1, 3)[places].tolist()
+        return dict(zip(found.tolist(), map(tuple, colors), strict=True))
+
 
 def read_label_map(path: Path, photo: Path | None = None) -> LabelMap:
     """Read a label map. One saved as RGB whose channels are equal is gray.

@@ -31,7 +31,7 @@ def pair_by_name(photos: Mapping[Path, Key], labels: Mapping[Path, Key]) -> Pair
     best: Pairs = {}
     for way in (_exactly, _by_core, _by_core_alone):
         ours, others = _grouped(photos, way), _grouped(labels, way)
-        shared = ours.keys() & others.keys()
+        shared = [key for key in ours if key in others]
         if way is _by_core_alone and any(len(ours[k]) + len(others[k]) > 2 for k in shared):
             continue  # equal names in several folders: which belongs to which is not known
         if len(shared) <= len(best):

@@ -38,6 +38,8 @@ _OTHERS = _words(
 _LABEL_ENDINGS = _LABELS | {"l", "labeltrainids", "labelids", "lbl", "manual1", "bw"}
 _OTHER_ENDINGS = frozenset({"instanceids", "instancetrainids", "polygons"})
 _PHOTO_ENDINGS = _PHOTOS - {"input", "inputs"} | {"training"}
+# Of a.jpg.png, the label map of a.jpg.
+_SUFFIXES = frozenset({"jpg", "jpeg", "png", "tif", "tiff", "bmp"})
 _CUT = re.compile(r"[_\-\s.]+")
 
 
@@ -92,6 +94,9 @@ def core_of(stem: str) -> tuple[Role | None, str]:
         parts.pop()
     while len(parts) > 1:
         ending, beginning = parts[-1].lower(), parts[0].lower()
+        if ending in _SUFFIXES:
+            parts.pop()
+            continue
         if found := _role_of_ending(ending):
             parts.pop()
         elif found := _role(beginning):

@@ -84,4 +84,5 @@ def _preset(model: nn.Module) -> Preset:
     return Preset(
         class_names=tuple(meta.get("classes") or ()),
         palette=tuple((r, g, b) for r, g, b in meta.get("palette") or ()),
+        labels_from_1=bool(meta.get("reduce_zero_label")),
     )

@@ -171,7 +171,8 @@ def from_transformers(
         preprocessing = _read_preprocessing(source)
     family = _override(family, preprocessing, mean, std)
     reduces = preprocessing.get("do_reduce_labels", preprocessing.get("reduce_labels", False))
-    facts = preset or replace(_preset(model.config), labels_from_1=bool(reduces))
+    facts = preset or _preset(model.config)
+    facts = replace(facts, labels_from_1=facts.labels_from_1 or bool(reduces))
     wrapped = TransformersModel(model, family, facts)
     freeze(wrapped)
     return wrapped
