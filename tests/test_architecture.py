@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "sparserefine"
 
 # Each layer may import itself and what stands before it.
 LAYERS = (
+    "paths",
     "atomic",
     "progress",
     "environment",

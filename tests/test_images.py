@@ -6,6 +6,7 @@ import io
 import os
 import stat
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
@@ -16,14 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sparserefine import images
 from sparserefine.atomic import atomic_write
 from sparserefine.images import (
     ImageError,
+    ImageWarning,
     as_uint8_rgb,
     list_images,
     read_image,
     read_labels,
+    reading,
     write_image,
     write_labels,
 )
@@ -106,9 +108,11 @@ class TestReadImage:
 
     def test_float_uses_its_own_range(self) -> None:
         values = np.array([[-2.0, 0.0, 2.0, np.nan, np.inf]], np.float32)
-        gray = read_image(encode(Image.fromarray(values), "TIFF"))[..., 0]
+        with pytest.warns(ImageWarning, match="from -2 as black to 2 as white; --range"):
+            gray = read_image(encode(Image.fromarray(values), "TIFF"))[..., 0]
         np.testing.assert_array_equal(gray, [[0, 128, 255, 0, 255]])
-        assert (read_image(Image.fromarray(np.full((2, 2), 7.0, np.float32))) == 0).all()
+        with pytest.warns(ImageWarning, match="from 7 as black to 7 as white"):
+            assert (read_image(Image.fromarray(np.full((2, 2), 7.0, np.float32))) == 0).all()
 
     def test_exif_orientation_is_applied(self, photo: np.ndarray) -> None:
         exif = Image.Exif()
@@ -125,7 +129,8 @@ class TestReadImage:
     def test_first_frame_of_an_animation(self) -> None:
         frames = [Image.new("RGB", (3, 2), color) for color in ("red", "lime", "blue")]
         file = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
-        np.testing.assert_array_equal(read_image(file), np.broadcast_to(RED, (2, 3, 3)))
+        with pytest.warns(ImageWarning, match="an animation, of which the first frame is read"):
+            np.testing.assert_array_equal(read_image(file), np.broadcast_to(RED, (2, 3, 3)))
 
     def test_pillow_image_is_left_open(self, photo: np.ndarray) -> None:
         image = Image.open(encode(Image.fromarray(photo), "PNG"))
@@ -178,9 +183,9 @@ class TestReadImage:
     def test_pixel_limit_is_ours(
         self, tmp_path: Path, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(images, "MAX_PIXELS", photo.shape[0] * photo.shape[1])
+        monkeypatch.setattr(reading, "MAX_PIXELS", photo.shape[0] * photo.shape[1])
         assert read_image(Image.fromarray(photo)).shape == photo.shape
-        monkeypatch.setattr(images, "MAX_PIXELS", photo.shape[0] * photo.shape[1] - 1)
+        monkeypatch.setattr(reading, "MAX_PIXELS", photo.shape[0] * photo.shape[1] - 1)
         with pytest.raises(ImageError, match="megapixels"):
             read_image(Image.fromarray(photo))
 
@@ -194,7 +199,9 @@ class TestReadImage:
         """Noise alone, and noise in the middle of a real file."""
         real = encode(Image.new("RGB", (8, 8), "red"), format).getvalue() if format else b""
         try:
-            result = read_image(io.BytesIO(real[:40] + noise + real[40 + len(noise) :]))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ImageWarning)
+                result = read_image(io.BytesIO(real[:40] + noise + real[40 + len(noise) :]))
         except ImageError as error:
             assert "\n" not in str(error)
         else:
@@ -354,13 +361,18 @@ class TestLabels:
 
     def test_what_a_palette_png_cannot_hold(self, tmp_path: Path) -> None:
         palette = np.zeros((2, 3), np.uint8)
-        with pytest.raises(ValueError, match="0 to 256"):
-            write_labels(np.array([[0, 256]]), palette, tmp_path / "a.png")
+        with pytest.raises(ValueError, match="-1 to 65536, and cannot be written to"):
+            write_labels(np.array([[-1, 65536]]), palette, tmp_path / "a.png")
         with pytest.raises(ValueError, match=r"Use \.png"):
             write_labels(np.array([[0, 1]]), palette, tmp_path / "a.jpg")
-        with pytest.raises(ValueError, match="257 colors"):
-            write_labels(np.array([[0]]), np.zeros((257, 3), np.uint8), tmp_path / "a.png")
         assert not list(tmp_path.iterdir())
+
+    def test_more_than_256_classes_take_16_bits(self, tmp_path: Path) -> None:
+        labels = np.array([[0, 256], [300, 65535]])
+        write_labels(labels, np.zeros((301, 3), np.uint8), tmp_path / "a.png")
+        np.testing.assert_array_equal(read_labels(tmp_path / "a.png"), labels)
+        write_labels(labels[:1, :1], np.zeros((301, 3), np.uint8), tmp_path / "b.png")
+        assert read_labels(tmp_path / "b.png").dtype == np.uint8
 
 
 class TestAtomicWrite:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+
+from sparserefine.paths import user_path
 
 _PARTIAL = re.compile(r"\.[0-9a-f]{16}(\.\w+)?")
 
@@ -21,6 +24,23 @@ class WriteError(OSError):
         )
         self.reason = reason
 
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more can be written there: no space, or a file system that is closed."""
+        error = self.__cause__
+        if isinstance(error, WriteError):
+            return error.is_full
+        # A file too large is one for what is left, where a quota or a limit is set.
+        full = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+        return isinstance(error, OSError) and error.errno in full
+
+
+class ForeignFolderError(OSError):
+    """A folder stands where something would be written, and is not ours to delete."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} {reason}. Move it away, or choose another place.")
+
 
 def make_folder(path: str | os.PathLike[str]) -> Path:
     """Make a folder and those above it, unless it is there.
@@ -28,7 +48,7 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
     Raises:
         OSError: The folder cannot be made or is not writable.
     """
-    folder = Path(path)
+    folder = user_path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
@@ -58,7 +78,7 @@ def atomic_write(path: str | os.PathLike[str], write: Callable[[Path], object]) 
     Raises:
         OSError: The folder is missing, not writable or full, or `path` is not a regular file.
     """
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(user_path(path)))
     if not target.parent.is_dir():
         raise FileNotFoundError(
             f"cannot write {path}: there is no folder {target.parent}. Make it, or choose another."
@@ -88,15 +108,16 @@ def atomic_write_all(path: str | os.PathLike[str], write: Callable[[Path], objec
     Args:
         path: Folder to write into; made, with those above it, where it does not exist.
         write: Writes files and folders into the folder that it is given. A folder in it takes the
-            place of one of that name.
+            place of one of that name, if that holds no other files.
 
     Returns:
         The folder.
 
     Raises:
-        OSError: The folder cannot be made or written.
+        OSError: The folder cannot be made or written; or there is a folder of the name of a file,
+            or one with other files of the name of a folder, which is not deleted.
     """
-    folder = Path(path)
+    folder = user_path(path)
     above = make_folder(folder.parent)
     if folder.exists():
         make_folder(folder)
@@ -105,16 +126,33 @@ def atomic_write_all(path: str | os.PathLike[str], write: Callable[[Path], objec
         temporary.mkdir()
         write(temporary)
         folder.mkdir(exist_ok=True)
-        for file in list(temporary.iterdir()):
+        files = list(temporary.iterdir())
+        for file in files:
+            _check_replaceable(folder / file.name, file)
+        for file in files:
             target = folder / file.name
             if target.is_dir():
                 os.replace(target, temporary / f"{file.name}.old")
             os.replace(file, target)
+    except ForeignFolderError:
+        raise
     except OSError as error:
         raise WriteError(folder, _reason(error)) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
+
+
+def _check_replaceable(target: Path, new: Path) -> None:
+    """Refuse to put something in place of a folder that holds what was not written here."""
+    if target.is_symlink() or not target.is_dir():
+        return
+    if not new.is_dir():
+        raise ForeignFolderError(target, f"is a folder, where the file {target.name} would be")
+    names = {path.relative_to(new) for path in new.rglob("*")}
+    others = [path for path in target.rglob("*") if path.relative_to(target) not in names]
+    if others:
+        raise ForeignFolderError(target, f"is a folder with {others[0].name}, not written here")
 
 
 def remove_partials(folder: Path) -> None:

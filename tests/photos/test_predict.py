@@ -11,7 +11,6 @@ from PIL import Image
 
 import sparserefine as sr
 from sparserefine.images import ImageError, read_labels
-from sparserefine.photos.predict import result_folders
 
 
 def save_photo(path: Path, size: tuple[int, int] = (60, 40)) -> Path:
@@ -29,6 +28,7 @@ def test_files_and_facts(model: sr.SparseRefiner, tmp_path: Path) -> None:
     assert done.folder == tmp_path / "out" / "street one ø"
     assert {p.name for p in done.folder.iterdir()} == {"labels.png", "overlay.png", "result.json"}
     facts = json.loads((done.folder / "result.json").read_text())
+    assert facts["source"] == str(photo)
     assert (facts["width"], facts["height"]) == (60, 40)
     assert 0 <= facts["density"] <= 0.5
     assert facts["model"] == model.describe()
@@ -50,12 +50,6 @@ def test_one_bad_photo_among_good_ones(model: sr.SparseRefiner, tmp_path: Path) 
     ((source, reason),) = results.failed
     assert source == bad and "bad.jpg" in reason and "\n" not in reason
     assert not (tmp_path / "out" / "bad").exists()
-
-
-def test_photos_of_equal_name_get_folders_of_their_own(tmp_path: Path) -> None:
-    sources = [Path("a/one.png"), Path("b/one.jpg"), Path("c/ONE.png"), Path("d/two.png")]
-    folders = result_folders(sources, tmp_path)
-    assert [folder.name for folder in folders] == ["one", "one-2", "ONE-3", "two"]
 
 
 def test_no_photo(model: sr.SparseRefiner, tmp_path: Path) -> None:

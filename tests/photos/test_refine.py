@@ -329,7 +329,8 @@ def test_photos_of_one_name_and_what_was_written_before(tmp_path: Path) -> None:
         with pytest.warns(UserWarning, match="inverted"):
             done = run("refine", tmp_path / "p", tmp_path / "m", "-o", out)
         assert done.returncode == 0, done.stderr
-        assert {path.name for path in out.iterdir()} == {"x.png", "x-2.png"}
+        names = {str(path.relative_to(out)) for path in out.rglob("*.png")}
+        assert names == {"a/x.png", "b/x.png"}
 
 
 def test_one_photo_that_fails_is_one_line(tmp_path: Path) -> None:

@@ -241,4 +241,5 @@ def _save(result: Calibration, out: Path) -> None:
             chosen=(result.threshold, result.point.density, result.point.recall),
         ),
         out / PLOT,
+        stamp=True,
     )

@@ -11,7 +11,7 @@ from sparserefine.cli.ablate import ablate
 from sparserefine.cli.benchmark import benchmark
 from sparserefine.cli.calibrate import calibrate
 from sparserefine.cli.check import check
-from sparserefine.cli.console import messages
+from sparserefine.cli.console import messages, plain_warnings
 from sparserefine.cli.cutout import cutout
 from sparserefine.cli.demo import demo
 from sparserefine.cli.evaluate import evaluate
@@ -21,6 +21,7 @@ from sparserefine.cli.predict import predict
 from sparserefine.cli.refine import refine
 from sparserefine.cli.report import report
 from sparserefine.cli.train import train
+from sparserefine.cli.words import checked_words
 
 app = App(
     name="sparserefine",
@@ -42,7 +43,8 @@ def main(arguments: list[str] | None = None) -> None:
         arguments: Words of the command line. Default: those of the process.
     """
     try:
-        app(arguments)
+        with plain_warnings():
+            app(checked_words(sys.argv[1:] if arguments is None else arguments))
     except (ValueError, OSError, ImportError) as error:
         messages.print(f"sparserefine: {' '.join(str(error).split())}", markup=False)
         sys.exit(1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -15,6 +16,9 @@ from sparserefine.progress import Progress
 # Results go to stdout, so that --json can be piped.
 console = Console(highlight=False, soft_wrap=True)
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
+
+# Of notes on single photos so many are shown.
+SHOWN_NOTES = 5
 
 
 def stage_table(stages_ms: Mapping[str, float], title: str) -> Table:
@@ -37,6 +41,27 @@ def report_failure(name: str, reason: str) -> None:
     """Say on one line what was not done and why."""
     line = reason if name in reason else f"{name}: {reason}"
     messages.print(f"not done: {line}", markup=False)
+
+
+def report_remarks(left_out: Sequence[str], notes: Sequence[str]) -> None:
+    """Say what was left out of folders, and how photos were read that can be read otherwise."""
+    for line in left_out:
+        messages.print(line, markup=False)
+    for line in notes[:SHOWN_NOTES]:
+        messages.print(f"note: {line}", markup=False)
+    if len(notes) > SHOWN_NOTES:
+        messages.print(f"note: and {len(notes) - SHOWN_NOTES} more of other photos", markup=False)
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Warnings as one line for people, without the place in the code."""
+    before = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 @contextmanager

@@ -7,17 +7,27 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from sparserefine.cli.console import console, messages, progress_bars, report_failure, stage_table
+from sparserefine.cli.console import (
+    console,
+    messages,
+    progress_bars,
+    report_failure,
+    report_remarks,
+    stage_table,
+)
+from sparserefine.cli.words import parsed_bands, parsed_range
 
 
 def cutout(
-    photos: Annotated[list[Path], Parameter(consume_multiple=True)],
+    photos: Annotated[list[str], Parameter(consume_multiple=True)],
     /,
     *,
     model: str = "u2netp",
     method: Literal["edges", "closed-form", "guided", "bilinear"] = "closed-form",
     background: str | None = None,
     alpha_only: Annotated[bool, Parameter(negative="")] = False,
+    bands: str = "",
+    value_range: Annotated[str, Parameter(name="--range")] = "",
     out: Path = Path("out/cutout"),
 ) -> None:
     """Cut the foreground out of photos, at their full resolution.
@@ -37,9 +47,15 @@ def cutout(
         Default: a PNG with alpha.
     alpha_only
         Write alpha as a gray image.
+    bands
+        Numbers of the bands that are red, green and blue, such as 4,3,2, or of one for gray; for
+        files that do not say it.
+    value_range
+        Values that become black and white, such as 0,4095 for 12 bits in files of 16.
     out
-        Folder for NAME_cutout.png of each photo, and before_after.png: of the photo that gained
-        most detail per refined pixel, the place that gained most.
+        Folder for NAME_cutout.png of each photo, in the subfolders of the photos, and
+        before_after.png: of the photo that gained most detail per refined pixel, the place that
+        gained most.
     """
     from sparserefine.photos.cutout_folder import cut_out_photos
 
@@ -50,6 +66,8 @@ def cutout(
             method=method,
             background=background,
             alpha_only=alpha_only,
+            bands=parsed_bands(bands),
+            value_range=parsed_range(value_range),
             out=out,
             progress=progress,
         )
@@ -57,6 +75,7 @@ def cutout(
         console.print(stage_table(result.stages_ms, f"mean of {len(result.done)}"))
         console.print(f"density {result.density:.1%}")
     messages.print(f"license of the dense weights: {result.license}", style="dim", markup=False)
+    report_remarks(result.left_out, result.notes)
     for source, reason in result.failed:
         report_failure(str(source), reason)
     for path in (*result.done[:3], result.picture):

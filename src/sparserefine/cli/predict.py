@@ -7,15 +7,24 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from sparserefine.cli.console import console, progress_bars, report_failure, stage_table
+from sparserefine.cli.console import (
+    console,
+    progress_bars,
+    report_failure,
+    report_remarks,
+    stage_table,
+)
 from sparserefine.cli.refiners import RefinerOptions, load_refiner, show_license
+from sparserefine.cli.words import parsed_bands, parsed_range
 
 
 def predict(
-    photos: Annotated[list[Path], Parameter(consume_multiple=True)],
+    photos: Annotated[list[str], Parameter(consume_multiple=True)],
     /,
     *,
     out: Path = Path("out/predict"),
+    bands: str = "",
+    value_range: Annotated[str, Parameter(name="--range")] = "",
     refiner: Annotated[RefinerOptions, Parameter(name="*")] | None = None,
 ) -> None:
     """Segment photos and folders of photos.
@@ -25,7 +34,13 @@ def predict(
     photos
         Photos, and folders that are searched for photos.
     out
-        Folder for the results: one folder per photo with labels.png, overlay.png, result.json.
+        Folder for the results: one folder per photo with labels.png, overlay.png, result.json, in
+        the subfolders of the photos.
+    bands
+        Numbers of the bands that are red, green and blue, such as 4,3,2, or of one for gray; for
+        files that do not say it.
+    value_range
+        Values that become black and white, such as 0,4095 for 12 bits in files of 16.
     refiner
         The model and its settings.
     """
@@ -33,7 +48,14 @@ def predict(
 
     model = load_refiner(refiner or RefinerOptions())
     with progress_bars() as progress:
-        results = run(model, photos, out=out, progress=progress)
+        results = run(
+            model,
+            photos,
+            out=out,
+            bands=parsed_bands(bands),
+            value_range=parsed_range(value_range),
+            progress=progress,
+        )
     if results.done:
         total: dict[str, float] = {}
         for image in results.done:
@@ -43,6 +65,7 @@ def predict(
         density = sum(image.density for image in results.done) / len(results.done)
         console.print(f"density {density:.1%}")
     show_license(model)
+    report_remarks(results.left_out, [note for image in results.done for note in image.notes])
     for source, reason in results.failed:
         report_failure(str(source), reason)
     if results.done:

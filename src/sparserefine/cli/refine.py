@@ -7,12 +7,19 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from sparserefine.cli.console import console, progress_bars, report_failure, stage_table
+from sparserefine.cli.console import (
+    console,
+    progress_bars,
+    report_failure,
+    report_remarks,
+    stage_table,
+)
+from sparserefine.cli.words import parsed_bands, parsed_range
 
 
 def refine(
-    photo: Path,
-    mask: Path,
+    photo: str,
+    mask: str,
     /,
     *,
     out: Annotated[Path, Parameter(alias="-o")],
@@ -23,6 +30,8 @@ def refine(
     fit: Literal["stretch", "pad"] | None = None,
     method: Literal["edges", "closed-form", "guided", "bilinear"] | None = None,
     cell: float | None = None,
+    bands: str = "",
+    value_range: Annotated[str, Parameter(name="--range")] = "",
 ) -> None:
     """Bring a low-resolution mask or prediction to the full resolution of its photo.
 
@@ -34,7 +43,7 @@ def refine(
         Its mask at any resolution, whoever made it: an image file or .npy. Of a folder of photos a
         folder with a mask of the same name for each.
     out
-        PNG to write; of folders the folder for NAME.png of each.
+        PNG to write; of folders the folder for NAME.png of each, in the same subfolders.
     alpha
         Write alpha as a gray image: the default of one foreground.
     labels
@@ -52,6 +61,11 @@ def refine(
     cell
         How far off the edge of a hard mask may be, in pixels of the photo. Default: the length of
         its stairs, or 1/256 of the longer side.
+    bands
+        Numbers of the photo's bands that are red, green and blue, such as 4,3,2, or of one for
+        gray; for files that do not say it.
+    value_range
+        Values of the photo that become black and white, such as 0,4095 for 12 bits in files of 16.
     """
     from sparserefine.photos.refine_folder import refine_photos
 
@@ -74,12 +88,15 @@ def refine(
             fit=fit,
             method=method,
             cell=cell,
+            bands=parsed_bands(bands),
+            value_range=parsed_range(value_range),
             progress=progress,
         )
     if result.done:
         title = "refined" if len(result.done) == 1 else f"mean of {len(result.done)}"
         console.print(stage_table(result.stages_ms, title))
         console.print(f"density {result.density:.1%}")
+    report_remarks(result.left_out, result.notes)
     for source, reason in result.failed:
         report_failure(str(source), reason)
     if result.done:

@@ -135,6 +135,10 @@ def find(root: Path, labels: Path | None = None, layout: str = "auto") -> Findin
     if layout not in LAYOUTS:
         raise ValueError(f"layout is {layout!r}, expected one of {', '.join(LAYOUTS)}.")
     files = list_images(root)
+    if root.is_dir():
+        # Pictures that this package wrote are no photos, but label maps they may be.
+        ours = set(list_images(root, results=True)) - set(files)
+        files += sorted(path for path in ours if _is_in_labels(path.relative_to(root)))
     if labels is not None:
         if layout == "photos":
             raise ValueError('layout="photos" takes no label maps, but labels are named. Use one.')
@@ -152,6 +156,10 @@ def find(root: Path, labels: Path | None = None, layout: str = "auto") -> Findin
             f"{found.layout!r}: {describe(found)}. {HOW}."
         )
     return found
+
+
+def _is_in_labels(path: Path) -> bool:
+    return any(role_of_folder(name)[0] is Role.LABELS for name in path.parts[:-1])
 
 
 def describe(found: Finding) -> str:
@@ -228,7 +236,7 @@ def _with_labels(root: Path, files: Sequence[Path], labels: Path) -> Finding:
     folder = labels if labels.is_dir() or not (root / labels).is_dir() else root / labels
     if not folder.is_dir():
         raise ImageError(f"{labels} is not a folder of label maps. Check the path.")
-    maps = list_images(folder)
+    maps = list_images(folder, results=True)
     inside = {path.resolve() for path in maps}
     photos = _by_folders(root, [path for path in files if path.resolve() not in inside])
     rests = {}

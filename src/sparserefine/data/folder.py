@@ -19,6 +19,7 @@ from sparserefine.data.label_values import BINARY, VOC, LabelValues
 from sparserefine.data.pairing import Key, key_of
 from sparserefine.data.sample import IGNORE_INDEX, Sample, image_tensor, labels_tensor
 from sparserefine.images import ImageError, list_images, read_image
+from sparserefine.paths import user_path
 
 AnyPath = str | os.PathLike[str]
 GLIMPSE = 16
@@ -47,7 +48,8 @@ class ImageFolder(Dataset[Sample]):
         """
         roots: dict[Path, Path] = {}
         for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
-            above = Path(path) if Path(path).is_dir() else Path(path).parent
+            path = user_path(path)
+            above = path if path.is_dir() else path.parent
             for image in list_images(path):
                 roots.setdefault(image, above if root is None else Path(root))
         self.paths = tuple(roots)
@@ -108,8 +110,9 @@ class LabeledFolder(Dataset[Sample]):
             ValueError: An image or a label map has no partner, or two; or `label_values` is
                 unknown.
         """
-        image_paths, label_paths = _keys(Path(images)), _keys(Path(labels))
-        root = Path(os.path.commonpath([Path(images).absolute(), Path(labels).absolute()]))
+        folders = user_path(images), user_path(labels)
+        image_paths, label_paths = _keys(folders[0]), _keys(folders[1], results=True)
+        root = Path(os.path.commonpath([folder.absolute() for folder in folders]))
         found = Finding(root, "folders", image_paths, label_paths, roots=(str(images), str(labels)))
         if names is not None:
             found = found.named(names)
@@ -311,10 +314,11 @@ def _unique_names(roots: dict[Path, Path]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _keys(folder: Path) -> dict[Path, Key]:
+def _keys(folder: Path, *, results: bool = False) -> dict[Path, Key]:
     if not folder.is_dir():
         raise ImageError(f"{folder} is not a folder. Check the path.")
-    return {path: key_of(path, folder) for path in list_images(folder)}
+    # Labels may be results of ours.
+    return {path: key_of(path, folder) for path in list_images(folder, results=results)}
 
 
 def _check_palette(read: LabelMap, colors: dict[int, tuple[tuple[int, int, int], Path]]) -> None:

@@ -12,6 +12,7 @@ from sparserefine.data.label_values import CITYSCAPES
 from sparserefine.data.roles import split_of
 from sparserefine.data.source import SampleSource
 from sparserefine.images import ImageError
+from sparserefine.paths import user_path
 
 _LISTS = ("", "ImageSets/Segmentation", "splits")
 _CITYSCAPES_CLASSES = 19
@@ -66,7 +67,7 @@ def open_unchecked(
     label_values: str | None = None,
 ) -> CamVid | LabeledFolder | ImageFolder:
     """Open the dataset at `path` as `open_dataset` does, but do not look into label maps yet."""
-    root = Path(path).expanduser()
+    root = user_path(path)
     names = find_splits(root) if labels is None and layout in ("auto", "camvid", "folders") else []
     if any(split_of(name) or (root / f"{name}.txt").is_file() for name in names):
         if split is None and len(names) > 1:
@@ -97,7 +98,7 @@ def open_photos(
         ImageError: There is nothing at `path`, or no such split.
         ValueError: As `open_dataset`, but for what labels mean.
     """
-    found = _find(Path(path).expanduser(), split, labels, layout)
+    found = _find(user_path(path), split, labels, layout)
     return _unlabeled(found)
 
 
@@ -146,7 +147,7 @@ def _unlabeled(found: Finding) -> ImageFolder:
 
 def _find(root: Path, split: str | None, labels: AnyPath | None, layout: str) -> Finding:
     """The files of a split."""
-    found = find(root, None if labels is None else Path(labels).expanduser(), layout)
+    found = find(root, None if labels is None else user_path(labels), layout)
     if split is None:
         if len(found.splits) > 1:
             raise ValueError(

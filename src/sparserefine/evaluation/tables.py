@@ -16,6 +16,7 @@ from sparserefine.evaluation.example import draw_example
 from sparserefine.evaluation.image_score import FULL_RES, LOW_ROWS, ORACLE
 from sparserefine.evaluation.result import Evaluation
 from sparserefine.images import write_image
+from sparserefine.images.stamp import is_result
 from sparserefine.progress import Progress, count_steps
 from sparserefine.refinement.refiner import SparseRefiner
 
@@ -147,7 +148,7 @@ def draw_gallery(
             path = place / f"{kind}_{rank:02d}_{name}.png"
             if not path.is_file():
                 picture = draw_example(model, dataset[position[image.name]], True)
-                atomic_write(path, lambda partial, drawn=picture: write_image(drawn, partial))
+                write_image(picture, path, stamp=True)
             pictures.append(path)
             advance()
     for path in _pictures_in(place):
@@ -169,7 +170,8 @@ def _keep_pictures_of(scores: Evaluation, samples: Sequence[Sample], place: Path
 
 
 def _pictures_in(place: Path) -> list[Path]:
-    return [path for kind in ("best", "worst") for path in place.glob(f"{kind}_[0-9][0-9]_*.png")]
+    found = [path for kind in ("best", "worst") for path in place.glob(f"{kind}_[0-9][0-9]_*.png")]
+    return [path for path in found if is_result(path)]
 
 
 def percent(value: float | None) -> str:

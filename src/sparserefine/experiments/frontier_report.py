@@ -74,7 +74,7 @@ def save(result: Frontier, folder: str | Path) -> Path:
         if memory := _curves(result, "peak_mib"):
             panels["peak memory, MiB"] = memory
         score = "mIoU, %" if result.score == "miou" else "right pixels, %"
-        write_image(frontier_curves(panels, score), partial / PLOT)
+        write_image(frontier_curves(panels, score), partial / PLOT, stamp=True)
 
     return atomic_write_all(folder, write) / PLOT
 

@@ -96,7 +96,7 @@ def save(matrix: LatencyMatrix, folder: str | Path) -> Path:
         (partial / f"{NAME}.json").write_text(document + "\n")
         (partial / f"{NAME}.md").write_text(markdown(matrix))
         (partial / f"{NAME}.csv").write_text(table(matrix))
-        write_image(latency_bars(_bars(matrix)), partial / f"{NAME}.png")
+        write_image(latency_bars(_bars(matrix)), partial / f"{NAME}.png", stamp=True)
 
     return atomic_write_all(folder, write) / f"{NAME}.png"
 

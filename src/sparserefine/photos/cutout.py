@@ -13,10 +13,9 @@ from PIL import Image
 
 from sparserefine import dense as dense_models
 from sparserefine import viz
-from sparserefine.deep_images import read_deep
 from sparserefine.dense import DenseModel
 from sparserefine.dense.u2net import TABLES
-from sparserefine.images import ImageLike, as_uint8_rgb, read_icc_profile
+from sparserefine.images import ImageLike, as_photo
 from sparserefine.photos.foreground import Foreground, composite
 from sparserefine.refinement.alpha import AlphaMatte, Method, refine_alpha
 from sparserefine.refinement.dense_pass import DensePass
@@ -132,9 +131,8 @@ def cut_out(photo: ImageLike, model: DenseModel, method: Method = "closed-form")
     """Cut the foreground out of a photo with a model that is there already; see `cutout`."""
     timer = StageTimer()
     with timer.stage("read"):
-        image = as_uint8_rgb(photo)
-        profile = read_icc_profile(photo)
-        deep = read_deep(photo)
+        opened = as_photo(photo)
+        image, deep = opened.image, opened.deep
     pixels = image if deep is None else deep.astype(np.float32) / 65535
     low, matte = find_alpha(pixels, model, method, timer=timer)
     with timer.stage("colors"):
@@ -146,7 +144,7 @@ def cut_out(photo: ImageLike, model: DenseModel, method: Method = "closed-form")
         low=low,
         density=matte.density,
         stages_ms=timer.stages_ms,
-        icc_profile=profile,
+        icc_profile=opened.icc_profile,
     )
 
 

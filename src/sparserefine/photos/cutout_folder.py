@@ -8,10 +8,11 @@ from pathlib import Path
 
 from sparserefine.atomic import atomic_write, make_folder
 from sparserefine.dense import DenseModel
-from sparserefine.images import ImageError, list_images, write_image
+from sparserefine.images import check_choices, find_images, open_photo, write_image
 from sparserefine.photos.cutout import cut_out, foreground_model
+from sparserefine.photos.failure import describe_failure
 from sparserefine.photos.foreground import parse_background
-from sparserefine.photos.predict import result_folders
+from sparserefine.photos.places import result_folders
 from sparserefine.progress import Progress, count_steps
 from sparserefine.refinement.alpha import Method
 from sparserefine.refinement.timing import StageTimer, mean_stages
@@ -26,12 +27,16 @@ class WrittenCutouts:
 
     Attributes:
         done: Files that were written, one per photo.
-        failed: Photos that were not cut out, each with the reason.
+        failed: Photos that were not cut out, and folders that may not be read, each with the
+            reason.
         picture: Path of before_after.png: of the photo that gained most detail per refined pixel,
             the place that gained most; None where nothing was done.
         stages_ms: Mean milliseconds of each stage.
         density: Mean share of the refined pixels.
         license: What a user must know of the dense weights.
+        left_out: What else lay there and is no photo that is read, a line for each kind.
+        notes: What was decided in reading the photos, where their files can be read in several
+            ways.
     """
 
     done: tuple[Path, ...]
@@ -40,6 +45,8 @@ class WrittenCutouts:
     stages_ms: dict[str, float]
     density: float
     license: str
+    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def cut_out_photos(
@@ -49,6 +56,8 @@ def cut_out_photos(
     method: Method = "closed-form",
     background: str | Path | None = None,
     alpha_only: bool = False,
+    bands: Sequence[int] = (),
+    value_range: tuple[float, float] | None = None,
     out: str | Path,
     progress: Progress | None = None,
 ) -> WrittenCutouts:
@@ -60,17 +69,20 @@ def cut_out_photos(
         method: How alpha is found; see `cutout`.
         background: What the foreground is laid on; see `Cutout.save`.
         alpha_only: Write alpha as a gray image.
-        out: Folder for NAME_cutout.png of each photo and before_after.png.
+        bands: Numbers, from 1, of the bands to take for red, green and blue, or of one for gray.
+        value_range: Values that become black and white.
+        out: Folder for NAME_cutout.png of each photo, in the same subfolders, and
+            before_after.png.
         progress: Told of each photo.
 
     Raises:
-        ImageError: There is no photo at one of the paths.
-        ValueError: The model or the background is unknown.
+        ImageError: There is no photo at all.
+        ValueError: The model or the background is unknown, or the bands or the range make no
+            sense.
         OSError: The folder cannot be written.
     """
-    sources = [path for path in list_images(photos) if not _is_result(path, Path(out))]
-    if not sources:
-        raise ImageError(f"there are only earlier results in {out}. Name a photo.")
+    check_choices(bands, value_range)
+    found = find_images(photos)
     if background is not None and alpha_only:
         raise ValueError("alpha alone has no background. Leave one of the two out.")
     if background is not None:
@@ -78,33 +90,42 @@ def cut_out_photos(
     network = foreground_model(model)
     folder = make_folder(out)
     done: list[Path] = []
-    failed: list[tuple[Path, str]] = []
+    failed = list(found.lost.items())
+    notes: list[str] = []
     stages: list[dict[str, float]] = []
     densities: list[float] = []
     most, hardest = -1.0, None
-    advance = count_steps(progress, "cutout", len(sources))
-    for source, name in zip(sources, result_folders(sources, folder), strict=True):
+    advance = count_steps(progress, "cutout", len(found.images))
+    for source, place in zip(
+        found.images, result_folders(found.images, folder, _written), strict=True
+    ):
+        timer = StageTimer()
         try:
-            result = cut_out(source, network, method)
-        except ImageError as error:
-            failed.append((source, str(error)))
-        else:
-            timer = StageTimer()
+            with timer.stage("read"):
+                photo = open_photo(source, bands=bands, value_range=value_range)
+            result = cut_out(photo, network, method)
+            path = _written(place)
             with timer.stage("write"):
-                path = name.with_name(f"{name.name}{SUFFIX}")
-                done.append(result.save(path, background=background, alpha_only=alpha_only))
-            stages.append({**result.stages_ms, **timer.stages_ms})
-            densities.append(result.density)
+                make_folder(path.parent)
+                result.save(path, background=background, alpha_only=alpha_only, source=source)
             # Per refined pixel: where the model saw no foreground, all of the photo is in doubt,
             # and its sum of detail says nothing.
             added = float(result.added_detail().mean()) / max(result.density, 1e-6)
             if added > most:
                 most, hardest = added, result.before_after()
+        # Whatever it is that one photo meets with, the others are done.
+        except Exception as error:
+            failed.append((source, describe_failure(error)))
+        else:
+            done.append(path)
+            stages.append({**result.stages_ms, **timer.stages_ms})
+            densities.append(result.density)
+            notes.extend(photo.notes)
         advance()
     picture = None
     if hardest is not None:
         picture, drawn = folder / PICTURE, hardest
-        atomic_write(picture, lambda partial: write_image(drawn, partial))
+        atomic_write(picture, lambda partial: write_image(drawn, partial, stamp=True))
     return WrittenCutouts(
         tuple(done),
         tuple(failed),
@@ -112,10 +133,10 @@ def cut_out_photos(
         mean_stages(stages),
         sum(densities) / max(len(densities), 1),
         network.preset.license,
+        tuple(found.remarks()),
+        tuple(notes),
     )
 
 
-def _is_result(path: Path, out: Path) -> bool:
-    """Whether an earlier run has written it: that is no photo to cut out."""
-    written = path.name == PICTURE or path.name.endswith(SUFFIX)
-    return written and path.parent.resolve() == out.expanduser().resolve()
+def _written(place: Path) -> Path:
+    return place.with_name(f"{place.name}{SUFFIX}")

@@ -114,7 +114,7 @@ def demo(
     if folder is not None:
         for name, detail_only in ((PICTURE, False), (DETAIL, True)):
             picture = prediction.before_after(low, full, detail_only=detail_only)
-            write_image(picture, folder / name)
+            write_image(picture, folder / name, stamp=True)
         _write_result(replace(prediction, model=model.describe()), result, folder / "result.json")
     return result
 
@@ -129,8 +129,8 @@ def _cut_out(folder: Path | None) -> Cutout:
         return bird
     timer = StageTimer()
     with timer.stage("write"):
-        bird.save(folder / CUTOUT)
-    write_image(bird.before_after(), folder / CUTOUT_PICTURE)
+        bird.save(folder / CUTOUT, source=source)
+    write_image(bird.before_after(), folder / CUTOUT_PICTURE, stamp=True)
     return replace(bird, stages_ms={**bird.stages_ms, **timer.stages_ms})
 
 

@@ -13,6 +13,8 @@ from PIL import Image, ImageColor, ImageOps
 from sparserefine.atomic import atomic_write
 from sparserefine.deep_images import write_png16
 from sparserefine.images import read_image
+from sparserefine.images.stamp import png_stamp
+from sparserefine.paths import user_path
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,6 +64,7 @@ class Foreground:
         *,
         background: str | Path | Sequence[int] | None = None,
         alpha_only: bool = False,
+        source: str | Path | None = None,
     ) -> Path:
         """Write a PNG as large as the photo, of as many bits a channel, with its color profile.
 
@@ -69,12 +72,13 @@ class Foreground:
             path: File to write, ending in .png; its folder must exist.
             background: Lay the foreground on it; None keeps the alpha.
             alpha_only: Write alpha as a gray image instead.
+            source: Mark the file as a result of this photo, so that it is not taken for one.
 
         Raises:
             ValueError: The path does not end in .png, or the background is unknown.
             OSError: The file cannot be written.
         """
-        path = Path(path)
+        path = user_path(path)
         if path.suffix.lower() != ".png":
             raise ValueError(f"{path} ends in {path.suffix!r}, expected .png, which keeps alpha.")
         if alpha_only:
@@ -83,12 +87,15 @@ class Foreground:
             pixels = self.rgba() if background is None else self.on(background)
             profile = self.icc_profile
         if pixels.dtype == np.uint16:
-            write_png16(np.atleast_3d(pixels), path, profile)
+            write_png16(np.atleast_3d(pixels), path, profile, source=source)
             return path
         picture = Image.fromarray(pixels)
+        text = None if source is None else png_stamp(source)
         atomic_write(
             path,
-            lambda partial: picture.save(partial, compress_level=3, icc_profile=profile or None),
+            lambda partial: picture.save(
+                partial, compress_level=3, icc_profile=profile or None, pnginfo=text
+            ),
         )
         return path
 

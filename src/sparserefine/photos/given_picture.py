@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from sparserefine.images import ImageError, ImageSource, decoded_image, upright
+from sparserefine.paths import user_path
 from sparserefine.photos.given_array import read_array
 from sparserefine.photos.given_values import GivenMask, Kind, gray_counts
 
@@ -38,7 +39,7 @@ def read_picture(
         ValueError: The values are colors, or could be several things; see `read_array`.
     """
     if isinstance(given, str | os.PathLike) and Path(given).suffix.lower() in (".npy", ".npz"):
-        return read_array(_load_array(Path(given)), kind=kind, source=source or str(given))
+        return read_array(_load_array(user_path(given)), kind=kind, source=source or str(given))
     with decoded_image(given) as image:
         if not source and isinstance(given, str | os.PathLike):
             source = str(given)

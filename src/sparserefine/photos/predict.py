@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from sparserefine.atomic import make_folder
-from sparserefine.images import ImageError, list_images
+from sparserefine.images import Photo, check_choices, find_images, open_photo
+from sparserefine.photos.failure import describe_failure
+from sparserefine.photos.places import result_folders
 from sparserefine.progress import Progress, count_steps
 from sparserefine.refinement.prediction import Prediction
 from sparserefine.refinement.refiner import SparseRefiner
 from sparserefine.refinement.timing import StageTimer
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PhotoPrediction(Prediction):
+    """A segmented photo that knows its file.
+
+    Attributes:
+        source: Path of the photo.
+        notes: What was decided in reading it.
+    """
+
+    source: Path
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The facts of this prediction as plain values."""
+        facts: dict[str, Any] = {"source": os.path.abspath(self.source)}
+        if self.notes:
+            facts["notes"] = list(self.notes)
+        return facts | super().to_json()
 
 
 @dataclass(frozen=True)
@@ -25,6 +49,7 @@ class PredictedImage:
         folder: Folder of its labels.png, overlay.png and result.json; None where nothing is
             written.
         prediction: The prediction, where nothing is written; None elsewhere.
+        notes: What was decided in reading it, where its file can be read in several ways.
     """
 
     source: Path
@@ -32,6 +57,7 @@ class PredictedImage:
     stages_ms: dict[str, float]
     folder: Path | None = None
     prediction: Prediction | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -40,11 +66,13 @@ class PredictedImages:
 
     Attributes:
         done: Photos that were segmented.
-        failed: Photos that were not, each with the reason.
+        failed: Photos that were not, and folders that may not be read, each with the reason.
+        left_out: What else lay there and is no photo that is read, a line for each kind.
     """
 
     done: tuple[PredictedImage, ...]
     failed: tuple[tuple[Path, str], ...]
+    left_out: tuple[str, ...] = ()
 
 
 def predict(
@@ -52,6 +80,8 @@ def predict(
     photos: str | Path | Sequence[str | Path],
     *,
     out: str | Path | None = None,
+    bands: Sequence[int] = (),
+    value_range: tuple[float, float] | None = None,
     progress: Progress | None = None,
 ) -> PredictedImages:
     """Segment photos and write each result into a folder of its own, named after the photo.
@@ -61,49 +91,54 @@ def predict(
     Args:
         model: The refiner.
         photos: Photos and folders of photos.
-        out: Folder for the results; None writes nothing and keeps every prediction in memory.
+        out: Folder for the results, in the same subfolders; None writes nothing and keeps every
+            prediction in memory.
+        bands: Numbers, from 1, of the bands to take for red, green and blue, or of one for gray.
+        value_range: Values that become black and white.
         progress: Told of each photo.
 
     Raises:
-        ImageError: There is no photo at one of the paths.
+        ImageError: There is no photo at all.
+        ValueError: The bands or the range make no sense.
         OSError: The output folder cannot be written.
     """
-    sources = list_images(photos)
+    check_choices(bands, value_range)
+    found = find_images(photos)
+    sources = found.images
     folders = [None] * len(sources) if out is None else result_folders(sources, make_folder(out))
     advance = count_steps(progress, "predict", len(sources))
     described = model.describe()  # once: the weights of large models take a while to read
-    done, failed = [], []
+    done: list[PredictedImage] = []
+    failed = list(found.lost.items())
     for source, folder in zip(sources, folders, strict=True):
         timer = StageTimer(model.device)
         try:
-            prediction = replace(model.predict(source, timer=timer), model=described)
-        except ImageError as error:
-            failed.append((source, str(error)))
-        else:
-            done.append(_finish(prediction, source, folder, timer))
+            with timer.stage("read"):
+                photo = open_photo(source, bands=bands, value_range=value_range)
+            prediction = model.predict(photo.image, timer=timer)
+            done.append(_finish(prediction, described, source, photo, folder, timer))
+        # Whatever it is that one photo meets with, the others are done.
+        except Exception as error:
+            failed.append((source, describe_failure(error)))
         advance()
-    return PredictedImages(tuple(done), tuple(failed))
+    return PredictedImages(tuple(done), tuple(failed), tuple(found.remarks()))
 
 
 def _finish(
-    prediction: Prediction, source: Path, folder: Path | None, timer: StageTimer
+    prediction: Prediction,
+    described: dict[str, Any],
+    source: Path,
+    photo: Photo,
+    folder: Path | None,
+    timer: StageTimer,
 ) -> PredictedImage:
+    facts: dict[str, Any] = {one.name: getattr(prediction, one.name) for one in fields(prediction)}
+    facts["model"] = described
+    known = PhotoPrediction(**facts, source=source, notes=photo.notes)
     if folder is None:
-        return PredictedImage(source, prediction.density, timer.stages_ms, prediction=prediction)
+        return PredictedImage(
+            source, known.density, timer.stages_ms, prediction=known, notes=photo.notes
+        )
     with timer.stage("write"):
-        prediction.save(folder)
-    return PredictedImage(source, prediction.density, timer.stages_ms, folder)
-
-
-def result_folders(sources: Sequence[Path], out: Path) -> list[Path]:
-    """One folder under `out` for each photo; photos of equal name get a number behind it."""
-    taken: set[str] = set()
-    folders = []
-    for source in sources:
-        name, number = source.stem, 2
-        # Two names that differ only in case are one folder on many file systems.
-        while name.lower() in taken:
-            name, number = f"{source.stem}-{number}", number + 1
-        taken.add(name.lower())
-        folders.append(out / name)
-    return folders
+        known.save(folder)
+    return PredictedImage(source, known.density, timer.stages_ms, folder, notes=photo.notes)

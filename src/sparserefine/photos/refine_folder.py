@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from sparserefine.atomic import make_folder
-from sparserefine.images import IMAGE_SUFFIXES, list_images
+from sparserefine.images import (
+    IMAGE_SUFFIXES,
+    FoundImages,
+    check_choices,
+    find_images,
+    list_images,
+    open_photo,
+)
+from sparserefine.images.finding import files_below
+from sparserefine.paths import user_path
+from sparserefine.photos.failure import describe_failure
 from sparserefine.photos.given_values import Kind
-from sparserefine.photos.predict import result_folders
+from sparserefine.photos.places import result_folders
 from sparserefine.photos.refine import Fit, refine
 from sparserefine.photos.refined import Output
 from sparserefine.progress import Progress, count_steps
@@ -25,15 +35,20 @@ class WrittenMasks:
 
     Attributes:
         done: Path of each refined mask.
-        failed: Photos that could not be refined, and why.
+        failed: Photos that could not be refined, and folders that may not be read, and why.
         stages_ms: Mean milliseconds of each stage.
         density: Mean share of the pixels that were refined.
+        left_out: What else lay there and is no photo that is read, a line for each kind.
+        notes: What was decided in reading the photos, where their files can be read in several
+            ways.
     """
 
     done: tuple[Path, ...]
     failed: tuple[tuple[Path, str], ...]
     stages_ms: Mapping[str, float]
     density: float
+    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def refine_photos(
@@ -46,6 +61,8 @@ def refine_photos(
     fit: Fit | None = None,
     method: Method | None = None,
     cell: float | None = None,
+    bands: Sequence[int] = (),
+    value_range: tuple[float, float] | None = None,
     progress: Progress | None = None,
 ) -> WrittenMasks:
     """Refine the mask of a photo, or those of a folder of photos.
@@ -54,23 +71,30 @@ def refine_photos(
         photo: A photo, or a folder of photos.
         mask: Its mask, or a folder with a mask of the same name in the same place, but for the
             suffix, for each.
-        out: File to write, ending in .png; of folders the folder for NAME.png of each.
+        out: File to write, ending in .png; of folders the folder for NAME.png of each, in the same
+            subfolders.
         output: What is written; see `Refined.save`.
         kind: See `refine`.
         fit: See `refine`.
         method: See `refine`.
         cell: See `refine`.
+        bands: Numbers, from 1, of the photo's bands to take for red, green and blue, or of one for
+            gray.
+        value_range: Values of the photo that become black and white.
         progress: Told of each photo.
 
     Raises:
         ImageError: There is no photo.
         ValueError: One of the two is a folder and the other is not, a mask would be written over,
-            or the one mask cannot be refined.
+            or the one mask cannot be refined. The bands or the range make no sense.
         OSError: Nothing can be written there.
     """
-    jobs = _jobs(Path(photo).expanduser(), Path(mask).expanduser(), Path(out).expanduser())
+    check_choices(bands, value_range)
+    many = user_path(photo).is_dir()
+    jobs, found = _jobs(user_path(photo), user_path(mask), user_path(out))
     done: list[Path] = []
-    failed: list[tuple[Path, str]] = []
+    failed = list(found.lost.items())
+    notes: list[str] = []
     stages: list[dict[str, float]] = []
     densities: list[float] = []
     advance = count_steps(progress, "refine", len(jobs))
@@ -79,16 +103,27 @@ def refine_photos(
         try:
             if job.mask is None:
                 raise ValueError("there is no mask of its name")
+            with timer.stage("read"):
+                opened = open_photo(job.photo, bands=bands, value_range=value_range)
             result = refine(
-                job.photo, job.mask, kind=kind, fit=fit, method=method, cell=cell, timer=timer
+                opened, job.mask, kind=kind, fit=fit, method=method, cell=cell, timer=timer
             )
             with timer.stage("write"):
-                done.append(result.save(job.out, output))
-        except ValueError as error:
-            if not Path(photo).expanduser().is_dir():
-                raise  # of one photo there is nothing else to report
-            failed.append((job.photo, str(error)))
+                make_folder(job.out.parent)
+                result.save(job.out, output, source=job.photo)
+        # Whatever it is that one photo meets with, the others are done.
+        except Exception as error:
+            reason = describe_failure(error)
+            if not many:  # of one photo there is nothing else to report
+                raise (
+                    error
+                    if isinstance(error, ValueError | OSError)
+                    else ValueError(f"{job.photo}: {reason}")
+                ) from error
+            failed.append((job.photo, reason))
         else:
+            done.append(job.out)
+            notes.extend(opened.notes)
             stages.append(timer.stages_ms)
             densities.append(result.density)
         advance()
@@ -97,6 +132,8 @@ def refine_photos(
         failed=tuple(failed),
         stages_ms=mean_stages(stages),
         density=sum(densities) / max(len(densities), 1),
+        left_out=tuple(found.remarks()),
+        notes=tuple(notes),
     )
 
 
@@ -107,7 +144,7 @@ class _Job:
     out: Path
 
 
-def _jobs(photo: Path, mask: Path, out: Path) -> list[_Job]:
+def _jobs(photo: Path, mask: Path, out: Path) -> tuple[list[_Job], FoundImages]:
     if photo.is_dir() != mask.is_dir():
         folder, other = (photo, mask) if photo.is_dir() else (mask, photo)
         raise ValueError(
@@ -118,27 +155,26 @@ def _jobs(photo: Path, mask: Path, out: Path) -> list[_Job]:
             raise ValueError(f"{out} ends in {out.suffix!r}, expected .png, which keeps alpha.")
         if out.resolve() in (photo.resolve(), mask.resolve()):
             raise ValueError(f"{out} would be written over. Give another path.")
-        return [_Job(list_images([photo])[0], mask, out)]
+        return [_Job(list_images([photo])[0], mask, out)], FoundImages()
     if out.resolve() in (photo.resolve(), mask.resolve()):
         raise ValueError(f"{out} has the photos or the masks. Choose another folder.")
-    inside = out.resolve()  # what an earlier run has written there is none of the photos
-    sources = [path for path in list_images([photo]) if inside not in path.resolve().parents]
-    masks = _masks_in(mask, inside)
-    names = result_folders(sources, make_folder(out))
+    found = find_images([photo])
+    masks = _masks_in(mask, out.resolve(), found)
+    places = result_folders(found.images, make_folder(out), _written)
     return [
-        _Job(
-            one,
-            masks.get(one.relative_to(photo).with_suffix("")),
-            name.with_name(f"{name.name}.png"),
-        )
-        for one, name in zip(sources, names, strict=True)
-    ]
+        _Job(source, masks.get(found.images[source].with_suffix("")), _written(place))
+        for source, place in zip(found.images, places, strict=True)
+    ], found
 
 
-def _masks_in(folder: Path, without: Path) -> dict[Path, Path]:
+def _masks_in(folder: Path, without: Path, found: FoundImages) -> dict[PurePath, Path]:
     """The masks of a folder by their place in it, without the suffix."""
     return {
         path.relative_to(folder).with_suffix(""): path
-        for path in sorted(folder.rglob("*"))
+        for path in sorted(files_below(folder, found))
         if path.suffix.lower() in MASK_SUFFIXES and without not in path.resolve().parents
     }
+
+
+def _written(place: Path) -> Path:
+    return place.with_name(f"{place.name}.png")

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer, UInt8
 
 from sparserefine import viz
-from sparserefine.deep_images import write_png16
 from sparserefine.images import write_labels
+from sparserefine.paths import user_path
 from sparserefine.photos.foreground import Foreground
 
 Output = Literal["alpha", "labels", "cutout"]
@@ -65,7 +65,13 @@ class Refined:
         """Share of the pixels that were refined, 0..1."""
         return float(self.mask.mean())
 
-    def save(self, path: str | Path, output: Output | None = None) -> Path:
+    def save(
+        self,
+        path: str | Path,
+        output: Output | None = None,
+        *,
+        source: str | Path | None = None,
+    ) -> Path:
         """Write a PNG as large as the photo.
 
         Args:
@@ -73,6 +79,7 @@ class Refined:
             output: "alpha" as a gray image, "labels" as a palette PNG (above 255 as a gray one of
                 16 bits), or "cutout", the foreground with alpha. Default: alpha of a foreground,
                 labels of classes and instances.
+            source: Mark the file as a result of this photo, so that it is not taken for one.
 
         Raises:
             ValueError: The path does not end in .png, the output is unknown, or it is alpha and
@@ -84,23 +91,15 @@ class Refined:
         if output is None:
             output = "labels" if self.foreground is None or self.instances else "alpha"
         if output == "labels":
-            return self._save_labels(Path(path))
+            return self._save_labels(user_path(path), source)
         if self.foreground is None:
             raise ValueError(
                 f"there are {int(self.labels.max()) + 1} classes and no one foreground, so there "
                 "is no alpha. Take labels, or give the mask of one class: labels == 1."
             )
-        return self.foreground.save(path, alpha_only=output == "alpha")
+        return self.foreground.save(path, alpha_only=output == "alpha", source=source)
 
-    def _save_labels(self, path: Path) -> Path:
-        low, high = int(self.labels.min()), int(self.labels.max())
-        if low >= 0 and high <= 255:
-            write_labels(self.labels, viz.default_palette(high + 1), path)
-        elif low >= 0 and high <= 65535 and path.suffix.lower() == ".png":
-            write_png16(self.labels.astype(np.uint16)[..., None], path)
-        else:
-            raise ValueError(
-                f"labels are {low} to {high}, and cannot be written to {path}: a PNG holds 0 to "
-                "65535. Take them from Python and write them with numpy.save."
-            )
+    def _save_labels(self, path: Path, source: str | Path | None) -> Path:
+        palette = viz.default_palette(min(int(self.labels.max()), 255) + 1)
+        write_labels(self.labels, palette, path, source=source)
         return path

@@ -167,9 +167,9 @@ def _train(
     with timer.stage("write"):
         model.trained_on |= views.contents(progress)
         model.save_pretrained(out / "model")
-        write_image(training_curves(rows), pictures[0])
+        write_image(training_curves(rows), pictures[0], stamp=True)
         full_resolution = config.targets == "dense"
-        write_image(draw_example(model, views.first(), full_resolution), pictures[1])
+        write_image(draw_example(model, views.first(), full_resolution), pictures[1], stamp=True)
     return TrainResult(
         out, tuple(losses), tuple(rows), views.skipped, pictures, dict(timer.stages_ms)
     )

@@ -1,0 +1,62 @@
+"""The words of a command line, before and after they are taken for options."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from sparserefine.paths import PathError, user_path
+
+
+def checked_words(words: Sequence[str]) -> list[str]:
+    """The words with "~" as the home folder, also where a shell leaves it, as in --out=~/results.
+
+    Args:
+        words: What follows the name of the program.
+
+    Raises:
+        PathError: A word is empty, or "-".
+    """
+    checked = []
+    for position, word in enumerate(words, 1):
+        name, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        if not value and (equals or not name):
+            raise PathError(
+                f"argument {position} is empty{f' ({name})' if name else ''}, expected a path or a "
+                f"value. Check the variable that it came from, or leave the option out."
+            )
+        if value == "-":
+            user_path(value)  # says that it is no file
+        checked.append(name + equals + os.path.expanduser(value))
+    return checked
+
+
+def parsed_bands(text: str) -> tuple[int, ...]:
+    """Numbers of bands, such as "4,3,2".
+
+    Raises:
+        ValueError: They are no whole numbers.
+    """
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise ValueError(
+            f"--bands {text}: expected numbers from 1, such as --bands 4,3,2."
+        ) from None
+
+
+def parsed_range(text: str) -> tuple[float, float] | None:
+    """The values of black and white, such as "0,4095"; None where none are given.
+
+    Raises:
+        ValueError: They are not two numbers.
+    """
+    if not text:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(
+            f"--range {text}: expected the values of black and white, such as --range 0,4095."
+        ) from None
+    return low, high

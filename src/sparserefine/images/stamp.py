@@ -1,0 +1,72 @@
+"""The stamp on pictures that this package makes, so that they are not taken for photos."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from pathlib import Path
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+NAME = "sparserefine"
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_SOFTWARE = b"Software\0" + NAME.encode()
+_SOURCE = "Source file"
+# What `Prediction.save` writes into a folder; the pictures among it have no stamp of their own.
+_RESULT_FILES = frozenset({"labels.png", "overlay.png", "result.json"})
+_RESULT_PICTURES = _RESULT_FILES - {"result.json"}
+
+
+def png_stamp(source: str | os.PathLike[str] | None = None) -> PngInfo:
+    """Text for a PNG: who wrote it, and of which photo.
+
+    Args:
+        source: The photo; None where there is no file of it.
+    """
+    text = PngInfo()
+    text.add_text("Software", NAME)
+    if source is not None:
+        text.add_itxt(_SOURCE, os.path.abspath(source))
+    return text
+
+
+def stamp_chunks(source: str | os.PathLike[str] | None = None) -> bytes:
+    """The same text as chunks of a PNG that is written without Pillow."""
+    chunks = b""
+    for kind, content, *_ in png_stamp(source).chunks:
+        checksum = zlib.crc32(kind + content)
+        chunks += struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+    return chunks
+
+
+def is_result(path: Path) -> bool:
+    """Whether a file is a picture that this package made of a photo, or drew.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    if path.suffix.lower() != ".png":
+        return False
+    if path.name in _RESULT_PICTURES and all((path.parent / one).exists() for one in _RESULT_FILES):
+        return True
+    with path.open("rb") as file:
+        if file.read(8) != _SIGNATURE:
+            return False
+        while len(head := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            if kind in (b"IDAT", b"IEND"):
+                return False
+            if kind == b"tEXt" and length == len(_SOFTWARE) and file.read(length) == _SOFTWARE:
+                return True
+            if kind != b"tEXt" or length != len(_SOFTWARE):
+                file.seek(length, os.SEEK_CUR)
+            file.seek(4, os.SEEK_CUR)  # the checksum
+    return False
+
+
+def source_of(image: Image.Image) -> str:
+    """The photo that a PNG is a result of, as it says itself; empty where it does not."""
+    text = getattr(image, "text", {})
+    return str(text.get(_SOURCE, "")) if text.get("Software") == NAME else ""
