@@ -52,6 +52,15 @@ def test_what_libtiff_unpacks(tmp_path: Path) -> None:
             np.testing.assert_array_equal(read_samples(file, page), values)
 
 
+def test_files_of_more_than_4_gb(tmp_path: Path) -> None:
+    values = noise(3)
+    Image.fromarray(values).save(tmp_path / "a.tif", big_tiff=True)
+    with (tmp_path / "a.tif").open("rb") as file:
+        assert file.read(4)[2] == 43
+        (page,) = read_pages(file)
+        np.testing.assert_array_equal(read_samples(file, page), values)
+
+
 def test_near_infrared_is_no_transparency() -> None:
     values = noise(4)
     for extra in (1, 2):

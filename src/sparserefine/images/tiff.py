@@ -29,6 +29,7 @@ WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
 # zstd. The others, such as JPEG, are of pixels.
 _PACKED = frozenset({1, 5, 8, 32773, 32946, 34925, 50000})
 _KINDS = {1: "u", 2: "i", 3: "f"}
+_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MOST_PAGES = 10_000
 
 
@@ -99,19 +100,21 @@ class Page:
 
 
 def read_pages(file: BinaryFile) -> list[Page]:
-    """The pages of a file; none where it is no TIFF, or one of more than 4 GB.
+    """The pages of a file; none where it is no TIFF.
 
     Args:
         file: Its position changes.
     """
     file.seek(0)
-    header = file.read(8)
-    if header[:4] not in (b"II*\0", b"MM\0*") or len(header) < 8:
-        return []
+    header = file.read(16)
     order = "<" if header[:2] == b"II" else ">"
+    if len(header) < 16 or header[:4] not in _HEADS:
+        return []
+    large = 43 in header[2:4]  # BigTIFF
+    header = header if large else header[:8]
     pages: list[Page] = []
     seen: set[int] = set()
-    at = int(np.frombuffer(header, f"{order}u4", 1, 4)[0])
+    at = int(np.frombuffer(header[-8 if large else -4 :], f"{order}u{8 if large else 4}")[0])
     while at and at not in seen and len(pages) < _MOST_PAGES:
         seen.add(at)
         directory = ImageFileDirectory_v2(header)
