@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt16
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from sparserefine.atomic import atomic_write
 from sparserefine.images import ImageLike, Photo, open_photo
 from sparserefine.images.packed import is_shallow
 from sparserefine.images.photo import as_source
-from sparserefine.images.stamp import stamp_chunks
+from sparserefine.images.stamp import text_chunks
 
 # Compressed and written so many bytes at a time.
 _CHUNK = 1 << 23
@@ -51,7 +52,7 @@ def write_png16(
     path: str | os.PathLike[str],
     icc_profile: bytes = b"",
     *,
-    source: str | os.PathLike[str] | None = None,
+    text: PngInfo | None = None,
 ) -> None:
     """Write an image of 16 bits a channel as a PNG, atomically.
 
@@ -59,13 +60,13 @@ def write_png16(
         image: Gray, RGB or RGBA.
         path: File to write; its folder must exist.
         icc_profile: Color profile to write with it; empty for none.
-        source: Mark it as a result of this photo.
+        text: Text to write with it.
 
     Raises:
         OSError: The file cannot be written.
     """
-    text = b"" if source is None else stamp_chunks(source)
-    atomic_write(path, lambda partial: _write(image, partial, icc_profile, text))
+    chunks = b"" if text is None else text_chunks(text)
+    atomic_write(path, lambda partial: _write(image, partial, icc_profile, chunks))
 
 
 def _write(image: np.ndarray, path: Path, icc_profile: bytes, text: bytes) -> None:

@@ -17,7 +17,7 @@ from sparserefine.images import (
     write_image,
     write_labels,
 )
-from sparserefine.images.stamp import is_result
+from sparserefine.images.stamp import is_result, png_stamp
 
 PIXELS = np.zeros((4, 5, 3), np.uint8)
 
@@ -104,7 +104,9 @@ def _check_closed(folder: Path) -> None:
 def test_our_own_pictures_are_no_photos(tmp_path: Path) -> None:
     save(tmp_path / "a.png")
     write_image(PIXELS, tmp_path / "gallery.png", stamp=True)
-    write_labels(PIXELS[..., 0], PIXELS[0, :1], tmp_path / "labels.png", source=tmp_path / "a.png")
+    write_labels(
+        PIXELS[..., 0], PIXELS[0, :1], tmp_path / "labels.png", text=png_stamp(tmp_path / "a.png")
+    )
     write_image(PIXELS, tmp_path / "plain.png")
     result = tmp_path / "out" / "a"
     save(result / "labels.png", result / "overlay.png", result / "photo.png")

@@ -93,7 +93,7 @@ def test_results_of_cutouts_and_masks_name_their_photo(tmp_path: Path) -> None:
     done = run("predict", tmp_path / "p", "--out", tmp_path / "o")
     assert {path.name for path in (tmp_path / "o").iterdir()} == {"a", "b"}
     sr.refine(photo, inside).save(tmp_path / "plain.png", "labels")
-    assert not is_result(tmp_path / "plain.png")  # of no file
+    assert is_result(tmp_path / "plain.png")
 
 
 def test_more_than_256_classes_are_written(model: sr.SparseRefiner, tmp_path: Path) -> None:
@@ -126,6 +126,19 @@ def test_a_foreign_folder_is_not_deleted(model: sr.SparseRefiner, tmp_path: Path
     with pytest.raises(ForeignFolderError, match=r"a folder with mine\.txt, not written here"):
         atomic_write_all(tmp_path / "model", write)
     assert (tmp_path / "model/dense/mine.txt").is_file()
+
+
+def test_foreign_files_are_not_written_over(model: sr.SparseRefiner, tmp_path: Path) -> None:
+    save(tmp_path / "a.png", tmp_path / "a/labels.png", tmp_path / "a_cutout.png")
+    save(tmp_path / "before_after.png")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.png")}
+    result = sr.predict(model, tmp_path / "a.png", out=tmp_path)
+    assert not result.done and "a/labels.png is there already and was not" in result.failed[0][1]
+    done = run("cutout", tmp_path / "a.png", tmp_path / "a/labels.png", "--out", tmp_path)
+    assert done.returncode == 1 and "a_cutout.png is there already" in done.stderr
+    assert "before_after.png is there already" in done.stderr
+    assert (tmp_path / "labels_cutout.png").is_file()
+    assert all(path.read_bytes() == content for path, content in before.items())
 
 
 def test_a_name_of_dots_stays_inside(model: sr.SparseRefiner, tmp_path: Path) -> None:

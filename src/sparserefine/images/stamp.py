@@ -32,10 +32,10 @@ def png_stamp(source: str | os.PathLike[str] | None = None) -> PngInfo:
     return text
 
 
-def stamp_chunks(source: str | os.PathLike[str] | None = None) -> bytes:
-    """The same text as chunks of a PNG that is written without Pillow."""
+def text_chunks(text: PngInfo) -> bytes:
+    """A text as chunks of a PNG that is written without Pillow."""
     chunks = b""
-    for kind, content, *_ in png_stamp(source).chunks:
+    for kind, content, *_ in text.chunks:
         checksum = zlib.crc32(kind + content)
         chunks += struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
     return chunks

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Integer, UInt8
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from sparserefine.atomic import atomic_write
 from sparserefine.images.stamp import png_stamp
@@ -45,7 +46,7 @@ def write_labels(
     palette: UInt8[np.ndarray, "K 3"],
     path: str | os.PathLike[str],
     *,
-    source: str | os.PathLike[str] | None = None,
+    text: PngInfo | None = None,
 ) -> None:
     """Write a label map atomically as a PNG whose values are the labels.
 
@@ -55,7 +56,7 @@ def write_labels(
         labels: Label of each pixel, 0..65535.
         palette: RGB of the first K labels; the rest, such as 255 for "ignore", is black.
         path: File to write, ending in .png, in an existing folder.
-        source: Mark it as a result of this photo.
+        text: Text to write with it, such as of `png_stamp`.
 
     Raises:
         ValueError: Labels are outside 0..65535, or the suffix is another.
@@ -75,5 +76,4 @@ def write_labels(
         image = Image.fromarray(labels.astype(np.uint8))
         # All 256 entries: Pillow derives the bit depth from their number and would cut off 255.
         image.putpalette(palette[:256].tobytes().ljust(3 * 256, b"\0"))
-    text = None if source is None else png_stamp(source)
     atomic_write(path, lambda temporary: image.save(temporary, pnginfo=text))

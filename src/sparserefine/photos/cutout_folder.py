@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sparserefine.atomic import atomic_write, make_folder
+from sparserefine.atomic import make_folder
 from sparserefine.dense import DenseModel
 from sparserefine.images import check_choices, find_images, open_photo, write_image
 from sparserefine.photos.cutout import cut_out, foreground_model
 from sparserefine.photos.failure import describe_failure
 from sparserefine.photos.foreground import parse_background
+from sparserefine.photos.ours import ForeignFileError, refuse_foreign_picture
 from sparserefine.photos.places import result_folders
 from sparserefine.progress import Progress, count_steps
 from sparserefine.refinement.alpha import Method
@@ -30,7 +31,8 @@ class WrittenCutouts:
         failed: Photos that were not cut out, and folders that may not be read, each with the
             reason.
         picture: Path of before_after.png: of the photo that gained most detail per refined pixel,
-            the place that gained most; None where nothing was done.
+            the place that gained most; None where nothing was done, or a file of that name is
+            somebody else's.
         stages_ms: Mean milliseconds of each stage.
         density: Mean share of the refined pixels.
         license: What a user must know of the dense weights.
@@ -107,6 +109,7 @@ def cut_out_photos(
             path = _written(place)
             with timer.stage("write"):
                 make_folder(path.parent)
+                refuse_foreign_picture(path)
                 result.save(path, background=background, alpha_only=alpha_only, source=source)
             # Per refined pixel: where the model saw no foreground, all of the photo is in doubt,
             # and its sum of detail says nothing.
@@ -124,8 +127,13 @@ def cut_out_photos(
         advance()
     picture = None
     if hardest is not None:
-        picture, drawn = folder / PICTURE, hardest
-        atomic_write(picture, lambda partial: write_image(drawn, partial, stamp=True))
+        picture = folder / PICTURE
+        try:
+            refuse_foreign_picture(picture)
+            write_image(hardest, picture, stamp=True)
+        except ForeignFileError as error:
+            picture = None
+            notes.append(str(error))
     return WrittenCutouts(
         tuple(done),
         tuple(failed),

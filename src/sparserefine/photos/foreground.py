@@ -72,7 +72,7 @@ class Foreground:
             path: File to write, ending in .png; its folder must exist.
             background: Lay the foreground on it; None keeps the alpha.
             alpha_only: Write alpha as a gray image instead.
-            source: Mark the file as a result of this photo, so that it is not taken for one.
+            source: The photo's file, to be named in what is written.
 
         Raises:
             ValueError: The path does not end in .png, or the background is unknown.
@@ -86,11 +86,11 @@ class Foreground:
         else:
             pixels = self.rgba() if background is None else self.on(background)
             profile = self.icc_profile
+        text = png_stamp(source)
         if pixels.dtype == np.uint16:
-            write_png16(np.atleast_3d(pixels), path, profile, source=source)
+            write_png16(np.atleast_3d(pixels), path, profile, text=text)
             return path
         picture = Image.fromarray(pixels)
-        text = None if source is None else png_stamp(source)
         atomic_write(
             path,
             lambda partial: picture.save(

@@ -11,6 +11,7 @@ from typing import Any
 from sparserefine.atomic import make_folder
 from sparserefine.images import Photo, check_choices, find_images, open_photo
 from sparserefine.photos.failure import describe_failure
+from sparserefine.photos.ours import refuse_foreign_files
 from sparserefine.photos.places import result_folders
 from sparserefine.progress import Progress, count_steps
 from sparserefine.refinement.prediction import Prediction
@@ -140,5 +141,6 @@ def _finish(
             source, known.density, timer.stages_ms, prediction=known, notes=photo.notes
         )
     with timer.stage("write"):
+        refuse_foreign_files(folder)
         known.save(folder)
     return PredictedImage(source, known.density, timer.stages_ms, folder, notes=photo.notes)

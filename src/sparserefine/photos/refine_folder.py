@@ -19,6 +19,7 @@ from sparserefine.images.finding import files_below
 from sparserefine.paths import user_path
 from sparserefine.photos.failure import describe_failure
 from sparserefine.photos.given_values import Kind
+from sparserefine.photos.ours import refuse_foreign_picture
 from sparserefine.photos.places import result_folders
 from sparserefine.photos.refine import Fit, refine
 from sparserefine.photos.refined import Output
@@ -109,7 +110,9 @@ def refine_photos(
                 opened, job.mask, kind=kind, fit=fit, method=method, cell=cell, timer=timer
             )
             with timer.stage("write"):
-                make_folder(job.out.parent)
+                if many:  # one file is named by the user
+                    make_folder(job.out.parent)
+                    refuse_foreign_picture(job.out)
                 result.save(job.out, output, source=job.photo)
         # Whatever it is that one photo meets with, the others are done.
         except Exception as error:

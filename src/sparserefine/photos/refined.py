@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Integer, UInt8
 
 from sparserefine import viz
 from sparserefine.images import write_labels
+from sparserefine.images.stamp import png_stamp
 from sparserefine.paths import user_path
 from sparserefine.photos.foreground import Foreground
 
@@ -79,7 +80,7 @@ class Refined:
             output: "alpha" as a gray image, "labels" as a palette PNG (above 255 as a gray one of
                 16 bits), or "cutout", the foreground with alpha. Default: alpha of a foreground,
                 labels of classes and instances.
-            source: Mark the file as a result of this photo, so that it is not taken for one.
+            source: The photo's file, to be named in what is written.
 
         Raises:
             ValueError: The path does not end in .png, the output is unknown, or it is alpha and
@@ -101,5 +102,5 @@ class Refined:
 
     def _save_labels(self, path: Path, source: str | Path | None) -> Path:
         palette = viz.default_palette(min(int(self.labels.max()), 255) + 1)
-        write_labels(self.labels, palette, path, source=source)
+        write_labels(self.labels, palette, path, text=png_stamp(source))
         return path
