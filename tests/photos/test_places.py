@@ -76,9 +76,12 @@ def test_names_of_dots_stay_inside(tmp_path: Path) -> None:
 
 def test_many_equal_names_take_no_longer_each(tmp_path: Path) -> None:
     def seconds(count: int) -> float:
-        start = time.process_time()
-        result_folders([Path(f"/d/{one}/image.jpg") for one in range(count)], tmp_path)
-        return time.process_time() - start
+        found = []
+        for _ in range(3):  # the collector of garbage may come by in one of them
+            start = time.process_time()
+            result_folders([Path(f"/d/{one}/image.jpg") for one in range(count)], tmp_path)
+            found.append(time.process_time() - start)
+        return min(found)
 
     seconds(100)
     assert seconds(800) < 10 * seconds(200)

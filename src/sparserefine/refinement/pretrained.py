@@ -24,6 +24,7 @@ from sparserefine.atomic import atomic_write_all
 from sparserefine.dense import DenseModel
 from sparserefine.dense.fingerprint import fingerprint, new_token
 from sparserefine.dense.weights import load_weights, read_weights, save_weights
+from sparserefine.paths import user_path
 from sparserefine.refinement.band_selector import BandSelector
 from sparserefine.refinement.edge_extractor import EdgeExtractor
 from sparserefine.refinement.edge_selector import EdgeSelector
@@ -228,7 +229,7 @@ def _own_state(refiner: SparseRefiner) -> dict[str, Tensor]:
 def _find(name: str | Path) -> Path:
     if str(name) in SHIPPED:
         return Path(str(files("sparserefine") / "assets" / str(name)))
-    folder = Path(name)
+    folder = user_path(name)
     if folder.is_dir():
         return folder
     text = str(name)
