@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "sparserefine"
 LAYERS = (
     "paths",
     "atomic",
+    "extras",
     "progress",
     "environment",
     "sparse",

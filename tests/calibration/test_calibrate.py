@@ -107,7 +107,7 @@ def test_goals(model: sr.SparseRefiner, street: list[Sample], tmp_path: Path) ->
 def test_a_missing_extra_is_named(
     street: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calibrate_module, "find_spec", lambda name: None)
+    monkeypatch.setattr("sparserefine.extras.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"needs matplotlib: pip install .sparserefine\[train\]"):
         sr.calibrate(make_patch_model(), street, out=tmp_path)
 

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import sparserefine as sr
-from sparserefine.dense.adapters.extras import require
 from sparserefine.dense.adapters.windows import in_windows
 
 SIZE = (32, 64)
@@ -230,13 +229,6 @@ def test_a_model_type_that_is_not_known_is_named(tmp_path: Path) -> None:
     transformers.BertConfig().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"is of type 'bert', expected one of segformer, .*calla"):
         sr.dense.from_transformers(tmp_path)
-
-
-def test_a_missing_extra_says_what_to_install() -> None:
-    with pytest.raises(ImportError, match=r"no_such_module is needed.*'sparserefine\[hf\]'"):
-        require("no_such_module", "hf")
-    with pytest.raises(ImportError, match="pip install no-such-module"):
-        require("no_such_module")
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,7 @@ from sparserefine.data.source import SampleSource, sample_key
 from sparserefine.evaluation.cache import Record, open_cache, record_images
 from sparserefine.evaluation.reference_labels import Against, choose_truth, predict_low
 from sparserefine.evaluation.scores import SCORES, score_maps, thresholds
+from sparserefine.extras import check_installed
 from sparserefine.images import write_image
 from sparserefine.plots import error_curves
 from sparserefine.progress import Progress, count_steps
@@ -83,8 +83,8 @@ def calibrate(
         ImportError: matplotlib, which draws the curves, is not installed.
         OSError: A file cannot be written.
     """
-    if out is not None and find_spec("matplotlib") is None:  # said before minutes of work
-        raise ImportError('calibration needs matplotlib: pip install "sparserefine[train]"')
+    if out is not None:
+        check_installed("a calibration's picture", "matplotlib", extra="train")
     goal = _goal(recall, density, latency_ms)
     dataset = as_dataset(
         data,

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sparserefine.dense.adapters.extras import require
+from sparserefine.extras import require
 from sparserefine.dense.u2net import HEIGHTS, U2Net
 from sparserefine.dense.weights import read_weights
 

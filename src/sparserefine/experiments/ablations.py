@@ -23,6 +23,7 @@ from sparserefine.evaluation.evaluate import evaluate
 from sparserefine.evaluation.result import Evaluation
 from sparserefine.evaluation.tables import comparison
 from sparserefine.experiments.point_head import PointMLP
+from sparserefine.extras import check_installed
 from sparserefine.progress import Progress, count_steps
 from sparserefine.refinement.ensembler import GatedEnsembler
 from sparserefine.refinement.extractor import PRESETS, Extractor, SparseUNet
@@ -249,6 +250,7 @@ def ablate(
     Raises:
         ValueError: Nothing is to be compared, something is to be trained without `train`, or what
             `evaluate` and `train` raise.
+        ImportError: kornia or matplotlib, to train with, is not installed.
         OSError: A file cannot be written.
     """
     dataset = as_dataset(data, split, model.num_classes, from_1=model.preset.labels_from_1)
@@ -263,6 +265,8 @@ def ablate(
             "there is nothing to compare. Give width, pyramid or inputs to train, or other trained "
             "refiners: compare (--compare)."
         )
+    if asked:
+        check_installed("training", "kornia", "matplotlib", extra="train")
     with ExitStack() as stack:
         place = out if out is not None else stack.enter_context(tempfile.TemporaryDirectory())
         folder = make_folder(place)

@@ -33,6 +33,7 @@ from sparserefine.experiments.ablations import (
 from sparserefine.experiments.baselines import Baseline, baselines
 from sparserefine.experiments.frontier_result import Frontier, FrontierPoint, Score, score_by
 from sparserefine.experiments.peak_memory import measure_peaks, missing_peaks
+from sparserefine.extras import check_installed
 from sparserefine.images import ImageError
 from sparserefine.progress import Progress, count_steps
 from sparserefine.refinement.refiner import SparseRefiner
@@ -102,8 +103,13 @@ def frontier(
     Raises:
         ValueError: The dataset is empty or was trained on, labels are missing or wrong, or `width`
             is given without `train`.
+        ImportError: matplotlib, or kornia to train with, is not installed.
         OSError: A file cannot be written.
     """
+    if out is not None:
+        check_installed("a frontier's picture", "matplotlib", extra="train")
+    if train is not None:
+        check_installed("training", "kornia", "matplotlib", extra="train")
     dataset = as_dataset(
         data,
         split,

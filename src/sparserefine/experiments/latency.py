@@ -9,8 +9,10 @@ from typing import Any
 import torch
 
 from sparserefine import dense
+from sparserefine.dense.adapters import published
 from sparserefine.experiments import latency_report
 from sparserefine.experiments.latency_matrix import LatencyMatrix, cases_of, measure_matrix
+from sparserefine.extras import check_installed
 from sparserefine.progress import Progress, count_steps
 from sparserefine.refinement.calibration_file import calibrated_threshold, read_calibration
 from sparserefine.refinement.refiner import SparseRefiner
@@ -57,8 +59,14 @@ def measure_latency(
 
     Raises:
         ValueError: Something asked for is unknown, or models and refiners are mixed.
+        ImportError: matplotlib, which draws the picture, or transformers for its models is not
+            installed.
         OSError: The folder cannot be written.
     """
+    if out is not None:
+        check_installed("a latency matrix's picture", "matplotlib", extra="train")
+    if any(name in published.MODELS for name in models):
+        check_installed("a model of transformers", "transformers", extra="hf")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     refiners = trained_of(models)

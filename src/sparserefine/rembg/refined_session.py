@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from sparserefine.dense import DenseModel, from_rembg
-from sparserefine.dense.adapters.extras import require
+from sparserefine.extras import require
 from sparserefine.images import as_uint8_rgb
 from sparserefine.photos.cutout import find_alpha, foreground_model
 from sparserefine.refinement.alpha import Method

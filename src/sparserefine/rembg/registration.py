@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sparserefine.dense import from_rembg
-from sparserefine.dense.adapters.extras import require
+from sparserefine.extras import require
 from sparserefine.photos.cutout import foreground_model
 from sparserefine.rembg.refined_session import SHIPPED, RefinedSession, imported_rembg
 

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from sparserefine.data.folder import AnyPath
 from sparserefine.data.source import SampleSource
 from sparserefine.evaluation.cache import warn_without_identity
 from sparserefine.evaluation.example import draw_example
+from sparserefine.extras import check_installed
 from sparserefine.images import write_image
 from sparserefine.plots import training_curves
 from sparserefine.progress import Progress, count_steps
@@ -204,11 +204,7 @@ def _check(model: SparseRefiner, config: TrainConfig) -> None:
             f"{model.num_classes} classes is at most {most:.3f}: nothing would be refined. "
             f"Use a lower threshold, such as 0.1."
         )
-    missing = [name for name in ("kornia", "matplotlib") if find_spec(name) is None]
-    if missing:
-        raise ImportError(
-            f'training needs {" and ".join(missing)}: pip install "sparserefine[train]"'
-        )
+    check_installed("training", "kornia", "matplotlib", extra="train")
 
 
 def _check_selection(model: SparseRefiner, cache: TeacherCache, config: TrainConfig) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sparserefine.atomic import atomic_write
-from sparserefine.dense.adapters.extras import require
+from sparserefine.extras import require
 from sparserefine.dense.adapters.onnx_graph import (
     Shape,
     Shapes,

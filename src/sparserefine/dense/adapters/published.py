@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sparserefine.dense import cityscapes
-from sparserefine.dense.adapters.extras import require
+from sparserefine.extras import require
 from sparserefine.dense.adapters.transformers import (
     FAMILIES,
     TransformersModel,

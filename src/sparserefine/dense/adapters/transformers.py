@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sparserefine.dense import cityscapes
-from sparserefine.dense.adapters.extras import require
+from sparserefine.extras import require
 from sparserefine.dense.adapters.wrapped import Channels, Kind, WrappedModel, freeze
 from sparserefine.dense.normalize import IMAGENET_MEAN, IMAGENET_STD
 from sparserefine.dense.protocol import Preset
