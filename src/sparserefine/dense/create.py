@@ -20,6 +20,7 @@ from sparserefine.dense.espnetv2 import ENCODER_CHANNELS, WEIGHTS_LICENSE, ESPNe
 from sparserefine.dense.hrnet import HRNet
 from sparserefine.dense.protocol import DenseModel
 from sparserefine.dense.segnext import SegNeXt
+from sparserefine.dense.state_names import bare_names, names_within
 from sparserefine.dense.u2net import TABLES, U2Net
 from sparserefine.dense.u2net_files import read_u2net
 from sparserefine.dense.weights import (
@@ -167,7 +168,7 @@ def _create_network(
     if network.read is not None:
         model = _build_seeded(partial(network.build, **options), seed, "cpu")
         return _filled(model, network.read(file, model, allow_pickle), file, name, network)
-    state = network.state(read_weights(file, allow_pickle=allow_pickle))
+    state = network.state(bare_names(read_weights(file, allow_pickle=allow_pickle)))
     options = {**network.fit(state), **options}
     model = _build_seeded(partial(network.build, **options), seed, "cpu")
     model.options = options
@@ -179,7 +180,7 @@ def _filled(
 ) -> DenseModel:
     """The model with the weights of a file, and what a user must know of them."""
     try:
-        load_weights(model, state)
+        load_weights(model, names_within(state, model.state_dict()))
     except ValueError as error:
         raise ValueError(f"{file} for {name!r}: {error}") from error
     model.preset = replace(model.preset, license=network.license)

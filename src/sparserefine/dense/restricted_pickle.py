@@ -26,7 +26,13 @@ _ALLOWED = {
 
 
 class Placeholder:
-    """Stands for an object of the file that was not built."""
+    """Stands for an object of the file that was not built.
+
+    Attributes:
+        is_module: Whether the object was a module of torch, as far as its state tells.
+    """
+
+    is_module = False
 
     def __new__(cls, *_: Any, **__: Any) -> Placeholder:
         """Make one from any arguments."""
@@ -36,8 +42,9 @@ class Placeholder:
         """Answer any call with the placeholder itself."""
         return self
 
-    def __setstate__(self, _: Any) -> None:
+    def __setstate__(self, state: Any) -> None:
         """Swallow a state."""
+        self.is_module = isinstance(state, dict) and "_modules" in state
 
     def __setitem__(self, _: Any, __: Any) -> None:
         """Swallow an item."""
@@ -56,10 +63,10 @@ class Unpickler(pickle.Unpickler):
     """Builds tensors and plain containers, and placeholders for everything else."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """The class of that name if it is allowed, else `Placeholder`."""
+        """The class of that name if it is allowed, else a `Placeholder` of the same name."""
         if (module, name) in _ALLOWED:
             return super().find_class(module, name)
-        return Placeholder
+        return type(name, (Placeholder,), {})
 
     def get_extension(self, code: int) -> Any:
         """A placeholder, as registered extensions could be anything."""

@@ -8,9 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sparserefine.extras import require
+from sparserefine.dense.readable import read_head
+from sparserefine.dense.state_names import bare_names
 from sparserefine.dense.u2net import HEIGHTS, U2Net
 from sparserefine.dense.weights import read_weights
+from sparserefine.extras import require
 
 # Of torch's BatchNorm2d, which the authors left as it is.
 EPSILON = 1e-5
@@ -35,12 +37,8 @@ def read_u2net(path: Path, network: U2Net, allow_pickle: bool) -> dict[str, Tens
         ValueError: The file cannot be read, or is of another network.
     """
     if path.suffix.lower() == ONNX_SUFFIX:
-        if not path.is_file():
-            raise FileNotFoundError(f"no ONNX file at {path}. Check the path.")
-        return onnx_state(path, network)
-    state = read_weights(path, allow_pickle=allow_pickle)
-    # DataParallel puts a word before each name.
-    state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+        return onnx_state(read_head(path, "ONNX file")[0], network)
+    state = bare_names(read_weights(path, allow_pickle=allow_pickle))
     return folded_state(state, network) if FIRST_NAME in state else state
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -13,10 +11,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sparserefine.atomic import atomic_write
-from sparserefine.dense import restricted_pickle
+from sparserefine.dense.checkpoint_file import read_checkpoint, refuse_programs
+from sparserefine.dense.readable import read_head
+from sparserefine.dense.state_names import COUNTERS
 
-PICKLE_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
+# .tar: of files such as checkpoint.pth.tar, which are none.
+PICKLE_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".tar")
 SAFETENSORS_SUFFIX = ".safetensors"
+# How files of torch.save begin, of the zipped format and of the one before.
+_PICKLE_HEADS = (b"PK\x03\x04", b"\x80\x02")
 
 _SHOWN = 3
 
@@ -25,38 +28,37 @@ def read_weights(path: str | Path, *, allow_pickle: bool = False) -> dict[str, T
     """Read a state dict onto the CPU.
 
     Args:
-        path: A .safetensors file; or, if allowed, a .pth, .pt, .bin or .ckpt file of torch.
+        path: A .safetensors file; or, if allowed, a file that torch.save wrote (.pth, .pt, .bin,
+            .ckpt, .pth.tar, or of any other suffix).
         allow_pickle: Accept torch's pickled files. They are read without executing anything: only
-            tensors and plain containers are built, whatever else is in them is left out. A
-            checkpoint with the weights under "state_dict" gives these.
+            tensors and plain containers are built, whatever else is in them is left out. Of a
+            checkpoint, the weights are taken from beside the optimizer.
 
     Returns:
         Tensors by name.
 
     Raises:
         FileNotFoundError: There is no such file.
+        PermissionError: It may not be read.
         ValueError: The file is a pickle and those are not allowed, has an unknown suffix, is
             truncated, or holds something other than a state dict.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"no weights file at {path}, expected a {SAFETENSORS_SUFFIX} file. Check the path."
-        )
+    path, head = read_head(path, "weights file", f"a {SAFETENSORS_SUFFIX} file")
     suffix = path.suffix.lower()
     if suffix == SAFETENSORS_SUFFIX:
         return _read_safetensors(path)
-    if suffix not in PICKLE_SUFFIXES:
+    if suffix not in PICKLE_SUFFIXES and not head.startswith(_PICKLE_HEADS):
         raise ValueError(
             f"{path} has the suffix {suffix!r}, expected {SAFETENSORS_SUFFIX}. "
             "Give a safetensors file."
         )
+    refuse_programs(path)
     if not allow_pickle:
         raise ValueError(
             f"{path} is a pickle, expected a {SAFETENSORS_SUFFIX} file. If you trust its source, "
             "pass allow_pickle=True (--allow-pickle); nothing in it is executed."
         )
-    return _read_pickle(path)
+    return read_checkpoint(path)
 
 
 def save_weights(
@@ -106,12 +108,18 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> None:
 
     Args:
         model: Model to fill, changed in place.
-        state: One tensor per entry of `model.state_dict()`, same names, same shapes.
+        state: One tensor per entry of `model.state_dict()`, same names, same shapes. What counts
+            batches may be missing, as in files of old versions of torch, and what profilers count
+            is left out.
 
     Raises:
         ValueError: Names or shapes differ; the first few are named.
     """
     expected = model.state_dict()
+    state = {
+        **{name: counted for name, counted in expected.items() if name.endswith(COUNTERS)},
+        **{name: t for name, t in state.items() if name in expected or not name.endswith(COUNTERS)},
+    }
     missing = [name for name in expected if name not in state]
     unexpected = [name for name in state if name not in expected]
     mismatched = [
@@ -153,49 +161,6 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise ValueError(
             f"{path} is not a whole safetensors file ({error}). Download or export it again."
         ) from error
-
-
-def _read_pickle(path: Path) -> dict[str, Tensor]:
-    try:
-        content = _load_restricted(path)
-    except OSError:
-        raise
-    # Bytes that are not a checkpoint make the unpickler raise nearly anything.
-    except Exception as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(
-            f"{path} is not a whole file of tensors ({type(error).__name__}: {reason}). "
-            "Download it again, or export its state dict as safetensors."
-        ) from error
-    if isinstance(content, Mapping) and "state_dict" in content:
-        content = content["state_dict"]
-    if not _is_state_dict(content):
-        raise ValueError(
-            f"{path} holds {_summarize(content)}, expected a dict from name to tensor. "
-            "Take the state dict out of it and write that with save_weights()."
-        )
-    return dict(content)
-
-
-def _load_restricted(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:  # objects that torch does not know
-        return torch.load(
-            path, map_location="cpu", weights_only=False, pickle_module=restricted_pickle
-        )
-
-
-def _is_state_dict(content: Any) -> bool:
-    return isinstance(content, Mapping) and all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
-    )
-
-
-def _summarize(content: Any) -> str:
-    if isinstance(content, Mapping):
-        return f"a dict with {_list(map(str, content))}"
-    return f"a {type(content).__name__}"
 
 
 def _differing_outputs(

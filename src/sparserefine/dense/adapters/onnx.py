@@ -13,10 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from sparserefine.extras import require
 from sparserefine.dense.adapters.wrapped import Channels, Kind, WrappedModel
 from sparserefine.dense.fingerprint import file_fingerprint
 from sparserefine.dense.protocol import Fit, Preset
+from sparserefine.extras import require
 
 
 class OnnxModel(WrappedModel):

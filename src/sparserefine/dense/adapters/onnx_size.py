@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from sparserefine.atomic import atomic_write
-from sparserefine.extras import require
 from sparserefine.dense.adapters.onnx_graph import (
     Shape,
     Shapes,
@@ -25,6 +24,8 @@ from sparserefine.dense.adapters.onnx_graph import (
     set_input_size,
     sort_nodes,
 )
+from sparserefine.dense.readable import read_head
+from sparserefine.extras import require
 
 # How onnxruntime names the node that failed while it ran, and while it was loaded.
 _FAILED = (
@@ -59,9 +60,7 @@ def free_size(path: str | Path, out: str | Path | None = None) -> Path:
         ValueError: The file cannot be read, takes several sizes already, or has a node that works
             at one size only; the message names the first.
     """
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise FileNotFoundError(f"no ONNX file at {file}. Check the path.")
+    file, _ = read_head(path, "ONNX file")
     target = Path(out).expanduser() if out else file.with_name(f"{file.stem}_free{file.suffix}")
     onnx = require("onnx", "onnx")
     try:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from sparserefine.dense import cityscapes
-from sparserefine.extras import require
 from sparserefine.dense.adapters.transformers import (
     FAMILIES,
     TransformersModel,
@@ -19,7 +18,9 @@ from sparserefine.dense.adapters.transformers import (
 )
 from sparserefine.dense.mmseg_mask2former import is_mmseg_mask2former, mask2former_state
 from sparserefine.dense.protocol import Preset
+from sparserefine.dense.state_names import bare_names
 from sparserefine.dense.weights import read_weights, save_weights
+from sparserefine.extras import require
 
 CLASSES = len(cityscapes.CLASS_NAMES)
 
@@ -132,7 +133,7 @@ def _random(published: Published, preset: Preset) -> TransformersModel:
 
 def _from_file(name: str, path: Path, preset: Preset, allow_pickle: bool) -> TransformersModel:
     """Build a model from a single file, under the names of mmsegmentation or of transformers."""
-    state = read_weights(path, allow_pickle=allow_pickle)
+    state = bare_names(read_weights(path, allow_pickle=allow_pickle))
     if is_mmseg_mask2former(state):
         state = mask2former_state(state)
     elif any(key.startswith("decode_head.fusion_conv.") for key in state):

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from sparserefine.dense import cityscapes
-from sparserefine.extras import require
 from sparserefine.dense.adapters.wrapped import Channels, Kind, WrappedModel, freeze
 from sparserefine.dense.normalize import IMAGENET_MEAN, IMAGENET_STD
 from sparserefine.dense.protocol import Preset
+from sparserefine.extras import require
 
 PREPROCESSING = "preprocessor_config.json"
 ZERO, HALF, ONE = (0.0, 0.0, 0.0), (0.5, 0.5, 0.5), (1.0, 1.0, 1.0)
