@@ -251,7 +251,9 @@ def test_peaks_follow_the_refiner_not_its_name(
 def test_a_dense_model_that_no_process_can_have_is_said(
     street: list[Sample], tmp_path: Path
 ) -> None:
-    dense = sr.dense.from_callable(lambda x: x[:, :2], "logits", 2, identity="first two")
+    dense = sr.dense.from_callable(
+        lambda x: x[:, :2], "logits", 2, identity="first two", check=False
+    )
     model = sr.SparseRefiner(dense, extractor=sr.SparseUNet(2, widths=(4,), blocks=1))
     unlabeled = [replace(street[0], labels=None)]
     with pytest.raises(ValueError, match=r"cannot be sent there .*--no-memory"):

@@ -7,8 +7,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from sparserefine.dense.adapters.signature import check_signature
+from sparserefine.dense.adapters.unwrapped import unwrapped
 from sparserefine.dense.adapters.wrapped import WrappedModel, freeze
-from sparserefine.dense.normalize import IMAGENET_MEAN, IMAGENET_STD
+from sparserefine.dense.normalize import IMAGENET_MEAN, IMAGENET_STD, check_unit_range
 from sparserefine.dense.protocol import Preset
 
 
@@ -23,7 +25,12 @@ def from_timm(
         head: Maps the backbone's output (a list of maps) to logits [B, K, h, w].
         num_classes: Number of classes K.
         preset: Size to run at, threshold, names of classes, colors.
+
+    Raises:
+        ValueError: The backbone does not take images of three channels, or the head returns
+            something other than logits [B, K, h, w].
     """
+    backbone, head = unwrapped(backbone), unwrapped(head)
     config = getattr(backbone, "pretrained_cfg", None) or {}
     return _wrap(
         nn.Sequential(backbone, head),
@@ -52,8 +59,10 @@ def from_smp(
         preset: Size to run at, threshold, names of classes, colors.
 
     Raises:
-        ValueError: The model has no segmentation head, or one that ends in an activation.
+        ValueError: The model has no segmentation head, one that ends in an activation, or takes
+            other than three channels.
     """
+    model = unwrapped(model)
     head = getattr(model, "segmentation_head", None)
     outputs = _last_channels(head, "a segmentation_models_pytorch model (segmentation_head)", model)
     activation = [m for m in list(head.modules())[1:] if _is_probability(m)]  # pyright: ignore
@@ -82,8 +91,9 @@ def from_torchvision(
         preset: Size to run at, threshold, names of classes, colors.
 
     Raises:
-        ValueError: The model has no classifier.
+        ValueError: The model has no classifier, or takes other than three channels.
     """
+    model = unwrapped(model)
     head = getattr(model, "classifier", None)
     outputs = _last_channels(head, "a torchvision segmentation model (classifier)", model)
     return _wrap(_MainOutput(model), outputs, mean, std, preset)
@@ -108,6 +118,7 @@ def _wrap(
     preset: Preset | None,
     size_divisor: int = 1,
 ) -> WrappedModel:
+    check_unit_range(mean, std)
     wrapped = WrappedModel(
         model,
         "binary" if outputs == 1 else "logits",
@@ -118,6 +129,7 @@ def _wrap(
         preset=preset,
     )
     freeze(wrapped)
+    check_signature(wrapped)
     return wrapped
 
 

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from sparserefine.dense.adapters.signature import check_signature
+from sparserefine.dense.adapters.unwrapped import unwrapped
 from sparserefine.dense.adapters.wrapped import WrappedModel, freeze
 from sparserefine.dense.normalize import IMAGENET_MEAN, IMAGENET_STD
 from sparserefine.dense.protocol import Preset
@@ -30,10 +32,12 @@ def from_mmseg(
             the model's `dataset_meta`.
 
     Raises:
-        ValueError: The kind is unknown, or the model is no segmentor.
+        ValueError: The kind is unknown, the model is no segmentor, or what it
+            returns of an image is not of that kind.
     """
     if kind not in ("logits", "scores"):
         raise ValueError(f'kind={kind!r}: expected "logits" or "scores".')
+    model = unwrapped(model)
     head: Any = getattr(model, "decode_head", None)
     if isinstance(head, nn.ModuleList):  # a cascade: the last one counts
         head = list(head)[-1]
@@ -59,6 +63,7 @@ def from_mmseg(
         preset=preset or _preset(model),
     )
     freeze(wrapped)
+    check_signature(wrapped, values=kind == "logits")
     return wrapped
 
 

@@ -69,7 +69,11 @@ def free_size(path: str | Path, out: str | Path | None = None) -> Path:
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{file} is not an ONNX model ({reason}). Export it again.") from error
-    if len(dims) != 4 or not (dims[2].dim_value and dims[3].dim_value):
+    if (
+        len(dims) != 4
+        or dims[1].dim_value not in (0, 3)
+        or not (dims[2].dim_value and dims[3].dim_value)
+    ):
         sides = [dim.dim_value or dim.dim_param or "?" for dim in dims]
         raise ValueError(
             f"{file} takes {sides}, expected images [B, 3, h, w] of one height and width. If it "

@@ -10,7 +10,8 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from sparserefine.dense.adapters.onnx import OnnxModel, fixed_size
+from sparserefine.dense.adapters.onnx import OnnxModel
+from sparserefine.dense.adapters.onnx_input import OnnxInput
 from sparserefine.dense.fingerprint import file_fingerprint
 from sparserefine.dense.protocol import Preset
 from sparserefine.dense.u2net import THRESHOLD
@@ -27,7 +28,7 @@ class RembgModel(OnnxModel):
     """The network of a session of rembg; made by `from_rembg`."""
 
     def __init__(self, session: Any, output: Output, file: Path | None, **options: Any) -> None:
-        super().__init__(session, fixed_size(session), "binary", 2, **options)
+        super().__init__(session, OnnxInput.of(session), "binary", 2, **options)
         self.output: Output = output
         self._file = file
 
