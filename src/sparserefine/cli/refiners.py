@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from sparserefine.cli.console import messages
 
 if TYPE_CHECKING:
+    from sparserefine.dense import DenseModel
     from sparserefine.refinement.refiner import SparseRefiner
 
 
@@ -21,10 +22,16 @@ class RefinerOptions:
     """The refiner that a command runs, and its settings.
 
     Attributes:
-        model: Refiner: "demo", a folder written by save_pretrained, or a hub id; or the name of a
-            dense model.
-        weights: Weights of the dense model that --model names: a file, a folder, or a hub id. No
-            refiner being trained for it, the result shows that the model runs, and how fast.
+        model: Refiner: "demo", a folder that `train` or save_pretrained wrote, or a hub id. Or a
+            dense model: a folder or hub id of transformers, an ONNX file, or a name with --weights.
+            No refiner being trained for it, photos keep its labels, at low resolution.
+        weights: Weights of the dense model that --model names: a file, a folder, or a hub id. Or
+            the dense model of a refiner that was saved without: as --model takes it.
+        kind: What an ONNX file returns: logits, probabilities, binary (one logit of two classes) or
+            masks.
+        mean: Mean of red, green and blue in 0..1 that an ONNX file wants subtracted. Default: none.
+        std: Standard deviation of red, green and blue in 0..1 that it wants images divided by.
+        output: Name of the output that counts, where an ONNX file has several.
         threshold: Entropy in nats above which a pixel is refined. Default: the model's own.
         calibration: File calibration.json of `sparserefine calibrate`, to take the threshold from.
         max_density: Pixel budget, the most that is refined of any image, 0 to 1. Default: the
@@ -35,6 +42,10 @@ class RefinerOptions:
 
     model: str = "demo"
     weights: str | None = None
+    kind: Literal["logits", "probabilities", "binary", "masks"] | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    output: str | None = None
     threshold: float | None = None
     calibration: Path | None = None
     max_density: float | None = None
@@ -49,11 +60,9 @@ def load_refiner(options: RefinerOptions, *, refines: bool = True) -> SparseRefi
         options: Options that name the refiner and its settings.
         refines: Whether the command will refine with it, or only run its dense model.
     """
-    from sparserefine.refinement.refiner import SparseRefiner
-
     if options.calibration is not None and options.threshold is not None:
         raise ValueError("--calibration and --threshold both set the threshold. Use one of them.")
-    refiner = _untrained(options, refines) or SparseRefiner.from_pretrained(options.model)
+    refiner = _untrained(options, refines) or _trained(options)
     if options.calibration is not None:
         refiner.load_calibration(options.calibration)
     return move(_with_changes(refiner, options), options.device)
@@ -103,36 +112,70 @@ def show_license(refiner: SparseRefiner) -> None:
         messages.print(f"license of the dense weights: {text}", style="dim", markup=False)
 
 
+def _trained(options: RefinerOptions) -> SparseRefiner:
+    """The refiner that `model` names, around the dense model of `weights` where that is needed."""
+    import sparserefine as sr
+
+    dense = None
+    if options.weights is not None:
+        if not sr.dense.is_dense(options.weights):
+            raise ValueError(
+                f"--weights are those of a dense model, but --model is {options.model!r}. Expected "
+                f"one of {', '.join(sr.dense.names())}, or for a refiner that was saved without "
+                "its dense model --weights that is a folder of transformers or an ONNX file."
+            )
+        dense = _open(options.weights, None, options)
+    elif any(v is not None for v in (options.kind, options.mean, options.std, options.output)):
+        raise ValueError(
+            f"--kind, --mean, --std and --output are those of an ONNX file, but --model is "
+            f"{options.model!r}. Leave them out."
+        )
+    return sr.SparseRefiner.from_pretrained(options.model, dense=dense)
+
+
+def _open(source: str, weights: str | None, options: RefinerOptions) -> DenseModel:
+    import sparserefine as sr
+
+    with messages.status(f"loading {source}"):
+        return sr.dense.open_model(
+            source,
+            weights,
+            kind=options.kind,
+            mean=options.mean,
+            std=options.std,
+            output=options.output,
+            allow_pickle=options.allow_pickle,
+        )
+
+
 def _untrained(options: RefinerOptions, refines: bool) -> SparseRefiner | None:
-    """A refiner with random weights around the dense model that `model` names, if it does."""
+    """A refiner that changes no label, around the dense model that `model` is, if it is one."""
     import torch
 
     import sparserefine as sr
 
-    names = sr.dense.names()
-    if options.model not in names:
-        if options.weights is not None:
-            raise ValueError(
-                f"--weights are those of a dense model, but --model is {options.model!r}. Expected "
-                f"one of {', '.join(names)}."
-            )
+    if not sr.dense.is_dense(options.model):
         return None
-    if options.weights is None:
+    if options.model in sr.dense.names() and options.weights is None:
         raise ValueError(
             f"{options.model!r} is a dense model. Give its --weights: a file, folder, or hub id."
         )
-    with messages.status(f"loading {options.model}"):
-        dense = sr.dense.create(options.model, options.weights, allow_pickle=options.allow_pickle)
+    dense = _open(options.model, options.weights, options)
     if not refines:  # the smallest is made fastest
         extractor = sr.SparseUNet(dense.num_classes, widths=(8,), blocks=1)
         return sr.SparseRefiner(dense, extractor=extractor)
     torch.manual_seed(0)
     messages.print(
-        f"no refiner is trained for {options.model} here: selected pixels get random labels. Train "
-        "one with `sparserefine train`.",
+        f"no refiner is trained for {options.model} here: selected pixels keep the labels at low "
+        "resolution. Train one with `sparserefine train`.",
         markup=False,
     )
-    return sr.SparseRefiner(dense)
+    refiner = sr.SparseRefiner(dense)
+    assert isinstance(refiner.extractor, sr.SparseUNet)
+    # Of logits that are all zero the ensembler makes those of the dense model, weighed.
+    for parameter in refiner.extractor.head.parameters():
+        torch.nn.init.zeros_(parameter)
+    return refiner
 
 
 def move(refiner: SparseRefiner, device: str) -> SparseRefiner:

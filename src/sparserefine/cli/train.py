@@ -22,7 +22,11 @@ def train(
     /,
     *,
     dense: str = "espnetv2-2.0",
-    weights: str,
+    weights: str | None = None,
+    kind: Literal["logits", "probabilities", "binary", "masks"] | None = None,
+    mean: tuple[float, float, float] | None = None,
+    std: tuple[float, float, float] | None = None,
+    output: str | None = None,
     out: Path = Path("out/train"),
     split: str | None = None,
     reading: Annotated[DataOptions, Parameter(name="*")] | None = None,
@@ -42,9 +46,18 @@ def train(
     data
         Images to train on; with labels where label maps are found: see `check`.
     dense
-        Name of the dense model.
+        Dense model: a name with --weights, a folder or hub id of transformers, or an ONNX file,
+        which is not saved with the refiner: `predict --model OUT --weights FILE.onnx`.
     weights
-        Weights of the dense model: a file, a folder, or for models of transformers a hub id.
+        Weights of the dense model by name: a file, a folder, or a hub id.
+    kind
+        What an ONNX file returns: logits, probabilities, binary (one logit) or masks.
+    mean
+        Mean of red, green and blue in 0..1 that an ONNX file wants subtracted. Default: none.
+    std
+        Standard deviation of red, green and blue in 0..1 that it wants images divided by.
+    output
+        Name of the output that counts, where an ONNX file has several.
     out
         Folder for the model, the checkpoint and the log.
     split
@@ -69,11 +82,23 @@ def train(
     import torch
 
     import sparserefine as sr
+    from sparserefine.extras import check_installed
     from sparserefine.refinement.features import count_channels
 
+    check_installed("training", "kornia", "matplotlib", extra="train")
+    if weights is None and dense in sr.dense.names():
+        raise ValueError(f"{dense!r} needs its --weights: a file, folder, or hub id.")
     settings = config or TrainConfig()
     torch.manual_seed(settings.seed)  # of the first weights
-    frozen = sr.dense.create(dense, weights, allow_pickle=allow_pickle)
+    frozen = sr.dense.open_model(
+        dense,
+        weights,
+        kind=kind,
+        mean=mean,
+        std=std,
+        output=output,
+        allow_pickle=allow_pickle,
+    )
     nats = frozen.preset.threshold if threshold is None else threshold
     refiner = sr.SparseRefiner(
         frozen,

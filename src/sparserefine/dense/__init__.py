@@ -10,6 +10,7 @@ from sparserefine.dense.adapters.transformers import from_transformers
 from sparserefine.dense.create import create, names
 from sparserefine.dense.espnetv2 import ESPNetv2
 from sparserefine.dense.hrnet import HRNet
+from sparserefine.dense.open_model import is_dense, open_model
 from sparserefine.dense.protocol import DenseModel, Fit, Preset
 from sparserefine.dense.segnext import SegNeXt
 from sparserefine.dense.u2net import U2Net
@@ -34,7 +35,9 @@ __all__ = [
     "from_timm",
     "from_torchvision",
     "from_transformers",
+    "is_dense",
     "names",
+    "open_model",
     "optimize",
 ]
 

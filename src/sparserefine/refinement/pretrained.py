@@ -231,15 +231,43 @@ def _find(name: str | Path) -> Path:
         return Path(str(files("sparserefine") / "assets" / str(name)))
     folder = user_path(name)
     if folder.is_dir():
-        return folder
+        return _refiner_below(folder)
     text = str(name)
     if folder.exists() or text.count("/") != 1 or text.startswith((".", "/", "~")):
         raise ValueError(
             f"no model at {text!r}. Expected {', '.join(SHIPPED)}, a folder written by "
-            f"save_pretrained, or a hub id of the form owner/name. Dense models without a refiner "
-            f"(dense.create, and --model of the commands): {', '.join(dense.names())}."
+            f"save_pretrained or by train, or a hub id of the form owner/name. Dense models "
+            f"without a refiner (dense.open_model, and --model of the commands): a folder or hub "
+            f"id of transformers, an ONNX file, or with its weights one of "
+            f"{', '.join(dense.names())}."
         )
     return _download(text)
+
+
+def _refiner_below(folder: Path) -> Path:
+    """The folder itself, or the only refiner below it: `train` calls that "model".
+
+    Raises:
+        ValueError: There are several.
+    """
+    if (folder / CONFIG).is_file():
+        return folder
+    for pattern in (f"model/{CONFIG}", f"*/{CONFIG}", f"*/model/{CONFIG}"):
+        found = [file.parent for file in sorted(folder.glob(pattern)) if _is_own(file)]
+        if len(found) > 1:
+            shown = ", ".join(str(one.relative_to(folder)) for one in found[:3])
+            raise ValueError(f"{folder} holds {len(found)} refiners ({shown}). Name one of them.")
+        if found:
+            return found[0]
+    return folder
+
+
+def _is_own(config: Path) -> bool:
+    try:
+        content = json.loads(config.read_text())
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+        return False
+    return isinstance(content, dict) and "format" in content and "ensembler" in content
 
 
 def _download(hub_id: str) -> Path:
@@ -263,11 +291,19 @@ def _download(hub_id: str) -> Path:
 def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     if not path.is_file():
-        raise ValueError(f"{folder} has no {CONFIG}. Expected a folder written by save_pretrained.")
+        raise ValueError(
+            f"{folder} has no {CONFIG}. Expected a folder written by save_pretrained or by train; "
+            f"it has {_listed(folder)}."
+        )
     try:
         config = json.loads(path.read_text())
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is not JSON ({error}). Write the folder again.") from None
+    if isinstance(config, dict) and "model_type" in config and "format" not in config:
+        raise ValueError(
+            f"{folder} holds a dense model of transformers ({config['model_type']}), expected a "
+            f"refiner. Wrap it: SparseRefiner(sparserefine.dense.from_transformers(folder))."
+        )
     if not isinstance(config, dict) or config.get("format") not in (1, FORMAT):
         found = config.get("format") if isinstance(config, dict) else type(config).__name__
         raise ValueError(
@@ -275,6 +311,11 @@ def _read_config(folder: Path) -> dict[str, Any]:
             f"a newer version of it: pip install --upgrade sparserefine."
         )
     return _from_format_1(config, folder) if config["format"] == 1 else config
+
+
+def _listed(folder: Path) -> str:
+    names = sorted(path.name for path in folder.iterdir())
+    return ", ".join(names[:4]) + (", …" if len(names) > 4 else "") if names else "nothing in it"
 
 
 def _from_format_1(config: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,13 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from sparserefine.dense import cityscapes
+from sparserefine.dense.adapters.preprocessing import FILES, ONE, ZERO, Preprocessing, read_settings
+from sparserefine.dense.adapters.signature import check_signature
+from sparserefine.dense.adapters.unwrapped import is_pipeline, unwrapped
 from sparserefine.dense.adapters.wrapped import Channels, Kind, WrappedModel, freeze
-from sparserefine.dense.normalize import IMAGENET_MEAN, IMAGENET_STD
+from sparserefine.dense.normalize import IMAGENET_MEAN, IMAGENET_STD, check_unit_range
 from sparserefine.dense.protocol import Preset
+from sparserefine.dense.readable import read_head
 from sparserefine.extras import require
 
-PREPROCESSING = "preprocessor_config.json"
-ZERO, HALF, ONE = (0.0, 0.0, 0.0), (0.5, 0.5, 0.5), (1.0, 1.0, 1.0)
+CONFIG, PREPROCESSING = "config.json", FILES[0]
+HALF = (0.5, 0.5, 0.5)
 
 # OneFormer reads its task as text. "the task is semantic", tokenized as in training: the model
 # averages over all places, so zeros fill the 77 of them.
@@ -62,12 +67,8 @@ FAMILIES = {
     "data2vec-vision": Family(_SEMANTIC, "logits", square=True, mean=HALF, std=HALF),
     "dpt": Family(_SEMANTIC, "logits", square=True, mean=HALF, std=HALF),
     "mobilenet_v2": Family(_SEMANTIC, "logits", mean=HALF, std=HALF),
-    "mobilevit": Family(
-        _SEMANTIC, "logits", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), channels="bgr"
-    ),
-    "mobilevitv2": Family(
-        _SEMANTIC, "logits", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), channels="bgr"
-    ),
+    "mobilevit": Family(_SEMANTIC, "logits", mean=ZERO, std=ONE, channels="bgr"),
+    "mobilevitv2": Family(_SEMANTIC, "logits", mean=ZERO, std=ONE, channels="bgr"),
     "mask2former": Family(_UNIVERSAL, "masks"),
     "maskformer": Family(_UNIVERSAL, "masks"),
     "oneformer": Family(_UNIVERSAL, "masks"),
@@ -85,10 +86,12 @@ class TransformersModel(WrappedModel):
     def __init__(self, model: nn.Module, family: Family, preset: Preset) -> None:
         config: Any = model.config
         divisor = family.divisor
+        # The library trains one label with a sigmoid: the foreground.
+        alone = config.num_labels == 1
         super().__init__(
             model,
-            family.kind,
-            config.num_labels,
+            "binary" if alone and family.kind == "logits" else family.kind,
+            2 if alone else config.num_labels,
             mean=family.mean,
             std=family.std,
             channels=family.channels,
@@ -128,7 +131,7 @@ class TransformersModel(WrappedModel):
 
 
 def from_transformers(
-    source: str | Path | nn.Module,
+    source: Any,
     *,
     preset: Preset | None = None,
     mean: tuple[float, float, float] | None = None,
@@ -142,7 +145,8 @@ def from_transformers(
     model's files name, else those of its family.
 
     Args:
-        source: A folder written by `save_pretrained`, a hub id, or a model.
+        source: A folder written by `save_pretrained`, a hub id, a model, or a pipeline, of which
+            model and image processor are taken. One label means background and foreground.
         preset: Size to run at, threshold, names of classes, colors. Default: half resolution,
             threshold 0.3, names of classes from the model.
         mean: Mean of red, green and blue in 0..1, where the files are wrong or you hand a model
@@ -160,21 +164,37 @@ def from_transformers(
             do not fit, or the hub cannot be reached.
     """
     transformers = require("transformers", "hf")
-    preprocessing: dict[str, Any] = {}
+    settings, place = {}, str(source)
+    source = unwrapped(source)
+    if is_pipeline(source):
+        settings, place = (
+            _settings_of(source.image_processor),
+            type(source.image_processor).__name__,
+        )
+        source = unwrapped(source.model)
     if isinstance(source, nn.Module):
         model = source
         family = _family(getattr(getattr(model, "config", None), "model_type", ""), model)
-    else:
+    elif isinstance(source, str | Path):
         config = read_config(source)
         family = _family(config.model_type, source)
+        _check_channels(config, source)
         model = _load(getattr(transformers, family.auto_class), source, allow_pickle)
-        preprocessing = _read_preprocessing(source)
-    family = _override(family, preprocessing, mean, std)
-    reduces = preprocessing.get("do_reduce_labels", preprocessing.get("reduce_labels", False))
+        settings, place = _read_preprocessing(source)
+    else:
+        raise ValueError(
+            f"got a {type(source).__name__}, expected a folder, a hub id, a model of transformers, "
+            "or a pipeline. Give the model that it belongs to."
+        )
+    _check_channels(model.config, source)
+    family = _override(family, settings, place, mean, std)
+    reduces = settings.get("do_reduce_labels", settings.get("reduce_labels", False))
     facts = preset or _preset(model.config)
     facts = replace(facts, labels_from_1=facts.labels_from_1 or bool(reduces))
     wrapped = TransformersModel(model, family, facts)
     freeze(wrapped)
+    if not family.square:  # those run at one size, which takes seconds
+        check_signature(wrapped, values=False)
     return wrapped
 
 
@@ -187,11 +207,14 @@ def read_config(source: str | Path) -> Any:
     """
     transformers = require("transformers", "hf")
     folder = Path(source).expanduser()
-    if folder.is_dir() and not (folder / "config.json").is_file():
-        raise FileNotFoundError(
-            f"the folder {folder} has no config.json. Expected a folder written by the "
-            "save_pretrained of a transformers model."
-        )
+    if folder.is_dir():
+        if not (folder / CONFIG).is_file():
+            raise FileNotFoundError(
+                f"the folder {folder} has no {CONFIG}. Expected a folder written by the "
+                "save_pretrained of a transformers model."
+            )
+        for file in (folder / CONFIG, *sorted(folder.glob("*.safetensors"))):
+            read_head(file, "file of the model")
     with quiet(), _one_line(source):
         return transformers.AutoConfig.from_pretrained(_place(source))
 
@@ -240,56 +263,72 @@ def _family(model_type: str, source: Any) -> Family:
     return FAMILIES[model_type]
 
 
+def _settings_of(processor: Any) -> dict[str, Any]:
+    return processor.to_dict() if hasattr(processor, "to_dict") else {}
+
+
+def _check_channels(config: Any, source: Any) -> None:
+    """Raise ValueError for a model of other than three channels."""
+    parts = (config, getattr(config, "backbone_config", None))
+    channels = next((n for part in parts if (n := getattr(part, "num_channels", None))), 3)
+    if channels != 3:
+        what = type(source).__name__ if isinstance(source, nn.Module) else repr(str(source))
+        raise ValueError(
+            f"{what} takes images of {channels} channels, expected 3: red, green and blue. Other "
+            "bands are not supported; wrap a function that makes them of RGB."
+        )
+
+
 def _override(
     family: Family,
-    preprocessing: dict[str, Any],
+    settings: dict[str, Any],
+    place: str,
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
 ) -> Family:
-    if preprocessing.get("do_normalize") is False:
-        family = replace(family, mean=ZERO, std=ONE)
-    elif "image_mean" in preprocessing and "image_std" in preprocessing:
-        family = replace(
-            family,
-            mean=tuple(map(float, preprocessing["image_mean"])),
-            std=tuple(map(float, preprocessing["image_std"])),
-        )
-    if "do_flip_channel_order" in preprocessing:
-        flips = preprocessing["do_flip_channel_order"]
-        family = replace(family, channels="bgr" if flips else "rgb")
-    return replace(family, mean=mean or family.mean, std=std or family.std)
+    """The family with what its files say in place of its defaults, and what the user says."""
+    check_unit_range(mean or (), std or ())
+    found = Preprocessing(family.mean, family.std, family.channels)
+    if mean is not None and std is not None:  # of the files only the order of channels
+        settings = {"do_flip_channel_order": settings.get("do_flip_channel_order")}
+    if settings:
+        found = found.after(settings, place)
+    return replace(family, mean=mean or found.mean, std=std or found.std, channels=found.channels)
 
 
-def _read_preprocessing(source: str | Path) -> dict[str, Any]:
+def _read_preprocessing(source: str | Path) -> tuple[dict[str, Any], str]:
+    """The settings of the image processor that belongs to a model, and where they are from."""
     from transformers.utils.hub import cached_file
 
-    file = Path(source).expanduser() / PREPROCESSING
-    if not Path(source).expanduser().is_dir():
-        found = cached_file(
-            _place(source),
-            PREPROCESSING,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-        )
-        if found is None:
-            return {}
-        file = Path(found)
-    if not file.is_file():
-        return {}
-    try:
-        content = json.loads(file.read_text())
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{file} is not JSON ({error}). Download it again.") from None
-    # MobileViT's processors neither normalize nor say so.
-    if "image_mean" not in content:
-        content.pop("do_normalize", None)
-    return content
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        for name in FILES:
+            found = cached_file(
+                _place(source),
+                name,
+                _raise_exceptions_for_missing_entries=False,
+                _raise_exceptions_for_connection_errors=False,
+            )
+            if found is not None:
+                folder = Path(found).parent
+                break
+    settings, file = read_settings(folder)
+    return settings, str(file)
 
 
 def _preset(config: Any) -> Preset:
-    names = tuple(config.id2label[index] for index in range(config.num_labels))
+    labels = {int(index): str(name) for index, name in (config.id2label or {}).items()}
+    if labels and sorted(labels) != list(range(len(labels))):
+        warnings.warn(
+            f"id2label counts {', '.join(map(str, sorted(labels)[:3]))}…, expected 0, 1, 2…: its "
+            "names are given to the classes in that order.",
+            stacklevel=3,
+        )
+    names = tuple(labels[index] for index in sorted(labels))
     if names == tuple(f"LABEL_{index}" for index in range(len(names))):
         names = ()
+    if len(names) == 1:
+        names = ("background", *names)
     of_cityscapes = names == cityscapes.CLASS_NAMES
     return Preset(class_names=names, palette=cityscapes.PALETTE if of_cityscapes else ())
 
