@@ -198,3 +198,38 @@ def test_a_network_that_fails_at_any_size_says_its_own_reason() -> None:
 
     with pytest.raises(RuntimeError, match="not at 32"):
         with_room(fails, IMAGES)
+
+
+class Own(sr.dense.DenseModel):
+    def __init__(self, answer: Callable[[Tensor], Tensor], num_classes: int = 2) -> None:
+        super().__init__()
+        self.answer = answer
+        self.num_classes = num_classes
+        self.size_divisor = 1
+        self.preset = sr.dense.Preset()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.answer(images)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (
+            lambda x: x[:, :1],
+            r"Own returned \[1, 1, 64, 96\], expected logits \[B, 2.*binary",
+        ),
+        (lambda x: x[:, :2].permute(0, 2, 3, 1), r"Own returned \[1, 64, 96, 2\], expected logits"),
+    ],
+)
+def test_a_model_of_ones_own_returns_what_it_says(
+    answer: Callable[[Tensor], Tensor], message: str
+) -> None:
+    picture = torch.randint(0, 256, (3, 128, 192), dtype=torch.uint8)
+    refiners = [
+        sr.SparseRefiner(Own(one), extractor=sr.SparseUNet(2, widths=(4,), blocks=1))
+        for one in (answer, lambda x: 2 * x[:, :2])
+    ]
+    with pytest.raises(ValueError, match=message):
+        refiners[0].predict(picture)
+    assert refiners[1].predict(picture).labels.shape == (128, 192)

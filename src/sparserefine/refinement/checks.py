@@ -114,6 +114,22 @@ def require_own_extractor(refiner: SparseRefiner) -> Extractor:
     return refiner.extractor
 
 
+def check_own_logits(dense: DenseModel, output: Any) -> None:
+    """Raise ValueError unless a dense model returned maps of as many classes as it says.
+
+    Args:
+        dense: The model.
+        output: What it returned.
+    """
+    name, classes = type(dense).__name__, dense.num_classes
+    if not isinstance(output, Tensor) or output.ndim != 4 or output.shape[1] != classes:
+        found = list(output.shape) if isinstance(output, Tensor) else f"a {type(output).__name__}"
+        raise ValueError(
+            f"{name} returned {found}, expected logits [B, {classes}, h, w] of its num_classes="
+            f'{classes}. One channel is sparserefine.dense.from_callable(model, "binary", 2).'
+        )
+
+
 def check_images(images: Any) -> None:
     """Raise ValueError unless something is a batch of RGB images.
 

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from sparserefine.dense import DenseModel
 from sparserefine.dense.protocol import dtype_of
+from sparserefine.refinement.checks import check_own_logits
 from sparserefine.refinement.dense_size import DenseSize
 from sparserefine.refinement.features import as_unit_floats
 from sparserefine.refinement.timing import StageTimer, stage
@@ -48,7 +49,9 @@ def run_dense(
             images = F.pad(images, (0, right, 0, bottom), mode="replicate")
         images = images.to(dtype_of(dense))
     with stage(timer, "dense"):
-        logits = dense(images).float()
+        logits = dense(images)
+        check_own_logits(dense, logits)
+        logits = logits.float()
         if tuple(logits.shape[2:]) != padded:
             logits = F.interpolate(logits, padded, mode="bilinear", align_corners=False)
     return logits[:, :, : size[0], : size[1]]
