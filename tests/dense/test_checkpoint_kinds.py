@@ -26,7 +26,7 @@ def under(before: str, state: State) -> State:
     return {before + name: tensor for name, tensor in state.items()}
 
 
-LOSS = {"criterion.weight": torch.ones(4), "loss_fn.weight": torch.ones(4)}
+LOSS = {name: torch.ones(4) for name in ("criterion.weight", "loss_fn.weight", "val_iou.seen")}
 
 
 @pytest.mark.parametrize(

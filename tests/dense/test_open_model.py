@@ -159,6 +159,13 @@ def test_what_is_none_says_what_was_looked_for(
         sr.dense.open_model(tmp_path / name)
 
 
+def test_nothing_is_no_model() -> None:
+    for open_it in (sr.dense.open_model, sr.SparseRefiner.from_pretrained):
+        with pytest.raises(ValueError, match=r"the model is empty|no model at ''"):
+            open_it("")
+    assert not sr.dense.is_dense("")
+
+
 def test_settings_of_onnx_files_are_for_them_alone(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"kind is not for .*segformer.*Leave it out"):
         sr.dense.open_model(folder, kind="logits")

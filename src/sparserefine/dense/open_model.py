@@ -78,7 +78,7 @@ def is_dense(source: str | Path) -> bool:
     path = Path(source).expanduser()
     if path.is_file():
         return path.suffix.lower() == ONNX_SUFFIX
-    if path.is_dir():
+    if path.is_dir() and str(source).strip():
         if (path / CONFIG).is_file():
             return _is_of_transformers(path / CONFIG)
         return bool(list(path.glob(f"*{ONNX_SUFFIX}")))
@@ -93,6 +93,8 @@ def find_dense(source: str | Path) -> Path | str:
         ValueError: It is none of these; the message says what was looked for.
     """
     path = Path(source).expanduser()
+    if not str(source).strip():
+        raise ValueError(f"the model is empty. Expected {LOOKED_FOR}{', '.join(names())}.")
     if path.is_dir():
         return _in_folder(path)
     if path.is_file():

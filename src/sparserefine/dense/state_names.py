@@ -9,7 +9,7 @@ from torch import Tensor
 # Under which DataParallel, Lightning modules and others keep the network.
 _WRAPPERS = ("module.", "model.", "net.", "network.")
 # What such a module keeps beside the network; nothing of it predicts.
-_BESIDE = ("loss", "criterion", "metric", "train_metric", "val_metric", "test_metric")
+_BESIDE = ("loss", "criterion", "metric", "train_", "val_", "test_")
 # torch.compile puts this before the names of what it compiled, at any depth.
 _COMPILED = "_orig_mod."
 # Counted in training, or by profilers; nothing that a prediction depends on.
