@@ -35,7 +35,7 @@ from ways import make_source
 from evaluate import read_net  # isort: skip
 
 WAYS: tuple[Method, ...] = ("bilinear", "closed-form", "edges")
-PER_SHEET, PANEL, BEHIND = 5, 360, (40, 120, 200)
+PER_SHEET, PANEL, BEHIND = 5, 360, (225, 60, 180)
 # Side of the window that is shown, as a share of the shorter side of the photo.
 WINDOW = 0.4
 

@@ -230,7 +230,7 @@ def _find(name: str | Path) -> Path:
     if str(name) in SHIPPED:
         return Path(str(files("sparserefine") / "assets" / str(name)))
     folder = user_path(name)
-    if folder.is_dir() and str(name).strip():
+    if folder.is_dir():
         return _refiner_below(folder)
     text = str(name)
     if folder.exists() or text.count("/") != 1 or text.startswith((".", "/", "~")):
