@@ -107,6 +107,7 @@ def test_evaluate_with_labels(streets: Path, tmp_path: Path) -> None:
     assert sorted(path.name[:8] for path in pictures) == ["best_01_", "worst_01"]
 
 
+@pytest.mark.slow
 def test_what_labels_mean_is_an_option_of_each_command(streets: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(streets / "images", data / "raw")

@@ -46,7 +46,7 @@ RESULT = ROOT / "benchmarks" / "results" / "edges.json"
 PAGE = ROOT / "docs" / "refine.md"
 BEGIN, END = "<!-- quality: begin -->", "<!-- quality: end -->"
 
-FIRST_SEED = 60_000_000
+FIRST_SEED = 61_000_000
 # Masks of dense models further from the truth, in mean absolute error, see another thing.
 RIGHT = 0.04
 WAYS: tuple[Method, ...] = ("bilinear", "guided", "closed-form", "edges")

@@ -6,7 +6,7 @@ CamVid (experiments only: no picture of it is in this repository): frames of its
 splits, which nothing here was trained on; ESPNetv2-2.0 as published, at 256×192, its classes
 merged into CamVid's, against labels at 480×360. Also the demo's scene, against what the model says
 at full size. "full_res" is the model at 512×384, or on the whole scene. Writes
-results/edges_street.json.
+results/edges_street.json and docs/refine.md.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +39,14 @@ from espnetv2_camvid import CAMVID_CLASSES, CAMVID_OF_CITYSCAPES
 
 from evaluate import read_net  # isort: skip
 
-RESULT = Path(__file__).resolve().parents[1] / "results" / "edges_street.json"
+ROOT = Path(__file__).resolve().parents[2]
+RESULT = ROOT / "benchmarks" / "results" / "edges_street.json"
+PAGE = ROOT / "docs" / "refine.md"
+BEGIN, END = "<!-- street: begin -->", "<!-- street: end -->"
+CLASSES = (
+    *("sky", "building", "pole", "road", "sidewalk", "tree", "sign", "fence", "car"),
+    *("pedestrian", "cyclist"),
+)
 METHODS: tuple[LabelMethod, ...] = ("guided", "closed-form", "edges")
 WEIGHTS = "espnetv2_s_2.0_city_1024x512.pth"
 LOW, FULL = (192, 256), (384, 512)
@@ -60,12 +68,33 @@ def main() -> None:
         "environment": Environment.current().to_json(),
     }
     RESULT.write_text(json.dumps(document, indent=1) + "\n")
-    for name in ("camvid", "demo"):
-        for way, row in document[name]["rows"].items():
-            classes = " ".join("-" if v is None else f"{100 * v:.0f}" for v in row["iou"])
-            scores = f"{100 * row['miou']:6.2f} {100 * row['boundary_iou']:6.2f}"
-            print(f"{name:8} {way:12} {scores}  {classes}")
+    lines = table(document)
+    text = PAGE.read_text()
+    before, rest = text.split(BEGIN)
+    PAGE.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{rest.split(END)[1]}")
+    print("\n".join(lines))
     print(RESULT)
+
+
+def table(document: dict[str, Any]) -> list[str]:
+    """Scores of both scenes by way, and of CamVid's classes."""
+    ways = list(document["camvid"]["rows"])
+    lines = ["| | " + " | ".join(ways) + " |", "|---|" + "---|" * len(ways)]
+
+    def line(title: str, values: list[float | None]) -> str:
+        cells = ("-" if value is None else f"{100 * value:.1f}" for value in values)
+        return f"| {title} | {' | '.join(cells)} |"
+
+    for name in ("camvid", "demo"):
+        rows = document[name]["rows"]
+        for score in ("miou", "boundary_iou"):
+            title = {"miou": "mIoU", "boundary_iou": "boundary IoU"}[score]
+            lines.append(line(f"{name}, {title}", [rows[way][score] for way in ways]))
+    rows = document["camvid"]["rows"]
+    for index, name in enumerate(CLASSES):
+        lines.append(line(f"camvid, {name}", [rows[way]["iou"][index] for way in ways]))
+    frames, commit = document["camvid"]["frames"], document["environment"]["commit"]
+    return [*lines, "", f"{frames} frames, percent; `make edges-street`, commit {commit}."]
 
 
 @torch.inference_mode()

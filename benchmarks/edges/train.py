@@ -2,7 +2,8 @@
 
     python benchmarks/edges/train.py CROPS ... --out FILE.safetensors [--steps 4000]
 
-CROPS are folders that crops.py wrote. Some 0.4 s a step of 8 crops on one core. The held-out crops
+CROPS are folders that crops.py wrote. Writes the weights, their facts as JSON, and the refiner as
+it ships, a folder for sr.load. Some 0.4 s a step of 8 crops on one core. The held-out crops
 are the last of each folder.
 """
 
@@ -19,11 +20,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
+import sparserefine as sr
 from sparserefine.environment import Environment
+from sparserefine.refinement.edge_extractor import EdgeExtractor
 from sparserefine.refinement.edge_net import EdgeNet, edge_features, with_context
 from sparserefine.sparse import ActivePixels
 
@@ -40,6 +43,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--widths", type=int, nargs="+", default=[16, 32, 64, 96])
+    parser.add_argument("--init", type=Path, help="weights to go on from, instead of closed form")
+    parser.add_argument("--rate", type=float, default=LEARNING_RATE)
+    parser.add_argument(
+        "--transparent", type=float, default=0.0, help="how much more half transparent pixels count"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
@@ -49,17 +57,19 @@ def main() -> None:
     torch.manual_seed(options.seed)
     rng = np.random.default_rng(options.seed)
     net = EdgeNet(options.widths)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    if options.init is not None:
+        net.load_state_dict(load_file(options.init))
+    optimizer = torch.optim.AdamW(net.parameters(), lr=options.rate, weight_decay=WEIGHT_DECAY)
     # The mean of the last some hundred steps errs less than any of them.
     mean = {name: value.clone() for name, value in net.state_dict().items()}
     start, losses = time.perf_counter(), []
     for step in range(1, options.steps + 1):
         done = step / options.steps
-        rate = LEARNING_RATE * min(1, step / WARM_UP) * (0.51 + 0.49 * math.cos(math.pi * done))
+        rate = options.rate * min(1, step / WARM_UP) * (0.51 + 0.49 * math.cos(math.pi * done))
         optimizer.param_groups[0]["lr"] = rate
         pick = np.sort(rng.choice(trained, options.batch, replace=False))
         rows = augmented({name: crops[name][pick] for name in NAMES}, rng)
-        loss = loss_of(net.train(), rows)
+        loss = loss_of(net.train(), rows, options.transparent)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -81,12 +91,25 @@ def main() -> None:
         "steps": options.steps,
         "minutes": round((time.perf_counter() - start) / 60, 1),
         "seed": options.seed,
+        "init": None if options.init is None else options.init.name,
+        "rate": options.rate,
+        "transparent": options.transparent,
         "widths": options.widths,
         "held_out": held_out(mean, options.widths, crops, held),
         "environment": Environment.current().to_json(),
     }
     options.out.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n")
+    save_refiner(options.out)
     print(json.dumps(document["held_out"]), options.out)
+
+
+def save_refiner(weights: Path) -> None:
+    """Write the refiner of some weights as it ships, into the folder of their name."""
+    settings = json.loads(weights.with_suffix(".json").read_text())
+    extractor = EdgeExtractor(2, widths=settings["widths"])
+    extractor.net.load_state_dict(load_file(weights))
+    model = sr.SparseRefiner(None, num_classes=2, extractor=extractor)
+    model.save_pretrained(weights.with_suffix(""))
 
 
 def read_crops(
@@ -170,14 +193,20 @@ class Seen:
         return cls(alpha, truth[at], closed[at], inside[at], contrast, at[0])
 
 
-def loss_of(net: EdgeNet, crops: dict[str, Tensor]) -> Tensor:
+def loss_of(net: EdgeNet, crops: dict[str, Tensor], transparent: float = 0.0) -> Tensor:
     """Of alpha, of what is seen of it, of its side, and of its steps between neighbors.
 
     Crops with a wide band have more pixels, but are not worth as much more.
+
+    Args:
+        net: The network.
+        crops: Some crops.
+        transparent: How much more a pixel counts that is half transparent in truth.
     """
     seen = Seen.of(net, crops)
     counts = torch.bincount(seen.crop[seen.inside], minlength=len(crops["rgb"])).clamp(min=1)
     worth = counts.float().rsqrt()[seen.crop] * seen.inside
+    worth = worth * (1 + transparent * 4 * seen.truth * (1 - seen.truth))
     worth = worth / worth.sum()
     difference = (seen.alpha - seen.truth).abs()
     side = F.binary_cross_entropy(seen.alpha.clamp(1e-3, 1 - 1e-3), seen.truth, reduction="none")

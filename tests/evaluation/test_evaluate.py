@@ -188,6 +188,7 @@ def test_scores_of_another_selection_are_not_taken_for_these(
     assert found["own"] != found["random"]
 
 
+@pytest.mark.slow
 def test_the_gallery_is_of_the_model_that_was_scored_last(
     model: sr.SparseRefiner, street: list[Sample], tmp_path: Path
 ) -> None:

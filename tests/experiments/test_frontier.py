@@ -196,6 +196,7 @@ def test_settings_of_ours_are_budgets_and_thresholds(
         assert torch.equal(found["10%"].predict(images), model(images).labels[0])
 
 
+@pytest.mark.slow
 def test_peaks_are_of_processes_of_their_own_and_kept(
     model: sr.SparseRefiner, street: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

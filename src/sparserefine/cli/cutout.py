@@ -23,7 +23,7 @@ def cutout(
     /,
     *,
     model: str = "u2netp",
-    method: Literal["edges", "closed-form", "guided", "bilinear"] = "closed-form",
+    method: Literal["edges", "closed-form", "guided", "bilinear"] = "edges",
     background: str | None = None,
     alpha_only: Annotated[bool, Parameter(negative="")] = False,
     bands: str = "",
@@ -40,8 +40,8 @@ def cutout(
         Finds the foreground: u2netp, which comes with the package, or a file of U²-Net or IS-Net
         (.onnx, .safetensors).
     method
-        How alpha is found between the sure sides: closed-form matting in the band, the guided
-        filter, or the prediction merely enlarged.
+        How alpha is found between the sure sides: closed-form matting in the band, corrected by a
+        network (edges) or as it is, the guided filter, or the prediction merely enlarged.
     background
         What the foreground is laid on: a color such as white or "#f0f0f0", or an image file.
         Default: a PNG with alpha.

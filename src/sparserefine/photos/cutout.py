@@ -77,7 +77,7 @@ def cutout(
     photo: ImageLike,
     *,
     model: str | Path | DenseModel = "u2netp",
-    method: Method = "closed-form",
+    method: Method = "edges",
 ) -> Cutout:
     """Cut the foreground out of a photo, at its full resolution.
 
@@ -127,7 +127,7 @@ def foreground_model(model: str | Path | DenseModel) -> DenseModel:
     raise ValueError(f"{file} is none of {', '.join(TABLES)}: {reasons[0]}")
 
 
-def cut_out(photo: ImageLike, model: DenseModel, method: Method = "closed-form") -> Cutout:
+def cut_out(photo: ImageLike, model: DenseModel, method: Method = "edges") -> Cutout:
     """Cut the foreground out of a photo with a model that is there already; see `cutout`."""
     timer = StageTimer()
     with timer.stage("read"):
@@ -151,7 +151,7 @@ def cut_out(photo: ImageLike, model: DenseModel, method: Method = "closed-form")
 def find_alpha(
     image: UInt8[np.ndarray, "H W 3"] | Float32[np.ndarray, "H W 3"],
     model: DenseModel,
-    method: Method = "closed-form",
+    method: Method = "edges",
     *,
     clean_colors: bool = True,
     timer: StageTimer | None = None,

@@ -55,7 +55,7 @@ def cut_out_photos(
     photos: Sequence[str | Path],
     *,
     model: str | Path | DenseModel = "u2netp",
-    method: Method = "closed-form",
+    method: Method = "edges",
     background: str | Path | None = None,
     alpha_only: bool = False,
     bands: Sequence[int] = (),

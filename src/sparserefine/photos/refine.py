@@ -28,7 +28,7 @@ from sparserefine.refinement.timing import StageTimer
 
 Fit = Literal["stretch", "pad"]
 
-FOREGROUND_METHOD: Method = "closed-form"
+FOREGROUND_METHOD: Method = "edges"
 LABEL_METHOD: LabelMethod = "guided"
 
 # Around an instance its window reaches this share of its size farther, and some cells.

@@ -28,7 +28,7 @@ class RefinedSession:
         ValueError: The model is of other than two classes.
     """
 
-    def __init__(self, model: DenseModel, method: Method = "closed-form") -> None:
+    def __init__(self, model: DenseModel, method: Method = "edges") -> None:
         self.model = foreground_model(model)
         self.method: Method = method
 
@@ -48,7 +48,7 @@ class RefinedSession:
 
 
 def session(
-    name_or_session: str | DenseModel | Any = SHIPPED, method: Method = "closed-form"
+    name_or_session: str | DenseModel | Any = SHIPPED, method: Method = "edges"
 ) -> RefinedSession:
     """Make a session for `rembg.remove(image, session=…)`.
 
