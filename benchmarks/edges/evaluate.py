@@ -63,14 +63,17 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=30, help="composites of each source of masks")
     parser.add_argument("--megapixels", type=float, nargs="+", default=[1.0])
     parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--add", action="store_true", help="keep what --out has of other sizes")
     parser.add_argument("--page", action="store_true")
     options = parser.parse_args()
     if options.page:
         write_page(json.loads(RESULT.read_text()))
         return
     net = shipped_net() if options.weights is None else read_net(options.weights)
+    kept = json.loads(options.out.read_text())["sizes"] if options.add else {}
+    found = {f"{size:g}": evaluate(size, options, net) for size in options.megapixels}
     document = {
-        "sizes": {f"{size:g}": evaluate(size, options, net) for size in options.megapixels},
+        "sizes": {size: rows for size, rows in sorted((kept | found).items(), key=_megapixels)},
         "command": " ".join(["python benchmarks/edges/evaluate.py", *_without_paths(sys.argv[1:])]),
         "environment": Environment.current().to_json(),
     }
@@ -79,6 +82,10 @@ def main() -> None:
         write_page(document)
     print("\n".join(_tables(document)))
     print(options.out)
+
+
+def _megapixels(size: tuple[str, object]) -> float:
+    return float(size[0])
 
 
 def read_net(weights: Path) -> EdgeNet:

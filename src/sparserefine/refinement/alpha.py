@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from sparserefine.matting import foreground_colors
 from sparserefine.refinement.class_bands import class_probabilities, given_labels
 from sparserefine.refinement.dense_pass import DensePass
-from sparserefine.refinement.edge_net import EdgeNet, edge_input, with_context
+from sparserefine.refinement.edge_net import EdgeNet, edge_alpha, with_context
 from sparserefine.refinement.features import as_unit_floats
 from sparserefine.refinement.grid_matte import GRID, GridMatte, enlarge_cells
 from sparserefine.refinement.resampling import sample
@@ -141,9 +141,8 @@ def _corrected(
 ) -> Float[Tensor, " N"]:
     """Alpha of the band by a network, which sees some pixels around it too."""
     pixels = ActivePixels.from_mask(with_context(mask[None]))
-    features, closed_form = edge_input(matte, images, pixels.coords)
     _, y, x = pixels.coords.long().unbind(1)
-    return net(features, closed_form, pixels)[mask[y, x]]
+    return edge_alpha(net, matte, images, pixels)[mask[y, x]]
 
 
 def _check(low: DensePass, method: str, grid: int) -> None:

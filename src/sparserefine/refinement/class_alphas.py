@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 from torch.nn import functional as F
 
-from sparserefine.refinement.edge_net import EdgeNet, edge_input, with_context
+from sparserefine.refinement.edge_net import EdgeNet, edge_input, grounded, with_context
 from sparserefine.refinement.features import as_unit_floats
 from sparserefine.refinement.grid_matte import GridMatte, enlarge_cells
 from sparserefine.refinement.resampling import sample
@@ -85,7 +85,7 @@ def corrected_alphas(
     for matte, band in zip(mattes.values(), bands, strict=True):
         coords = with_context(band[None]).nonzero().int()
         own, start = edge_input(matte.solved(), images, coords)
-        coords[:, 0] = len(seen)
+        coords[:, 0] = len(seen)  # classes are the images of one batch
         seen.append(coords)
         features.append(own)
         closed_form.append(start)
@@ -93,8 +93,11 @@ def corrected_alphas(
     alphas = net(torch.cat(features), torch.cat(closed_form), pixels).split([len(c) for c in seen])
     _, asked_y, asked_x = _coords_of(asked).long().unbind(1)
     found = []
-    for index, band, coords, alpha in zip(mattes, bands, seen, alphas, strict=True):
+    for place, (index, matte) in enumerate(mattes.items()):
+        band, coords = bands[place], seen[place]
         _, y, x = coords.long().unbind(1)
+        at = F.pad(coords[:, 1:], (1, 0))
+        alpha = grounded(matte, alphas[place], closed_form[place], images, at)
         rows = band[asked_y, asked_x].nonzero()[:, 0]
         # Both are row-major, so the same pixels have the same order.
         found.append(ClassAlpha(index, rows, alpha[(band & asked)[y, x]]))

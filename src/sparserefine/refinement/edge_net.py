@@ -86,6 +86,35 @@ def edge_maps(matte: GridMatte) -> Float[Tensor, "1 15 h w"]:
     return torch.cat(parts)[None]
 
 
+def edge_alpha(
+    net: EdgeNet, matte: GridMatte, images: Num[Tensor, "1 3 H W"], pixels: ActivePixels
+) -> Float[Tensor, " N"]:
+    """Alpha of some pixels of an image as a network corrects it, where it has ground to.
+
+    Args:
+        net: The network.
+        matte: A solved matte of the image.
+        images: One image at full resolution, RGB, uint8 or float in 0..1.
+        pixels: The pixels, with some of around them.
+    """
+    features, closed_form = edge_input(matte, images, pixels.coords)
+    found = net(features, closed_form, pixels)
+    return grounded(matte, found, closed_form, images, pixels.coords)
+
+
+def grounded(
+    matte: GridMatte,
+    found: Float[Tensor, " N"],
+    closed_form: Float[Tensor, " N"],
+    images: Num[Tensor, "1 3 H W"],
+    coords: Int[Tensor, "N 3"],
+) -> Float[Tensor, " N"]:
+    """What a network found, as far as it has ground to stand on; elsewhere closed form's alpha."""
+    size = (images.shape[2], images.shape[3])
+    ground = sample(matte.ground()[None, None], coords, size)[:, 0]
+    return closed_form + ground * (found - closed_form)
+
+
 def edge_input(
     matte: GridMatte,
     images: Num[Tensor, "1 3 H W"],

@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float, Num, Shaped
+from scipy.ndimage import maximum_filter
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -28,6 +29,11 @@ CARRIED, GUIDED = (1, 1e-5), (4, 1e-4)
 TRUST = 0.03
 SHALLOW, DEEP = 1.25, 3.75
 FINEST = 1.6
+
+# Bands so deep, in the prediction's own cells, are doubt about a thing and not about its edge: what
+# was learned of edges has no ground there. It counts whole up to the first, and not at all from the
+# second.
+DEEP_EDGE, DOUBT = 6, 12
 
 # Where almost all is in doubt the few sure cells say nothing about the rest.
 MOST_UNKNOWN = 0.9
@@ -96,6 +102,14 @@ class GridMatte:
         depth = self.trimap.depth() / max(self.cell, FINEST)
         share = ((depth - SHALLOW) / (DEEP - SHALLOW)).clamp(0, 1)
         return TRUST * (2 * self.coarse - 1).square() * share
+
+    def ground(self) -> Float[Tensor, "h w"]:
+        """How much of what is learned of edges counts in each cell: less, the wider its band is."""
+        cell = max(self.cell, FINEST)
+        depth = self.trimap.depth()
+        widest = maximum_filter(depth.cpu().numpy(), 2 * round(DEEP_EDGE * cell) + 1) / cell
+        share = (DOUBT - torch.from_numpy(widest).to(depth.device)) / (DOUBT - DEEP_EDGE)
+        return share.clamp(0, 1)
 
     def carrier(self, method: Literal["closed-form", "guided"]) -> LocalLinear:
         """What carries alpha, or the prediction as the guided filter has it, to any resolution."""
