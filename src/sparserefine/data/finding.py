@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sparserefine.data.likeness import looks_like_labels
-from sparserefine.data.pairing import Key, Pairs, key_of, pair_by_name
+from sparserefine.data.pairing import Key, Pairs, is_jpeg, key_of, pair_by_name, same_names
 from sparserefine.data.roles import SPLITS, Role, core_of, role_of_folder, split_of
 from sparserefine.images import IMAGE_SUFFIXES, ImageError, list_images
 
@@ -145,11 +145,13 @@ def find(root: Path, labels: Path | None = None, layout: str = "auto") -> Findin
         return _with_labels(root, files, labels)
     if layout == "photos" or root.is_file():
         return Finding(root, "photos", {path: key_of(path, root) for path in files}, {})
-    found = _by_folders(root, files)
-    if not found.labels:
-        found = _beside(root, files, found, asked=layout == "beside")
-    if not found.labels:
-        _refuse_hidden_labels(root, found)
+    _refuse_empty_labels(root, files)
+    found = sort_by_names(root, files, asked=layout == "beside")
+    if not found.photos:
+        _refuse_only_labels(root, [*found.labels, *found.left_out])
+    if not found.labels and (seen := hidden_labels(found)):
+        remedy = '; a.jpg beside a.png is layout="beside" (--layout beside)'
+        raise ValueError(f"{root} {seen}. {HOW}{remedy if 'named alike' in seen else ''}.")
     if layout not in ("auto", found.layout) and not (layout == "folders" and found.labels):
         raise ValueError(
             f"{root} was to be of the layout {layout!r}, {LAYOUTS[layout]}, but looks like "
@@ -171,26 +173,57 @@ def describe(found: Finding) -> str:
     return text
 
 
+def sort_by_names(root: Path, files: Sequence[Path], asked: bool = False) -> Finding:
+    """Tell photos and label maps apart by the names of folders and files; refuse nothing.
+
+    Args:
+        root: Folder that all lie below.
+        files: The files.
+        asked: Whether a.png beside a.jpg is known to be its label map.
+    """
+    found = _by_folders(root, files)
+    return found if found.labels else _beside(root, files, found, asked)
+
+
+def role_of(path: Path, root: Path) -> Role | None:
+    """What a file is by the names of the folders above it; None where they say nothing."""
+    named = {role_of_folder(name)[0] for name in path.relative_to(root).parts[:-1]}
+    role = next((r for r in (Role.OTHER, Role.LABELS, Role.PHOTO) if r in named), None)
+    if role is not Role.PHOTO and core_of(path.stem)[0] is Role.OTHER:
+        return Role.OTHER
+    return role
+
+
+def hidden_labels(found: Finding) -> str | None:
+    """What looks like label maps among photos, that no name gives away; None where nothing does."""
+    photos = list(found.photos)
+    if (alike := same_names(found.root, photos)) is not None:
+        return (
+            f"looks like photos and label maps named alike ({alike[0]} and {alike[1]} …), but "
+            f"nothing says which are which"
+        )
+    if like := looks_like_labels(photos):
+        whole = "all" if len(like) == len(photos) else f"{len(like)}"
+        names = _shown(path.relative_to(found.root) for path in like)
+        return (
+            f"has {len(photos)} images, of which {whole} that were looked at look like label maps, "
+            f"with few gray values: {names}"
+        )
+    return None
+
+
 def _by_folders(root: Path, files: Sequence[Path]) -> Finding:
     """Take photos and label maps by the names of the folders above them."""
-    roles: dict[Path, tuple[Role | None, tuple[str, ...]]] = {}
+    by_role: dict[Role | None, dict[Path, Key]] = {role: {} for role in (*Role, None)}
     tops: dict[Role, dict[str, None]] = {Role.PHOTO: {}, Role.LABELS: {}}
     for path in files:
         folders = path.relative_to(root).parts[:-1]
         found = [role_of_folder(name) for name in folders]
-        named = {role for role, _ in found if role is not None}
-        role = next((r for r in (Role.OTHER, Role.LABELS, Role.PHOTO) if r in named), None)
-        if role is not Role.PHOTO and core_of(path.stem)[0] is Role.OTHER:
-            role = Role.OTHER
-        rest = tuple(rest for _, rest in found if rest)
-        roles[path] = role, rest
+        role = role_of(path, root)
+        by_role[role][path] = key_of(path, root, tuple(rest for _, rest in found if rest))
         if role in (Role.PHOTO, Role.LABELS):
             at = next(i for i, (one, _) in enumerate(found) if one is role)
             tops[role]["/".join(folders[: at + 1])] = None
-    _refuse_empty_labels(root, files)
-    by_role: dict[Role | None, dict[Path, Key]] = {role: {} for role in (*Role, None)}
-    for path, (role, rest) in roles.items():
-        by_role[role][path] = key_of(path, root, rest)
     photos, labels = by_role[Role.PHOTO], _preferred(by_role[Role.LABELS])
     neutral, left_out = by_role[None], [*by_role[Role.OTHER]]
     left_out += [path for path in by_role[Role.LABELS] if path not in labels]
@@ -198,8 +231,6 @@ def _by_folders(root: Path, files: Sequence[Path]) -> Finding:
         left_out += neutral  # previews beside images/ and masks/
     else:
         photos = {**photos, **neutral}
-    if labels and not photos:
-        _refuse_only_labels(root, labels)
     if not labels:
         photos = {path: key_of(path, root) for path in photos}
     roots = (_joined(root, tops[Role.PHOTO]), _joined(root, tops[Role.LABELS]))
@@ -220,8 +251,8 @@ def _beside(root: Path, files: Sequence[Path], found: Finding, asked: bool) -> F
     others = {path for path, (role, _) in cores.items() if role is Role.OTHER}
     others = others if labels else set()
     if not labels and asked:  # a.jpg and a.png
-        jpegs = {(p.parent, p.stem) for p in found.photos if _is_jpeg(p)}
-        labels = {p for p in found.photos if not _is_jpeg(p) and (p.parent, p.stem) in jpegs}
+        jpegs = {(p.parent, p.stem) for p in found.photos if is_jpeg(p)}
+        labels = {p for p in found.photos if not is_jpeg(p) and (p.parent, p.stem) in jpegs}
     if not labels:
         return found
     keys = {path: key_of(path, root) for path in files}
@@ -239,6 +270,8 @@ def _with_labels(root: Path, files: Sequence[Path], labels: Path) -> Finding:
     maps = list_images(folder, results=True)
     inside = {path.resolve() for path in maps}
     photos = _by_folders(root, [path for path in files if path.resolve() not in inside])
+    if photos.labels and not photos.photos:
+        _refuse_only_labels(root, [*photos.labels])
     rests = {}
     for path in _preferred({path: key_of(path, folder) for path in maps}):
         between = path.relative_to(folder).parts[:-1]
@@ -265,10 +298,6 @@ def _preferred(labels: dict[Path, Key]) -> dict[Path, Key]:
 
 def _ends(path: Path, ending: str) -> bool:
     return path.stem.endswith(ending)
-
-
-def _is_jpeg(path: Path) -> bool:
-    return path.suffix.lower() in (".jpg", ".jpeg")
 
 
 def _layout_name(
@@ -304,7 +333,7 @@ def _shown(names: Iterable[object]) -> str:
     return ", ".join(first[:3]) + (", …" if len(first) > 3 else "")
 
 
-def _refuse_only_labels(root: Path, labels: dict[Path, Key]) -> None:
+def _refuse_only_labels(root: Path, labels: Sequence[Path]) -> None:
     raise ValueError(
         f"all {len(labels)} images in {root} are in folders that are named like those of label "
         f"maps: {_shown(path.relative_to(root) for path in labels)}. Expected photos too, in a "
@@ -337,60 +366,3 @@ def _has_labels(root: Path, files: Iterable[Path]) -> bool:
         for path in files
         for part in path.relative_to(root).parts[:-1]
     )
-
-
-def _refuse_hidden_labels(root: Path, found: Finding) -> None:
-    """Refuse label maps among photos that no name gives away."""
-    photos = list(found.photos)
-    alike = _same_names(root, photos)
-    if alike is not None:
-        raise ValueError(
-            f"{root} looks like photos and label maps named alike ({alike[0]} and {alike[1]} …), "
-            f"but nothing says which are which. {HOW}; a.jpg beside a.png is "
-            f'layout="beside" (--layout beside).'
-        )
-    like = looks_like_labels(photos)
-    if like:
-        whole = "all" if len(like) == len(photos) else f"{len(like)}"
-        raise ValueError(
-            f"{root} has {len(photos)} images, of which {whole} that were looked at look like "
-            f"label maps, with few gray values: {_shown(path.relative_to(root) for path in like)}. "
-            f"{HOW}."
-        )
-
-
-def _same_names(root: Path, photos: Sequence[Path]) -> tuple[str, str] | None:
-    """Two files that are named alike, if that goes for all files of all pairs of folders."""
-    return _pairs_by_suffix(root, photos) or _pairs_by_ending(root, photos)
-
-
-def _pairs_by_suffix(root: Path, photos: Sequence[Path]) -> tuple[str, str] | None:
-    """As a.jpg and a.png, in one folder or in two."""
-    kinds: dict[tuple[str, ...], dict[bool, Path]] = {}
-    for path in photos:
-        below = path.relative_to(root).parts[:-1]
-        kinds.setdefault((*below[1:], path.stem), {})[_is_jpeg(path)] = path
-    if len(kinds) < 2 or any(len(group) < 2 for group in kinds.values()):
-        return None
-    first = next(iter(kinds.values()))
-    return first[True].relative_to(root).as_posix(), first[False].relative_to(root).as_posix()
-
-
-def _pairs_by_ending(root: Path, photos: Sequence[Path]) -> tuple[str, str] | None:
-    """As a.jpg and a_cls.jpg, of which each has the other."""
-    stems = {(path.parent, path.stem): path for path in photos}
-    endings: Counter[str] = Counter()
-    example: dict[str, tuple[Path, Path]] = {}
-    for (parent, stem), path in stems.items():
-        for cut in range(1, len(stem)):
-            ending = stem[cut:]
-            if ending[0] in "_-." and ending[1:].isalpha() and (parent, stem[:cut]) in stems:
-                endings[ending] += 1
-                example.setdefault(ending, (stems[parent, stem[:cut]], path))
-    if not endings:
-        return None
-    ending, count = endings.most_common(1)[0]
-    if count < 2 or 2 * count != len(photos):
-        return None
-    first, second = (path.relative_to(root).as_posix() for path in example[ending])
-    return first, second

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -56,6 +57,24 @@ def key_of(path: Path, root: Path, folders: Sequence[str] | None = None) -> Key:
     return (*between, path.stem)
 
 
+def same_names(root: Path, photos: Sequence[Path]) -> tuple[str, str] | None:
+    """Two files that are named alike, if that goes for all: a.jpg and a.png, or a and a_cls.
+
+    Args:
+        root: Folder that all lie below.
+        photos: The files.
+
+    Returns:
+        Their paths below the root; None where names say nothing.
+    """
+    return _pairs_by_suffix(root, photos) or _pairs_by_ending(root, photos)
+
+
+def is_jpeg(path: Path) -> bool:
+    """Whether a file is named like a JPEG."""
+    return path.suffix.lower() in (".jpg", ".jpeg")
+
+
 def _exactly(key: Key) -> Key:
     return key
 
@@ -84,3 +103,35 @@ def _check_single(photos: Sequence[Path], labels: Sequence[Path]) -> None:
                 f"so that pairs are ambiguous. Remove one, or name the folder of label maps: "
                 f"labels=FOLDER (--labels FOLDER)."
             )
+
+
+def _pairs_by_suffix(root: Path, photos: Sequence[Path]) -> tuple[str, str] | None:
+    """As a.jpg and a.png, in one folder or in two."""
+    kinds: dict[tuple[str, ...], dict[bool, Path]] = {}
+    for path in photos:
+        below = path.relative_to(root).parts[:-1]
+        kinds.setdefault((*below[1:], path.stem), {})[is_jpeg(path)] = path
+    if len(kinds) < 2 or any(len(group) < 2 for group in kinds.values()):
+        return None
+    first = next(iter(kinds.values()))
+    return first[True].relative_to(root).as_posix(), first[False].relative_to(root).as_posix()
+
+
+def _pairs_by_ending(root: Path, photos: Sequence[Path]) -> tuple[str, str] | None:
+    """As a.jpg and a_cls.jpg, of which each has the other."""
+    stems = {(path.parent, path.stem): path for path in photos}
+    endings: Counter[str] = Counter()
+    example: dict[str, tuple[Path, Path]] = {}
+    for (parent, stem), path in stems.items():
+        for cut in range(1, len(stem)):
+            ending = stem[cut:]
+            if ending[0] in "_-." and ending[1:].isalpha() and (parent, stem[:cut]) in stems:
+                endings[ending] += 1
+                example.setdefault(ending, (stems[parent, stem[:cut]], path))
+    if not endings:
+        return None
+    ending, count = endings.most_common(1)[0]
+    if count < 2 or 2 * count != len(photos):
+        return None
+    first, second = (path.relative_to(root).as_posix() for path in example[ending])
+    return first, second

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sparserefine.atomic import make_folder
+from sparserefine.data.photos import find_photos
 from sparserefine.dense import DenseModel
-from sparserefine.images import check_choices, find_images, open_photo, write_image
+from sparserefine.images import check_choices, open_photo, write_image
 from sparserefine.photos.cutout import cut_out, foreground_model
 from sparserefine.photos.failure import describe_failure
 from sparserefine.photos.foreground import parse_background
@@ -84,7 +85,7 @@ def cut_out_photos(
         OSError: The folder cannot be written.
     """
     check_choices(bands, value_range)
-    found = find_images(photos)
+    found = find_photos(photos)
     if background is not None and alpha_only:
         raise ValueError("alpha alone has no background. Leave one of the two out.")
     if background is not None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from sparserefine.atomic import make_folder
-from sparserefine.images import Photo, check_choices, find_images, open_photo
+from sparserefine.data.photos import find_photos
+from sparserefine.images import Photo, check_choices, open_photo
 from sparserefine.photos.failure import describe_failure
 from sparserefine.photos.ours import refuse_foreign_files
 from sparserefine.photos.places import result_folders
@@ -104,7 +105,7 @@ def predict(
         OSError: The output folder cannot be written.
     """
     check_choices(bands, value_range)
-    found = find_images(photos)
+    found = find_photos(photos)
     sources = found.images
     folders = [None] * len(sources) if out is None else result_folders(sources, make_folder(out))
     advance = count_steps(progress, "predict", len(sources))
