@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import sparserefine as sr
 from command_line import run
-from dataset_files import label_map, photo
+from dataset_files import RNG, label_map, photo
 from sparserefine.data.photos import LABEL_MAP, find_photos
 from sparserefine.images import ImageWarning, find_images
 
@@ -103,3 +105,11 @@ def test_predict_and_cutout_leave_label_maps_out(model: sr.SparseRefiner, tmp_pa
     assert done.returncode == 0
     assert "left out 1" in done.stderr and "masks/f.png: a label map" in done.stderr
     assert [path.name for path in tmp_path.rglob("*_cutout.png")] == ["f_cutout.png"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_look_at_pixels_says_nothing_of_files(tmp_path: Path) -> None:
+    frames = [Image.fromarray(RNG.integers(0, 256, (24, 32), np.uint8)) for _ in range(2)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    photo(tmp_path / "b.jpg")
+    assert len(find_photos(tmp_path).images) == 2

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from sparserefine.data.folder import AnyPath, LabeledFolder
+from sparserefine.data.split_list import read_list
 from sparserefine.images import ImageError
 
 
@@ -49,10 +50,7 @@ class CamVid(LabeledFolder):
                 f'{root} has no split "{split}". Expected one of: {", ".join(splits) or "none"}.'
             )
         listing = root / f"{split}.txt"
-        names = None
-        if listing.is_file():
-            lines = listing.read_text(encoding="utf-8").splitlines()
-            names = [line.strip() for line in lines if line.strip()]
+        names = read_list(listing) if listing.is_file() else None
         class_names = read_class_names(root, num_classes)
         self.split = split
         super().__init__(
@@ -82,12 +80,18 @@ def read_class_names(root: Path, num_classes: int | None) -> tuple[str, ...]:
         num_classes: Number of classes that is expected; None expects none.
 
     Raises:
-        ValueError: There are more names, or less.
+        ValueError: There are more names, or less, or the file is not JSON.
     """
     stats = root / "stats.json"
     names: tuple[str, ...] = ()
     if stats.is_file():
-        names = tuple(json.loads(stats.read_text(encoding="utf-8")).get("classes", ()))
+        try:
+            names = tuple(json.loads(stats.read_text(encoding="utf-8-sig")).get("classes", ()))
+        except (ValueError, AttributeError, TypeError) as error:
+            raise ValueError(
+                f'{stats} has no list of class names ({error}). Expected {{"classes": ["road", …]}}'
+                f"; correct it, or remove it."
+            ) from None
     if names and num_classes not in (None, len(names)):
         raise ValueError(
             f"{root} has {len(names)} classes ({', '.join(names[:3])}, …), expected {num_classes}. "

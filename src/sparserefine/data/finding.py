@@ -14,6 +14,7 @@ from pathlib import Path
 from sparserefine.data.likeness import looks_like_labels
 from sparserefine.data.pairing import Key, Pairs, is_jpeg, key_of, pair_by_name, same_names
 from sparserefine.data.roles import SPLITS, Role, core_of, role_of_folder, split_of
+from sparserefine.data.split_list import NamedPhotos
 from sparserefine.images import IMAGE_SUFFIXES, ImageError, list_images
 
 HOW = (
@@ -74,18 +75,32 @@ class Finding:
         return replace(self, photos=photos, labels=labels)
 
     def named(self, names: Iterable[str]) -> Finding:
-        """The files of which a list gives the names: paths or last parts, without suffix."""
-        wanted = {name: core_of(Path(name).name)[1] for name in names}
-        cores = set(wanted.values())
-        photos = {p: key for p, key in self.photos.items() if core_of(key[-1])[1] in cores}
-        labels = {p: key for p, key in self.labels.items() if core_of(key[-1])[1] in cores}
-        there = {core_of(key[-1])[1] for key in photos.values()}
-        missing = [name for name, core in wanted.items() if core not in there]
+        """The files of which a list gives the names.
+
+        Args:
+            names: Names or paths, as `NamedPhotos` knows them.
+
+        Raises:
+            ValueError: A name is that of no photo, or of several.
+        """
+        by_name = NamedPhotos(self.photos, self.root)
+        found = {name: by_name.find(name) for name in names}
+        missing = [name for name, paths in found.items() if not paths]
         if missing:
             raise ValueError(
                 f"{self.roots[0] or self.root} has no file for {len(missing)} of the names: "
                 f"{_shown(missing)}. Add these photos, or take them off the list."
             )
+        for name, paths in found.items():
+            if len(paths) > 1:
+                raise ValueError(
+                    f"the name {name} is that of {' and '.join(self._told(paths)[:2])}, expected "
+                    f"one photo. Put the folder before it."
+                )
+        wanted = {path for paths in found.values() for path in paths}
+        photos = {path: key for path, key in self.photos.items() if path in wanted}
+        theirs = set(pair_by_name(photos, self.labels).values())
+        labels = {path: key for path, key in self.labels.items() if path in theirs}
         return replace(self, photos=photos, labels=labels)
 
     def paired(self) -> Finding:

@@ -11,6 +11,7 @@ from sparserefine.data.folder import AnyPath, ImageFolder, LabeledFolder
 from sparserefine.data.label_values import CITYSCAPES
 from sparserefine.data.roles import split_of
 from sparserefine.data.source import SampleSource
+from sparserefine.data.split_list import read_list
 from sparserefine.images import ImageError
 from sparserefine.paths import user_path
 
@@ -174,14 +175,8 @@ def _listed(root: Path, split: str) -> list[str] | None:
     for folder in _LISTS:
         file = root / folder / f"{split}.txt"
         if file.is_file():
-            lines = file.read_text(encoding="utf-8").splitlines()
-            first = [line.split()[0] for line in lines if line.strip()]
-            return [name.rpartition(".")[0] if _has_suffix(name) else name for name in first]
+            return read_list(file)
     return None
-
-
-def _has_suffix(name: str) -> bool:
-    return Path(name).suffix.lower() in (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 
 
 def _labeled(found: Finding, num_classes: int | None, label_values: str | None) -> LabeledFolder:

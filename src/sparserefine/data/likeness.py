@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from sparserefine.data.roles import Role, core_of
-from sparserefine.images import ImageError, decoded_image
+from sparserefine.images import ImageError
+from sparserefine.images.reading import decoded
 
 LOOKED_AT = 2000
 """How many images are opened of a folder, evenly spread; only their headers, of most."""
@@ -46,7 +47,8 @@ def _has_one_channel(path: Path) -> bool:
 
 def _has_few_values(path: Path) -> bool:
     try:
-        with decoded_image(path) as image:
+        with decoded(path) as found:  # what there is to be said of it is said when it is read
+            image = found.image
             if image.mode == "P" and image.format != "PNG":  # a GIF of a photo has a palette too
                 return False
             values = np.unique(np.asarray(image))
