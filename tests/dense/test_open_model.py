@@ -173,3 +173,47 @@ def test_settings_of_onnx_files_are_for_them_alone(folder: Path) -> None:
         sr.dense.open_model(folder, "weights.safetensors")
     done = run("predict", "x.jpg", "--model", "demo", "--kind", "logits")
     assert done.returncode == 1 and "those of an ONNX file, but --model is 'demo'" in done.stderr
+
+
+def test_a_file_of_a_folder_stands_for_it(photo: Path, folder: Path, tmp_path: Path) -> None:
+    for name in ("config.json", "model.safetensors"):
+        code, said, _ = shown(photo, "--model", folder / name)
+        assert code == 0, said
+    make_model().save_pretrained(tmp_path / "refiner")
+    found = sr.SparseRefiner.from_pretrained(tmp_path / "refiner/model.safetensors")
+    assert found.num_classes == 19
+
+
+@pytest.mark.parametrize("name", ["best.pth", "best.safetensors", "best.ckpt"])
+def test_weights_as_the_model(photo: Path, name: str) -> None:
+    (photo.parent / name).write_bytes(b"x" * 99)
+    code, said, _ = shown(photo, "--model", photo.parent / name)
+    assert code == 1 and f"{name} holds weights, which do not say of which network" in said
+    assert f"--model NAME --weights {name}" in said
+
+
+def test_a_file_that_is_no_refiner(photo: Path, onnx_file: Path) -> None:
+    with pytest.raises(ValueError, match=r"photo\.png is no model that is known here"):
+        sr.SparseRefiner.from_pretrained(photo)
+    with pytest.raises(ValueError, match=r"net\.onnx is a dense model, expected a refiner"):
+        sr.SparseRefiner.from_pretrained(onnx_file)
+
+
+def test_onnx_files_that_do_not_run_say_why(onnx_file: Path) -> None:
+    import onnx
+
+    network = onnx.load(str(onnx_file))
+    onnx.save(
+        network, str(onnx_file), save_as_external_data=True, location="net.data", size_threshold=0
+    )
+    (onnx_file.parent / "net.data").unlink()
+    with pytest.raises(ValueError, match=r"External data path does not exist: .*net\.data"):
+        sr.dense.open_model(onnx_file, kind="logits")
+    network.opset_import[0].version = 99
+    onnx.save(network, str(onnx_file))
+    with pytest.raises(ValueError, match=r"Opset 99 is under development") as raised:
+        sr.dense.open_model(onnx_file, kind="logits")
+    assert "onnxruntime_src" not in str(raised.value)
+    onnx_file.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"net\.onnx is empty \(0 bytes\)"):
+        sr.dense.open_model(onnx_file, kind="logits")

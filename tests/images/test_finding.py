@@ -164,3 +164,9 @@ def test_a_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert list_images("~") == list_images(Path("~/a.png")) == [tmp_path / "a.png"]
     write_image(PIXELS, "~/b.png")
     assert (tmp_path / "b.png").is_file()
+
+
+def test_a_photo_by_several_paths_is_taken_once(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", tmp_path / "b.png")
+    crooked = tmp_path / ".." / tmp_path.name / "a.png"
+    assert list_images([crooked, tmp_path, tmp_path / "b.png"]) == [crooked, tmp_path / "b.png"]

@@ -18,6 +18,8 @@ from sparserefine.dense.u2net_files import ONNX_SUFFIX
 from sparserefine.dense.weights import PICKLE_SUFFIXES, SAFETENSORS_SUFFIX
 
 CONFIG = "config.json"
+# Suffixes of the files that stand for their folder, where that is one of transformers.
+_OF_FOLDERS = (SAFETENSORS_SUFFIX, ".bin", ".json")
 LOOKED_FOR = (
     "a folder or hub id (owner/name) of transformers, an ONNX file, or with its weights one of "
 )
@@ -76,8 +78,11 @@ def is_dense(source: str | Path) -> bool:
     if str(source) in names():
         return True
     path = Path(source).expanduser()
+    if path.is_file() and path.suffix.lower() == ONNX_SUFFIX:
+        return True
     if path.is_file():
-        return path.suffix.lower() == ONNX_SUFFIX
+        of_folder = path.suffix.lower() in _OF_FOLDERS and (path.parent / CONFIG).is_file()
+        return of_folder and _is_of_transformers(path.parent / CONFIG)
     if path.is_dir() and str(source).strip():
         if (path / CONFIG).is_file():
             return _is_of_transformers(path / CONFIG)
@@ -101,7 +106,7 @@ def find_dense(source: str | Path) -> Path | str:
         suffix = path.suffix.lower()
         if suffix == ONNX_SUFFIX:
             return path
-        if (path.parent / CONFIG).is_file() and suffix in (SAFETENSORS_SUFFIX, ".bin", ".json"):
+        if (path.parent / CONFIG).is_file() and suffix in _OF_FOLDERS:
             return _in_folder(path.parent)
         if suffix in (SAFETENSORS_SUFFIX, *PICKLE_SUFFIXES):
             raise ValueError(

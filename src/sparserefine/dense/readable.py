@@ -27,7 +27,7 @@ def read_head(path: str | Path, what: str, expected: str = "") -> tuple[Path, by
     Raises:
         FileNotFoundError: There is no such file.
         PermissionError: It may not be read.
-        ValueError: It is a folder, or only stands for the file.
+        ValueError: It is a folder, empty, or only stands for the file.
     """
     path = Path(path).expanduser()
     try:
@@ -43,6 +43,8 @@ def read_head(path: str | Path, what: str, expected: str = "") -> tuple[Path, by
             f"{path} is there but may not be read by this user, expected a {what} that may. Ask "
             "its owner, or change its mode: chmod a+r."
         ) from None
+    if not head:
+        raise ValueError(f"{path} is empty (0 bytes). Download or export it again.")
     for begin, found in _POINTERS:
         if head.lower().startswith(begin):
             raise ValueError(f"{path} is {found}.")

@@ -88,6 +88,7 @@ def find_images(paths: AnyPath | Iterable[AnyPath], *, results: bool = False) ->
             _find_at(user_path(path), found, results)
         except PathError as error:
             found.lost[Path(path)] = str(error)
+    _take_once(found)
     _set_results_apart(found, results)
     if not found.images:
         for reason in found.lost.values():
@@ -219,6 +220,16 @@ def _is_result(path: Path) -> bool:
     # It is named where it is read.
     except OSError:
         return False
+
+
+def _take_once(found: FoundImages) -> None:
+    """Of a photo that was named by several paths, such as ./a.jpg and a.jpg, keep the first."""
+    seen: set[str] = set()
+    for path in [*found.images]:
+        whole = os.path.abspath(path)
+        if whole in seen:
+            del found.images[path]
+        seen.add(whole)
 
 
 def _set_results_apart(found: FoundImages, results: bool) -> None:

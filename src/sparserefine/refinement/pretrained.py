@@ -23,6 +23,7 @@ from sparserefine import dense
 from sparserefine.atomic import atomic_write_all
 from sparserefine.dense import DenseModel
 from sparserefine.dense.fingerprint import fingerprint, new_token
+from sparserefine.dense.open_model import find_dense
 from sparserefine.dense.weights import load_weights, read_weights, save_weights
 from sparserefine.paths import user_path
 from sparserefine.refinement.band_selector import BandSelector
@@ -232,6 +233,14 @@ def _find(name: str | Path) -> Path:
     folder = user_path(name)
     if folder.is_dir():
         return _refiner_below(folder)
+    if folder.is_file():
+        if _is_own(folder.parent / CONFIG):
+            return folder.parent
+        find_dense(folder)  # says what it is where it is none
+        raise ValueError(
+            f"{folder} is a dense model, expected a refiner. Wrap it: "
+            f"SparseRefiner(sparserefine.dense.open_model(path))."
+        )
     text = str(name)
     if folder.exists() or text.count("/") != 1 or text.startswith((".", "/", "~")):
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -222,10 +223,18 @@ def open_session(file: Path, providers: Sequence[str] = ("CPUExecutionProvider",
     try:
         return onnxruntime.InferenceSession(str(file), providers=list(providers))
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
         raise ValueError(
-            f"{file} is not an ONNX model that onnxruntime can run ({reason}). Export it again."
+            f"{file} is not an ONNX model that onnxruntime can run ({_reason(error)}). Export it "
+            "again, whole, and for this version of onnxruntime."
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """What onnxruntime says, without the places in its code."""
+    text = " ".join(str(error).split())
+    text = re.sub(r"\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
+    text = re.sub(r"/\S*\.(cc|h):\d+ .*?\)( const)? (?=[A-Z])", " ", text)
+    return text[:400].rstrip(". ")
 
 
 def _chosen(session: Any, kind: Kind, output: str | Sequence[str] | None) -> tuple[str, ...]:
