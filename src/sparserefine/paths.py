@@ -13,15 +13,20 @@ class PathError(ValueError):
     """What was given is no path of a file or folder; the message says what to give instead."""
 
 
-def user_path(given: str | os.PathLike[str]) -> Path:
+def user_path(given: object) -> Path:
     """The file or folder that a user means; "~" is the home folder.
 
     Args:
         given: A path.
 
     Raises:
-        PathError: It is empty, a URL, or "-".
+        PathError: It is no text, empty, a URL, or "-".
     """
+    if not isinstance(given, str | os.PathLike):
+        raise PathError(
+            f"a path is given as {type(given).__name__}, expected str or pathlib.Path. Pass the "
+            f"path of one file or folder."
+        )
     text = os.fspath(given)
     if not text:
         raise PathError(

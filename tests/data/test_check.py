@@ -82,3 +82,23 @@ def test_what_cannot_be_told_comes_with_the_folders(root: Path) -> None:
     match = r"look like label maps.*Images are in: Images \(4 \.jpg\); things \(4 \.png\)\.$"
     with pytest.raises(ValueError, match=match):
         sr.check(root)
+
+
+@pytest.mark.parametrize(
+    ("turn", "size", "noted"), [(3, (24, 32), True), (6, (24, 24), True), (1, (24, 24), False)]
+)
+def test_a_turn_that_sizes_do_not_show_is_noted(
+    tmp_path: Path, turn: int, size: tuple[int, int], noted: bool
+) -> None:
+    path = photo(tmp_path / "images/a.jpg", size)
+    label_map(tmp_path / "masks/a.png", size=size)
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    with Image.open(path) as image:
+        image.load()
+    image.save(path, exif=exif)
+    found = sr.check(tmp_path)
+    assert not found.problems
+    assert (
+        any("1 photos are turned or mirrored by their EXIF" in one for one in found.notes) is noted
+    )

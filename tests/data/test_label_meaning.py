@@ -276,3 +276,65 @@ def test_what_is_kept_is_kept_under_the_rule(root: Path) -> None:
     plain = open_dataset(root, num_classes=2)
     named = open_dataset(root, num_classes=2, label_values="classes")
     assert sample_key(plain, 0) == sample_key(named, 0)
+
+
+LOSSY = {
+    "webp": ({"quality": 80}, "a lossy WebP"),
+    "jp2": ({"irreversible": True, "quality_layers": [20]}, "a lossy JPEG 2000"),
+    "tif": ({"compression": "jpeg"}, "a TIFF with JPEG in it"),
+    "jpg": ({}, "a JPEG"),
+}
+EXACT = {"webp": {"lossless": True}, "jp2": {}, "tif": {"compression": "tiff_lzw"}}
+
+
+class TestCompression:
+    """What photos are compressed by changes classes."""
+
+    @pytest.mark.parametrize("suffix", LOSSY)
+    def test_lossy_files_are_refused(self, root: Path, suffix: str) -> None:
+        options, kind = LOSSY[suffix]
+        (root / "masks").mkdir()
+        picture = Image.fromarray(stripes((0, 1, 2))).convert("RGB")
+        picture.save(root / f"masks/a.{suffix}", **options)
+        for rule in (None, "classes"):
+            with pytest.raises(ValueError, match=rf"masks/a\.{suffix} is {kind}, which changes"):
+                _ = open_dataset(root, label_values=rule)[0]
+
+    @pytest.mark.parametrize("suffix", EXACT)
+    def test_lossless_files_are_read(self, root: Path, suffix: str) -> None:
+        (root / "masks").mkdir()
+        picture = Image.fromarray(stripes((0, 1, 2)))
+        picture.convert("RGB").save(root / f"masks/a.{suffix}", **EXACT[suffix])
+        assert labels(root, 3) == [[0, 1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("rule", "values", "match"),
+    [
+        ("1=2,1=3", (0, 1), "with a value twice"),
+        ("0=0,1=70000", (0, 1), "expected classes below 65535"),
+        ("binary", (0, 1, 255), r"has the values 0, 1 and 255.*label_values=classes"),
+    ],
+)
+def test_rules_that_cannot_be(root: Path, rule: str, values: tuple[int, ...], match: str) -> None:
+    label_map(root / "masks/a.png", values)
+    with pytest.raises(ValueError, match=match):
+        labels(root, rule=rule)
+
+
+def test_values_that_are_no_gray_of_a_table(root: Path) -> None:
+    (root / "masks").mkdir()
+    Image.fromarray(stripes((0, 1)).astype(np.uint16) * 256).save(root / "masks/a.png")
+    (root / "colors.txt").write_text("0 0 0 road\n1 1 1 car\n")
+    with pytest.raises(ValueError, match=r"has gray values up to 256, and no colors"):
+        labels(root, rule=str(root / "colors.txt"))
+
+
+@pytest.mark.parametrize(("none", "dtype"), [(254, np.uint8), (65535, np.uint16)])
+def test_the_last_value_is_likely_no_class(root: Path, none: int, dtype: type) -> None:
+    (root / "masks").mkdir()
+    values = stripes((0, 1, 2)).astype(dtype)
+    values[values == 2] = none
+    Image.fromarray(values).save(root / "masks/a.png")
+    with pytest.raises(ValueError, match=rf"and {none} does not count, say .*0=0,1=1,{none}=255"):
+        open_dataset(root, num_classes=19)

@@ -9,8 +9,10 @@ import pytest
 from dataset_files import label_map, photo
 from sparserefine.data import ImageFolder, LabeledFolder, open_dataset, open_photos
 from sparserefine.data.finding import LAYOUTS
+from sparserefine.data.layout import check_samples
 from sparserefine.data.roles import Role, core_of, role_of_folder
 from sparserefine.images import ImageError
+from sparserefine.paths import user_path
 
 # Name of the layout: photos, label maps, and what else lies there, of two images.
 FOLDERS = {
@@ -268,3 +270,28 @@ def test_folders_have_roles(name: str, expected: tuple[Role | None, str]) -> Non
 )  # fmt: skip
 def test_names_have_roles(stem: str, expected: tuple[Role | None, str]) -> None:
     assert core_of(stem) == expected
+
+
+def test_the_folder_of_the_photos_as_that_of_label_maps(tmp_path: Path) -> None:
+    photo(tmp_path / "a.jpg")
+    with pytest.raises(ValueError, match=r"so that no photo is left\. Name the folder of label"):
+        open_dataset(tmp_path, labels=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("data", "match"),
+    [
+        (None, "the data is a NoneType, expected a folder"),
+        (["a.jpg"], r"the data is a list of str, .*ImageFolder\(paths\)"),
+        (3, "the data is a int"),
+    ],
+)
+def test_what_is_no_dataset(data: object, match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        check_samples(data)
+
+
+@pytest.mark.parametrize("given", [None, b"a", ["a"], 3])
+def test_what_is_no_path(given: object) -> None:
+    with pytest.raises(ValueError, match=rf"a path is given as {type(given).__name__}, expected"):
+        user_path(given)

@@ -236,6 +236,30 @@ def test_a_folder_of_each(tmp_path: Path) -> None:
     assert done.returncode == 1 and "is a folder and" in done.stderr
 
 
+def test_masks_in_the_folder_of_the_photos(tmp_path: Path) -> None:
+    image, _ = scene()
+    for name in ("a.jpg", "b.png"):
+        Image.fromarray(image).save(tmp_path / name)
+    Image.fromarray(MASKS["0/255"]).save(tmp_path / "a.png")
+    np.save(tmp_path / "b.npy", PROBABILITIES)
+    done = run("refine", tmp_path, tmp_path, "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.png", "b.png"}
+    assert "a.png: a mask of the JPEG of its name, and no photo" in done.stderr
+
+
+def test_two_masks_of_one_name(tmp_path: Path) -> None:
+    image, _ = scene()
+    for folder in ("photos", "masks"):
+        (tmp_path / folder).mkdir()
+    Image.fromarray(image).save(tmp_path / "photos" / "a.jpg")
+    Image.fromarray(MASKS["0/255"]).save(tmp_path / "masks" / "a.png")
+    np.save(tmp_path / "masks" / "a.npy", PROBABILITIES)
+    done = run("refine", tmp_path / "photos", tmp_path / "masks", "-o", tmp_path / "out")
+    assert done.returncode == 1 and not list((tmp_path / "out").iterdir())
+    assert "there are 2 masks of its name" in done.stderr and "a.npy and" in done.stderr
+
+
 def shapes(size: tuple[int, int] = (300, 400)) -> dict[str, np.ndarray]:
     """Masks whose edges are straight, or that are small."""
     y, x = np.mgrid[: size[0], : size[1]]

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from tiny_dense import TinyDense
 
 import sparserefine as sr
+from sparserefine.refinement.load import check_refiner
 
 
 @pytest.fixture
@@ -174,3 +175,27 @@ def test_an_extractor_of_ones_own_is_given_again(tmp_path: Path) -> None:
     again = sr.SparseRefiner.from_pretrained(tmp_path, dense=dense, extractor=other)
     images = torch.rand(1, 3, 40, 50)
     assert torch.equal(model(images).pixels.refined, again(images).pixels.refined)
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        (
+            "demo",
+            r"the model is 'demo', expected a SparseRefiner\. Open it: sparserefine\.load\('demo'",
+        ),
+        (None, "the model is a NoneType, expected a SparseRefiner"),
+        (
+            torch.nn.Linear(2, 2),
+            r"the model is a Linear, .*Wrap a dense model: SparseRefiner\(dense\)",
+        ),
+    ],
+)
+def test_what_is_no_refiner(given: object, match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        check_refiner(given)
+
+
+def test_no_classes_are_refused() -> None:
+    with pytest.raises(ValueError, match="num_classes=0: expected a whole number of 2 or more"):
+        sr.load("edges", num_classes=0)

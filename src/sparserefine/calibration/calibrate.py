@@ -29,6 +29,7 @@ from sparserefine.images import write_image
 from sparserefine.plots import error_curves
 from sparserefine.progress import Progress, count_steps
 from sparserefine.refinement.calibration_file import prediction_facts
+from sparserefine.refinement.load import check_refiner
 from sparserefine.refinement.refiner import SparseRefiner
 from sparserefine.refinement.selector import EntropySelector
 
@@ -83,6 +84,7 @@ def calibrate(
         ImportError: matplotlib, which draws the curves, is not installed.
         OSError: A file cannot be written.
     """
+    check_refiner(model)
     if out is not None:
         check_installed("a calibration's picture", "matplotlib", extra="train")
     goal = _goal(recall, density, latency_ms)

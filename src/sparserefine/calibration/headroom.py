@@ -26,6 +26,7 @@ from sparserefine.evaluation.scores import edges, random
 from sparserefine.progress import Progress, count_steps
 from sparserefine.refinement.calibration_file import prediction_facts
 from sparserefine.refinement.dense_pass import DensePass
+from sparserefine.refinement.load import check_refiner
 from sparserefine.refinement.refiner import SparseRefiner
 from sparserefine.refinement.selector import select_cells
 from sparserefine.refinement.timing import now_ms
@@ -153,6 +154,7 @@ def headroom(
         ValueError: The dataset is empty, none of it can be read, or labels are missing or wrong.
         OSError: A file cannot be written.
     """
+    check_refiner(model)
     dataset = as_dataset(
         data,
         split,

@@ -16,6 +16,7 @@ from sparserefine.atomic import make_folder
 from sparserefine.data.finding import describe
 from sparserefine.data.folder import AnyPath, ImageFolder, LabeledFolder
 from sparserefine.data.histogram import Histogram
+from sparserefine.data.label_map import orientation
 from sparserefine.data.layout import open_unchecked
 from sparserefine.data.sample import IGNORE_INDEX
 from sparserefine.images import ImageError, list_images, read_image, write_image
@@ -158,6 +159,7 @@ class _Survey:
         self.histogram = Histogram()
         self.in_maps: Counter[int] = Counter()
         self.wrong: list[str] = []
+        self.turned: list[Path] = []
         for index in range(len(dataset)):
             try:
                 self._look(index)
@@ -166,8 +168,8 @@ class _Survey:
             advance()
 
     def _look(self, index: int) -> None:
-        photo = self.dataset.files(index)[0]
-        size = _upright_size(photo)
+        photo, *maps = self.dataset.files(index)
+        size, turn = _upright_size(photo)
         self.sizes[size] += 1
         if not isinstance(self.dataset, LabeledFolder):
             return
@@ -176,6 +178,10 @@ class _Survey:
         self.histogram = Histogram.sum([self.histogram, one])
         self.in_maps.update(one.counts.keys())
         self.dataset.check_size(index, (labels.shape[0], labels.shape[1]), size)
+        # Otherwise the sizes say whether the labels are turned as the photo is.
+        shows_nothing = turn in (2, 3, 4) or size[0] == size[1]
+        if turn != 1 and shows_nothing and _is_upright(maps[0]):
+            self.turned.append(photo)
 
     def problems(self, num_classes: int | None) -> list[str]:
         """What is wrong, the first of each kind in words."""
@@ -198,6 +204,12 @@ class _Survey:
             found.append(
                 f"no pixel has the label 0, the lowest is {classes[0]}: do labels count from 1? "
                 f'Then label_values="from-1" (--label-values from-1)'
+            )
+        if self.turned:
+            found.append(
+                f"{len(self.turned)} photos are turned or mirrored by their EXIF data "
+                f"({self.turned[0]} …), their label maps are not, and the sizes fit either way: "
+                f"do the labels lie on the upright photo? Look at the contact sheet"
             )
         if classes == [0]:
             found.append("every pixel that counts has the label 0")
@@ -222,15 +234,21 @@ def _folders(root: Path) -> str:
     return "; ".join(shown) + (f"; and {len(kinds) - _SHOWN} more" if len(kinds) > _SHOWN else "")
 
 
-def _upright_size(path: Path) -> tuple[int, int]:
-    """(height, width) as the photo is shown, from the file's header."""
+def _upright_size(path: Path) -> tuple[tuple[int, int], int]:
+    """(height, width) as the photo is shown, and its EXIF orientation, from the file's header."""
     try:
         with Image.open(path) as image:
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-            return (image.width, image.height) if turned else (image.height, image.width)
+            turn = orientation(image)
+            size = image.height, image.width
+            return ((image.width, image.height) if turn in (5, 6, 7, 8) else size), turn
     except Exception:
         height, width, _ = read_image(path).shape  # says why, as when it is used
-        return height, width
+        return (height, width), 1
+
+
+def _is_upright(path: Path) -> bool:
+    with Image.open(path) as image:
+        return orientation(image) == 1
 
 
 def _sheet(dataset: ImageFolder | LabeledFolder) -> UInt8[np.ndarray, "H W 3"]:

@@ -287,6 +287,11 @@ def _with_labels(root: Path, files: Sequence[Path], labels: Path) -> Finding:
     photos = _by_folders(root, [path for path in files if path.resolve() not in inside])
     if photos.labels and not photos.photos:
         _refuse_only_labels(root, [*photos.labels])
+    if not (photos.photos or photos.labels):
+        raise ValueError(
+            f"all images in {root} are in {folder}, the folder of label maps that was named, so "
+            f"that no photo is left. Name the folder of label maps alone."
+        )
     rests = {}
     for path in _preferred({path: key_of(path, folder) for path in maps}):
         between = path.relative_to(folder).parts[:-1]

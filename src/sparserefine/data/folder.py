@@ -19,6 +19,7 @@ from sparserefine.data.label_values import BINARY, VOC, LabelValues
 from sparserefine.data.pairing import Key, key_of
 from sparserefine.data.sample import IGNORE_INDEX, Sample, image_tensor, labels_tensor
 from sparserefine.images import ImageError, list_images, read_image
+from sparserefine.images.finding import as_paths
 from sparserefine.paths import user_path
 
 AnyPath = str | os.PathLike[str]
@@ -47,7 +48,7 @@ class ImageFolder(Dataset[Sample]):
             ImageError: A path does not exist, or a folder has no images.
         """
         roots: dict[Path, Path] = {}
-        for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
+        for path in as_paths(paths):
             path = user_path(path)
             above = path if path.is_dir() else path.parent
             for image in list_images(path):
@@ -276,7 +277,7 @@ class LabeledFolder(Dataset[Sample]):
 
         Raises:
             ImageError: The label map cannot be read.
-            ValueError: It is a JPEG, or holds what the rule does not cover.
+            ValueError: It is a JPEG or the like, or holds what the rule does not cover.
         """
         photo, path = self._pairs[index]
         return self._apply(read_label_map(path, photo))
@@ -295,7 +296,7 @@ class LabeledFolder(Dataset[Sample]):
                 assert read.colors is not None
                 shown = read.colors[..., 0]
             raise ValueError(
-                f"{path} is a JPEG, which changes class numbers; pixels per value: "
+                f"{path} is {read.lossy}, which changes class numbers; pixels per value: "
                 f"{Histogram.of(shown)}. "
                 f"Save label maps as PNG; only masks of one object can be read: "
                 f'label_values="{BINARY}" (--label-values {BINARY}).'

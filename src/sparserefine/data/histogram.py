@@ -15,6 +15,8 @@ from sparserefine.data.sample import IGNORE_INDEX
 _SHOWN = 32
 # A scene of so many classes hardly has only the first two of them.
 _MANY = 8
+# What programs write where there is no class.
+_LIKELY_NONE = (254, 65534, 65535)
 
 
 @dataclass
@@ -122,10 +124,14 @@ class Histogram:
         elif soft and ends > sum(self.counts.values()) / 2:
             meant = f"if they are masks of one object with soft edges, {_say(BINARY)}"
         elif len(values) <= num_classes:
-            mapping = ",".join(f"{old}={new}" for new, old in enumerate(values))
+            none = [value for value in values if value in _LIKELY_NONE]
+            kept = [value for value in values if value not in none]
+            pairs = [f"{old}={new}" for new, old in enumerate(kept)]
+            mapping = ",".join([*pairs, *(f"{value}={IGNORE_INDEX}" for value in none)])
+            but = f", and {none[-1]} does not count" if none else ""
             meant = (
-                f"if each value is one, in this order, {_say(mapping)}; what does not count is "
-                f"VALUE={IGNORE_INDEX}"
+                f"if each value is one, in this order{but}, {_say(mapping)}; what does not count "
+                f"is VALUE={IGNORE_INDEX}"
             )
         else:
             meant = (

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 from PIL import Image
 
+from sparserefine.data.lossy import lossy_kind
 from sparserefine.images import ImageError, decoded_image, read_labels, upright
 
 _ORIENTATION = 0x0112
@@ -22,13 +23,13 @@ class LabelMap:
         path: The file.
         values: Palette indices or gray values; None where it is a picture of colors.
         colors: RGB of each pixel, of a picture of colors or where it has a palette; None for gray.
-        lossy: Whether it is a JPEG, which changes values.
+        lossy: What it is, such as "a JPEG", if its compression changes values; else empty.
     """
 
     path: Path
     values: UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"] | None
     colors: UInt8[np.ndarray, "H W 3"] | None
-    lossy: bool
+    lossy: str
 
     @property
     def size(self) -> tuple[int, int]:
@@ -60,8 +61,8 @@ def read_label_map(path: Path, photo: Path | None = None) -> LabelMap:
         ValueError: The label map has another EXIF orientation than its photo.
     """
     with decoded_image(path) as image:
-        lossy = image.format in ("JPEG", "MPO")
-        turn = _orientation(image)
+        lossy = lossy_kind(path, image)
+        turn = orientation(image)
         if turn != 1:
             _check_turn(path, turn, photo)
             image = upright(image)
@@ -75,7 +76,7 @@ def read_label_map(path: Path, photo: Path | None = None) -> LabelMap:
             raise ImageError(str(error).replace("the image", str(path), 1)) from None
 
 
-def _from_colors(path: Path, image: Image.Image, lossy: bool) -> LabelMap:
+def _from_colors(path: Path, image: Image.Image, lossy: str) -> LabelMap:
     if image.mode in ("RGBA", "LA", "La", "RGBa"):
         alpha = np.asarray(image.getchannel(len(image.getbands()) - 1))
         if alpha.min() != 255:
@@ -89,7 +90,8 @@ def _from_colors(path: Path, image: Image.Image, lossy: bool) -> LabelMap:
     return LabelMap(path, values, colors, lossy)
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation of an image, 1 where it is upright or says nothing."""
     try:
         return int(image.getexif().get(_ORIENTATION, 1)) or 1
     except Exception:  # a broken EXIF block says nothing
@@ -102,7 +104,7 @@ def _check_turn(path: Path, turn: int, photo: Path | None) -> None:
     if photo is not None:
         try:
             with Image.open(photo) as image:
-                other = _orientation(image)
+                other = orientation(image)
         except Exception:  # it is reported when it is read
             return
     if other != turn:

@@ -26,6 +26,8 @@ MEANINGS = {
 
 # Of the classes of training, in their order; all other ids are ignored.
 _CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+# Labels are kept in 16 bits, and the last value is often no class.
+_MOST = 65535
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,12 @@ class LabelValues:
             return cls(text, colors=voc_colors())
         if re.fullmatch(r"\s*\d+\s*=\s*\d+\s*(,\s*\d+\s*=\s*\d+\s*)*,?\s*", text):
             pairs = [part.split("=") for part in text.split(",") if part.strip()]
-            return cls(text, tuple((int(old), int(new)) for old, new in pairs))
+            table = tuple((int(old), int(new)) for old, new in pairs)
+            if len({old for old, _ in table}) < len(table):
+                raise ValueError(f"label_values is {text!r}, with a value twice. Say each once.")
+            if any(new >= _MOST for _, new in table):
+                raise ValueError(f"label_values is {text!r}, expected classes below {_MOST}.")
+            return cls(text, table)
         if Path(text).expanduser().is_file():
             return cls(text, colors=read_color_table(Path(text).expanduser()))
         raise ValueError(
@@ -101,6 +108,11 @@ class LabelValues:
     def _by_color(self, read: LabelMap, table: ColorTable) -> Integer[np.ndarray, "H W"]:
         if read.colors is None:
             assert read.values is not None
+            if (top := int(read.values.max())) > 255:
+                raise ValueError(
+                    f"{read.path} has gray values up to {top}, and no colors, of which {self.name} "
+                    f"could say the class. Map its values: label_values=OLD=NEW,…"
+                )
             colors = np.repeat(read.values.astype(np.uint8)[..., None], 3, -1)
         else:
             colors = read.colors
@@ -141,6 +153,12 @@ def _binary(read: LabelMap) -> Integer[np.ndarray, "H W"]:
         raise ValueError(
             f"{read.path} has the value {top}, expected 0 and 255, or 0 and 1, of a mask of one "
             f"object. Map it: label_values=0=0,{top}=1."
+        )
+    if top == IGNORE_INDEX and np.array_equal(np.unique(values), [0, 1, IGNORE_INDEX]):
+        raise ValueError(
+            f"{read.path} has the values 0, 1 and 255, expected 0 and 255, or 0 and 1, of a mask "
+            f"of one object. Where 255 does not count, say label_values=classes; else map the "
+            f"values: label_values=0=0,1=1,255=1."
         )
     if top == 1 and not read.lossy:
         return values.astype(np.uint8)

@@ -10,6 +10,7 @@ from sparserefine.data.finding import Finding, find
 from sparserefine.data.folder import AnyPath, ImageFolder, LabeledFolder
 from sparserefine.data.label_values import CITYSCAPES
 from sparserefine.data.roles import split_of
+from sparserefine.data.sample import Sample
 from sparserefine.data.source import SampleSource
 from sparserefine.data.split_list import read_list
 from sparserefine.images import ImageError
@@ -134,11 +135,30 @@ def as_dataset(
             f'split is "{split}", but the data is a {type(data).__name__}, not a path. Give the '
             f"path, or open the split: open_dataset(path, split)."
         )
+    check_samples(data)
     if not len(data):
         raise ValueError("the dataset is empty. Give at least one image.")
     if needs_labels and isinstance(data, LabeledFolder):
         data.check_meaning(from_1=from_1)
     return data
+
+
+def check_samples(data: object) -> None:
+    """Refuse what is no dataset, such as a list of paths.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    what = f"a {type(data).__name__}"
+    if isinstance(data, SampleSource):
+        first = data[0] if isinstance(data, list | tuple) and data else None
+        if first is None or isinstance(first, Sample):
+            return
+        what += f" of {type(first).__name__}"
+    raise ValueError(
+        f"the data is {what}, expected a folder, a dataset, or a list of Sample. Open files with "
+        f"sparserefine.data.ImageFolder(paths)."
+    )
 
 
 def _unlabeled(found: Finding) -> ImageFolder:

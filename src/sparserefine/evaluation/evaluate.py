@@ -26,6 +26,7 @@ from sparserefine.evaluation.metrics import Quality
 from sparserefine.evaluation.result import Evaluation
 from sparserefine.evaluation.tables import draw_gallery, save
 from sparserefine.progress import Progress, count_steps
+from sparserefine.refinement.load import check_refiner
 from sparserefine.refinement.refiner import SparseRefiner
 
 
@@ -66,6 +67,7 @@ def evaluate(
             of it has labels, a label is not a class, or an ensembler or selector is unknown.
         OSError: A file cannot be written.
     """
+    check_refiner(model)
     _check(ensembler, selector)
     dataset = as_dataset(data, split, model.num_classes, from_1=model.preset.labels_from_1)
     advance = count_steps(progress, "evaluate", len(dataset))

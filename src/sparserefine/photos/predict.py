@@ -15,6 +15,7 @@ from sparserefine.photos.failure import describe_failure
 from sparserefine.photos.ours import refuse_foreign_files
 from sparserefine.photos.places import result_folders
 from sparserefine.progress import Progress, count_steps
+from sparserefine.refinement.load import check_refiner
 from sparserefine.refinement.prediction import Prediction
 from sparserefine.refinement.refiner import SparseRefiner
 from sparserefine.refinement.timing import StageTimer
@@ -104,6 +105,7 @@ def predict(
         ValueError: The bands or the range make no sense.
         OSError: The output folder cannot be written.
     """
+    check_refiner(model)
     check_choices(bands, value_range)
     found = find_photos(photos)
     sources = found.images

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from sparserefine.atomic import make_folder
+from sparserefine.data.pairing import is_jpeg
 from sparserefine.images import (
     IMAGE_SUFFIXES,
     FoundImages,
@@ -27,6 +28,7 @@ from sparserefine.progress import Progress, count_steps
 from sparserefine.refinement.alpha import Method
 from sparserefine.refinement.timing import StageTimer, mean_stages
 
+_A_MASK = "a mask of the JPEG of its name, and no photo"
 MASK_SUFFIXES = IMAGE_SUFFIXES | {".npy", ".npz"}
 
 
@@ -102,13 +104,10 @@ def refine_photos(
     for job in jobs:
         timer = StageTimer()
         try:
-            if job.mask is None:
-                raise ValueError("there is no mask of its name")
+            mask = _only(job.masks)
             with timer.stage("read"):
                 opened = open_photo(job.photo, bands=bands, value_range=value_range)
-            result = refine(
-                opened, job.mask, kind=kind, fit=fit, method=method, cell=cell, timer=timer
-            )
+            result = refine(opened, mask, kind=kind, fit=fit, method=method, cell=cell, timer=timer)
             with timer.stage("write"):
                 if many:  # one file is named by the user
                     make_folder(job.out.parent)
@@ -143,7 +142,7 @@ def refine_photos(
 @dataclass(frozen=True)
 class _Job:
     photo: Path
-    mask: Path | None
+    masks: Sequence[Path]
     out: Path
 
 
@@ -158,25 +157,61 @@ def _jobs(photo: Path, mask: Path, out: Path) -> tuple[list[_Job], FoundImages]:
             raise ValueError(f"{out} ends in {out.suffix!r}, expected .png, which keeps alpha.")
         if out.resolve() in (photo.resolve(), mask.resolve()):
             raise ValueError(f"{out} would be written over. Give another path.")
-        return [_Job(list_images([photo])[0], mask, out)], FoundImages()
+        return [_Job(list_images([photo])[0], [mask], out)], FoundImages()
     if out.resolve() in (photo.resolve(), mask.resolve()):
         raise ValueError(f"{out} has the photos or the masks. Choose another folder.")
     found = find_images([photo])
     masks = _masks_in(mask, out.resolve(), found)
+    for source in _masks_among(found, masks):
+        del found.images[source]
+        found.left_out[source] = _A_MASK
     places = result_folders(found.images, make_folder(out), _written)
     return [
-        _Job(source, masks.get(found.images[source].with_suffix("")), _written(place))
+        _Job(
+            source,
+            [one for one in masks.get(_place(found, source), ()) if not _is_same(one, source)],
+            _written(place),
+        )
         for source, place in zip(found.images, places, strict=True)
     ], found
 
 
-def _masks_in(folder: Path, without: Path, found: FoundImages) -> dict[PurePath, Path]:
+def _place(found: FoundImages, source: Path) -> PurePath:
+    return found.images[source].with_suffix("")
+
+
+def _is_same(mask: Path, photo: Path) -> bool:
+    return mask.resolve() == photo.resolve()
+
+
+def _only(masks: Sequence[Path]) -> Path:
+    if not masks:
+        raise ValueError("there is no mask of its name")
+    if len(masks) > 1:
+        names = " and ".join(map(str, masks[:2]))
+        raise ValueError(f"there are {len(masks)} masks of its name, {names}. Remove all but one")
+    return masks[0]
+
+
+def _masks_among(found: FoundImages, masks: Mapping[PurePath, Sequence[Path]]) -> list[Path]:
+    """Masks that lie in the folder of the photos: a.png beside a.jpg is that of a.jpg."""
+    jpegs = {_place(found, source) for source in found.images if is_jpeg(source)}
+    return [
+        source
+        for source in found.images
+        if not is_jpeg(source)
+        and _place(found, source) in jpegs
+        and any(_is_same(one, source) for one in masks.get(_place(found, source), ()))
+    ]
+
+
+def _masks_in(folder: Path, without: Path, found: FoundImages) -> dict[PurePath, list[Path]]:
     """The masks of a folder by their place in it, without the suffix."""
-    return {
-        path.relative_to(folder).with_suffix(""): path
-        for path in sorted(files_below(folder, found))
-        if path.suffix.lower() in MASK_SUFFIXES and without not in path.resolve().parents
-    }
+    masks: dict[PurePath, list[Path]] = {}
+    for path in sorted(files_below(folder, found)):
+        if path.suffix.lower() in MASK_SUFFIXES and without not in path.resolve().parents:
+            masks.setdefault(path.relative_to(folder).with_suffix(""), []).append(path)
+    return masks
 
 
 def _written(place: Path) -> Path:

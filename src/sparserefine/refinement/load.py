@@ -1,7 +1,8 @@
-"""Refiners by name."""
+"""Refiners by name, and what is none."""
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 
 from sparserefine.dense import DenseModel
@@ -24,3 +25,19 @@ def load(
         ValueError: Files are missing, damaged, or of another model.
     """
     return SparseRefiner.from_pretrained(name, dense=dense, num_classes=num_classes)
+
+
+def check_refiner(model: object) -> None:
+    """Refuse what is no refiner.
+
+    Raises:
+        ValueError: It is something else; the message says how to make a refiner of it.
+    """
+    if isinstance(model, SparseRefiner):
+        return
+    if isinstance(model, str | PathLike):
+        what, remedy = repr(str(model)), f"Open it: sparserefine.load({str(model)!r})"
+    else:
+        what = f"a {type(model).__name__}"
+        remedy = "Wrap a dense model: SparseRefiner(dense), see docs/dense-models.md"
+    raise ValueError(f"the model is {what}, expected a SparseRefiner. {remedy}.")

@@ -162,7 +162,8 @@ def _take_classes(
     """Where the weights know no classes, take as many as are asked for."""
     if isinstance(config.get("extractor"), dict) and config["extractor"].get("kind") == "edges":
         dense_classes = None if dense_model is None else dense_model.num_classes
-        config["num_classes"] = num_classes or dense_classes or config["num_classes"]
+        asked = dense_classes if num_classes is None else num_classes
+        config["num_classes"] = config["num_classes"] if asked is None else asked
     elif num_classes not in (None, config.get("num_classes")):
         raise ValueError(
             f"{folder} holds a refiner of {config.get('num_classes')} classes, but num_classes is "
