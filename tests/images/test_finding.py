@@ -14,6 +14,7 @@ from sparserefine.images import (
     ImageWarning,
     find_images,
     list_images,
+    read_image,
     write_image,
     write_labels,
 )
@@ -170,3 +171,16 @@ def test_a_photo_by_several_paths_is_taken_once(tmp_path: Path) -> None:
     save(tmp_path / "a.png", tmp_path / "b.png")
     crooked = tmp_path / ".." / tmp_path.name / "a.png"
     assert list_images([crooked, tmp_path, tmp_path / "b.png"]) == [crooked, tmp_path / "b.png"]
+
+
+def test_pipes_and_devices_are_not_waited_for(tmp_path: Path) -> None:
+    save(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    found = find_images(tmp_path)
+    assert [path.name for path in found.images] == ["a.png"]
+    assert any("pipe.jpg: a pipe or a device, expected a file" in one for one in found.remarks())
+    for path in (tmp_path / "pipe.jpg", Path(os.devnull)):
+        with pytest.raises(ImageError, match="is a pipe or a device, expected a file"):
+            list_images(path)
+        with pytest.raises(ImageError, match="is a pipe or a device, expected a file"):
+            read_image(path)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from PIL import Image
 
 import sparserefine as sr
 from command_line import run
+from sparserefine import cli
 from sparserefine.atomic import ForeignFolderError, atomic_write_all
 from sparserefine.images import ImageWarning, read_labels
 from sparserefine.images.finding import as_paths
@@ -202,3 +206,23 @@ def test_what_is_given_to_predict(model: sr.SparseRefiner, tmp_path: Path) -> No
         torch.from_numpy(model.predict(content).labels),
         torch.from_numpy(model.predict(tmp_path / "a.png").labels),
     )
+
+
+def test_a_name_that_is_no_utf8(
+    model: sr.SparseRefiner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = tmp_path / os.fsdecode(b"caf\xe9.png")
+    try:
+        save(photo)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    result = sr.predict(model, tmp_path, out=tmp_path / "out")
+    assert [one.source for one in result.done] == [photo] and not result.failed
+    raw = BytesIO()
+    monkeypatch.setattr(sys, "stdout", TextIOWrapper(raw, encoding="utf-8"))
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["cutout", str(photo), "--method", "bilinear", "--out", str(tmp_path / "cut")])
+    assert not ended.value.code
+    sys.stdout.flush()
+    assert rb"caf\udce9_cutout.png" in raw.getvalue()
+    assert [path.name for path in (tmp_path / "cut").glob("caf*.png")] == ["caf\udce9_cutout.png"]

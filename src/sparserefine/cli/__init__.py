@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 
 from cyclopts import App
 
@@ -42,6 +43,9 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: Words of the command line. Default: those of the process.
     """
+    # A terminal that lacks a character, as of a name that is no UTF-8, must not end finished work.
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with plain_warnings():
             app(checked_words(sys.argv[1:] if arguments is None else arguments))

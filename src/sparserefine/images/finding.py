@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from sparserefine.images.error import ImageError, warn
+from sparserefine.images.source import STREAM, is_stream
 from sparserefine.images.stamp import is_result
 from sparserefine.images.suffixes import IMAGE_SUFFIXES, foreign_kind
 from sparserefine.paths import PathError, user_path
@@ -126,6 +127,8 @@ def _find_at(path: Path, found: FoundImages, results: bool) -> None:
     try:
         if path.is_dir():
             _find_in(path, found, results)
+        elif is_stream(path):
+            found.lost[path] = f"{path} is {STREAM}."
         elif path.exists():
             found.images.setdefault(path, PurePath(path.name))
         elif any(one in path.name for one in "*?["):
@@ -143,7 +146,9 @@ def _find_in(root: Path, found: FoundImages, results: bool) -> None:
     images: dict[Path, PurePath] = {}
     before = len(found.left_out), len(found.lost)
     for path in sorted(files_below(root, found)):
-        if path.suffix.lower() not in IMAGE_SUFFIXES:
+        if is_stream(path):
+            found.left_out[path] = STREAM
+        elif path.suffix.lower() not in IMAGE_SUFFIXES:
             reason = foreign_kind(path) or (_NO_SUFFIX if _is_nameless(path) else None)
             if reason is not None:
                 found.left_out[path] = reason

@@ -6,16 +6,26 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from pathlib import Path
 from typing import IO
 
 from PIL import Image
 
+from sparserefine.images.error import ImageError
 from sparserefine.paths import user_path
 
 # BytesIO is an IO[bytes] to pyright, but not to beartype.
 BinaryFile = IO[bytes] | BytesIO
 FileSource = str | os.PathLike[str] | bytes | BinaryFile
 ImageSource = FileSource | Image.Image
+
+
+STREAM = "a pipe or a device, expected a file. Save what it gives, and name that file"
+
+
+def is_stream(path: Path) -> bool:
+    """Whether a path is that of a pipe, a socket or a device, which may never end."""
+    return path.exists() and not (path.is_file() or path.is_dir())
 
 
 @contextmanager
@@ -26,7 +36,10 @@ def opened_file(
     if isinstance(source, bytes):
         yield BytesIO(source)
     elif isinstance(source, str | os.PathLike):
-        with user_path(source).open("rb") as file:
+        path = user_path(source)
+        if is_stream(path):
+            raise ImageError(f"{path} is {STREAM}.")
+        with path.open("rb") as file:
             yield file
     else:
         source.seek(0)

@@ -28,7 +28,9 @@ def png_stamp(source: str | os.PathLike[str] | None = None) -> PngInfo:
     text = PngInfo()
     text.add_text("Software", NAME)
     if source is not None:
-        text.add_itxt(_SOURCE, os.path.abspath(source))
+        # Names of old disks may be no UTF-8.
+        name = os.fsencode(os.path.abspath(source)).decode("utf-8", "replace")
+        text.add_itxt(_SOURCE, name)
     return text
 
 

@@ -58,7 +58,7 @@ def result_folders(
 
 def _names(source: Path, place: PurePath) -> list[PurePath]:
     """Names that a result may have, the best first; the last is of this photo alone."""
-    number = hashlib.sha256(os.path.abspath(source).encode()).hexdigest()[:8]
+    number = hashlib.sha256(os.fsencode(os.path.abspath(source))).hexdigest()[:8]
     with_suffix = f"{place.stem}_{place.suffix[1:].lower()}"
     # A name of dots is the folder itself, or the one above it.
     stem = place.stem if place.stem.strip(".") else f"{with_suffix}_"
