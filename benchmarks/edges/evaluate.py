@@ -73,7 +73,7 @@ def main() -> None:
     kept = json.loads(options.out.read_text())["sizes"] if options.add else {}
     found = {f"{size:g}": evaluate(size, options, net) for size in options.megapixels}
     document = {
-        "sizes": {size: rows for size, rows in sorted((kept | found).items(), key=_megapixels)},
+        "sizes": dict(sorted((kept | found).items(), key=_megapixels)),
         "command": " ".join(["python benchmarks/edges/evaluate.py", *_without_paths(sys.argv[1:])]),
         "environment": Environment.current().to_json(),
     }
