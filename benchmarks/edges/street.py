@@ -54,10 +54,14 @@ LOW, FULL = (192, 256), (384, 512)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--shared", type=Path, required=True, help="folder with data/ in it")
+    parser.add_argument("--shared", type=Path, default=Path("../shared"), help="with data/ in it")
+    parser.add_argument("--page", action="store_true", help="only write the table into the docs")
     parser.add_argument("--weights", type=Path, help="default: those that ship")
     parser.add_argument("--every", type=int, default=14, help="of the frames one in so many")
     options = parser.parse_args()
+    if options.page:
+        write_page(json.loads(RESULT.read_text()))
+        return
     net = shipped_net() if options.weights is None else read_net(options.weights)
     data = options.shared / "data"
     model = sr.dense.create("espnetv2-2.0", data / "espnet-weights" / WEIGHTS, allow_pickle=True)
@@ -68,12 +72,16 @@ def main() -> None:
         "environment": Environment.current().to_json(),
     }
     RESULT.write_text(json.dumps(document, indent=1) + "\n")
-    lines = table(document)
-    text = PAGE.read_text()
-    before, rest = text.split(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{rest.split(END)[1]}")
-    print("\n".join(lines))
+    write_page(document)
+    print("\n".join(table(document)))
     print(RESULT)
+
+
+def write_page(document: dict[str, Any]) -> None:
+    """Replace the table in the docs."""
+    before, rest = PAGE.read_text().split(BEGIN)
+    lines = "\n".join(table(document))
+    PAGE.write_text(f"{before}{BEGIN}\n{lines}\n{END}{rest.split(END)[1]}")
 
 
 def table(document: dict[str, Any]) -> list[str]:
@@ -90,9 +98,12 @@ def table(document: dict[str, Any]) -> list[str]:
         for score in ("miou", "boundary_iou"):
             title = {"miou": "mIoU", "boundary_iou": "boundary IoU"}[score]
             lines.append(line(f"{name}, {title}", [rows[way][score] for way in ways]))
-    rows = document["camvid"]["rows"]
-    for index, name in enumerate(CLASSES):
-        lines.append(line(f"camvid, {name}", [rows[way]["iou"][index] for way in ways]))
+    for name, classes in (("camvid", CLASSES), ("demo", document["demo"]["classes"])):
+        rows = document[name]["rows"]
+        for index, label in enumerate(classes):
+            if rows["low_res"]["iou"][index] is not None:
+                values = [rows[way]["iou"][index] for way in ways]
+                lines.append(line(f"{name}, {label}", values))
     frames, commit = document["camvid"]["frames"], document["environment"]["commit"]
     return [*lines, "", f"{frames} frames, percent; `make edges-street`, commit {commit}."]
 
