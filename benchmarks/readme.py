@@ -1,11 +1,11 @@
-"""Write the figures of the README from result files, so that none is typed in by hand.
+"""Write the figures of the README and of docs/own-refiner.md from result files.
 
     make demo
     python benchmarks/readme.py --demo out/demo --held-out out/demo-train/held_out.json
 
 The files are kept: results/demo.json, results/demo_held_out.json (demo_without_lund.json … of runs
-without an origin), docs/detail.jpg. Without options the section is made anew from those and
-from results/large_photo.json.
+without an origin), docs/detail.jpg. Without options the sections are made anew from those and
+from results/large_photo.json, edges.json and refine.json.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 START, END = "<!-- figures: benchmarks/readme.py -->\n", "<!-- end of figures -->\n"
+OWN = ROOT / "docs" / "own-refiner.md"
+# Rows and columns of the README's table of masks; docs/refine.md has all.
+SIZES, SOURCES = ("1", "12"), ("U²-Net-p 320", "IS-Net 512", "SAM-like 256", "drawn by hand")
+SHOWN = {"bilinear": "enlarged", "guided": "guided filter", "edges": "`sparserefine`"}
 
 
 def main() -> None:
@@ -41,14 +45,42 @@ def main() -> None:
         name = f"demo_without_{without}.json" if without else "demo_held_out.json"
         shutil.copy(path, RESULTS / name)
     readme = ROOT / "README.md"
-    readme.write_text(with_figures(readme.read_text()))
+    readme.write_text(with_figures(readme.read_text(), masks()))
+    OWN.write_text(with_figures(OWN.read_text(), figures()))
 
 
-def with_figures(text: str) -> str:
-    """The README with the section between the markers made anew."""
+def with_figures(text: str, section: str) -> str:
+    """A page with the section between the markers made anew."""
     before, rest = text.split(START)
     _, after = rest.split(END)
-    return before + START + figures() + END + after
+    return before + START + section + END + after
+
+
+def masks() -> str:
+    """What refining is worth by where a mask is from, and what it takes."""
+    quality, speed = (
+        json.loads((RESULTS / f"{name}.json").read_text()) for name in ("edges", "refine")
+    )
+    lines = [("boundary IoU at 3 px · mean error × 1000", *SHOWN.values()), ("---",) * 4]
+    for megapixels in SIZES:
+        for name in SOURCES:
+            ways = quality["sizes"][megapixels]["sources"][name]
+            cells = (f"{ways[way]['boundary_iou']:.2f} · {ways[way]['mae']:.1f}" for way in SHOWN)
+            lines.append((f"{name}, {megapixels} MP", *cells))
+    counts = " and ".join(
+        str(quality["sizes"][size]["sources"][SOURCES[0]]["composites"]) for size in SIZES
+    )
+    times = ", ".join(
+        f"{megapixels} MP in {size['ways']['edges']['p50_ms'] / 1000:.2f} s"
+        for megapixels, size in speed["sizes"].items()
+    )
+    text = (
+        f"Medians of {counts} composites with known alpha that training has not seen "
+        f"([docs/refine.md](docs/refine.md), commit {quality['environment']['commit']}); {times} "
+        f"on {speed['environment']['device']}, {speed['threads']} threads."
+    )
+    table = "".join("| " + " | ".join(line) + " |\n" for line in lines)
+    return "\n" + table + "\n" + textwrap.fill(text, 118) + "\n\n"
 
 
 def figures() -> str:

@@ -7,8 +7,10 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import sparserefine as sr
 from sparserefine.photos.shipped import shipped_photo
@@ -17,14 +19,21 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_first_python_block_works_as_written(
+def test_the_first_python_blocks_work_as_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copy(shipped_photo("lund"), "street.jpg")
-    block = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]
+    y, x = np.mgrid[:96, :128]
+    inside = np.hypot(y - 48, x - 64) < 30
+    photo = np.where(inside[..., None], (200, 60, 40), (40, 90, 160)).astype(np.uint8)
+    Image.fromarray(photo).save("photo.jpg")
+    Image.fromarray(inside[::4, ::4].astype(np.uint8) * 255).save("mask.png")
+    page = (ROOT / "docs" / "own-refiner.md").read_text()
     names: dict[str, object] = {}
-    exec(block, names)
+    for text in (README, page):
+        exec(re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0], names)
+    assert Path("cutout.png").is_file()
     assert {path.name for path in Path("out").iterdir()} == {
         "labels.png",
         "overlay.png",
@@ -67,7 +76,10 @@ def test_the_figures_are_those_of_the_result_files() -> None:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert module.with_figures(README) == README, "run: python benchmarks/readme.py"
+    own = module.OWN.read_text()
+    pages = (README, module.masks()), (own, module.figures())
+    for text, section in pages:
+        assert module.with_figures(text, section) == text, "run: python benchmarks/readme.py"
 
 
 @pytest.mark.parametrize("path", re.findall(r"\]\(((?:docs|dev)/[^)]+|\w+\.md)\)", README))
