@@ -141,6 +141,7 @@ def test_evaluate_reports_bad_files_and_scores_the_rest(run: Run, tmp_path: Path
     assert done.err[-1] == f"{len(broken)} of {len(broken) + 1} images could not be scored"
 
 
+@pytest.mark.slow
 def test_only_bad_files(run: Run, tmp_path: Path) -> None:
     save_broken(tmp_path / "photos")
     done = run("predict", tmp_path / "photos", "--out", tmp_path / "out")
@@ -300,6 +301,7 @@ def test_an_output_that_cannot_be_written(run: Run, photo: Path) -> None:
     assert taken.read_text() == "a file"
 
 
+@pytest.mark.slow
 def test_a_full_disk(photo: Path, tmp_path: Path) -> None:
     """A limit on the size of files stands for the disk: writing fails in the same place."""
     Image.fromarray(pixels(400, 300)).save(tmp_path / "large.png")

@@ -19,6 +19,7 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
 CANNOT = "forced by SPARSEREFINE_BACKEND, but cannot run: feats are on cpu. Move them to a CUDA"
 
 
+@pytest.mark.slow
 def test_a_forced_backend_that_cannot_run_does_not_end_it() -> None:
     done = run(SPARSEREFINE_BACKEND="triton")
     assert done.returncode == 0, done.stderr

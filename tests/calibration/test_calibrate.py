@@ -244,6 +244,7 @@ def test_the_shipped_pair_knows_its_photos(shared: Path, tmp_path: Path) -> None
     assert len(model.trained_on) == 26 and held_out not in model.trained_on
 
 
+@pytest.mark.slow
 def test_a_learned_score_finds_what_entropy_cannot(tmp_path: Path) -> None:
     """Errors of one predicted class only: the head can learn that, the entropy cannot know it."""
     streets = SyntheticStreet(6, size=(96, 160))
@@ -310,6 +311,7 @@ def test_the_head_is_the_same_every_time(street: list[Sample], tmp_path: Path) -
         train_error_head(model, [ignored], tmp_path, steps=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", [True, False])
 def test_another_function_in_the_same_folder_has_a_curve_of_its_own(
     street: list[Sample], tmp_path: Path, named: bool

@@ -143,6 +143,7 @@ def test_the_rank_and_the_bases_of_segnext_are_chosen() -> None:
     assert SegNeXt(5, rank=16).decode_head.hamburger.ham.bases.shape == (1024, 16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -172,6 +173,7 @@ def test_an_unknown_option_is_named() -> None:
         sr.dense.create("segformer-b5", rank=3)
 
 
+@pytest.mark.slow
 def test_weights_with_another_number_of_classes_are_named(tmp_path: Path) -> None:
     state = HRNet(7).state_dict()
     sr.dense.weights.save_weights(state, tmp_path / "model.safetensors")
@@ -338,6 +340,7 @@ def test_segformer_of_mmsegmentation_is_another_network(tmp_path: Path) -> None:
         sr.dense.create("segformer-b5", tmp_path / "net.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["truncated", "pickle", "missing", "no_config"])
 def test_a_damaged_folder_is_answered_in_one_line(
     mask2former_files: Path, tmp_path: Path, damage: str

@@ -77,6 +77,7 @@ def test_weights_from_a_file_or_its_folder(weights: Path):
         assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
+@pytest.mark.slow
 def test_home_is_expanded(weights: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HOME", str(weights.parent))
     assert_same_weights(create(NAME, f"~{os.sep}{weights.name}"), create(NAME, seed=7))

@@ -124,7 +124,7 @@ def test_a_truncated_safetensors_file_is_named(tmp_path: Path, state: dict[str, 
     path = tmp_path / "net.safetensors"
     save_weights(state, path)
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(ValueError, match=r"net\.safetensors is not a whole .*Download or export"):
+    with pytest.raises(ValueError, match=r"net\.safetensors is (empty|not a whole) .*Download or export"):
         read_weights(path)
 
 
@@ -133,7 +133,7 @@ def test_a_truncated_pickle_is_named(tmp_path: Path, state: dict[str, Tensor], k
     path = tmp_path / "net.pth"
     torch.save(state, path)
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(ValueError, match=r"net\.pth is not a whole file of tensors \("):
+    with pytest.raises(ValueError, match=r"net\.pth is (empty|not a whole file of tensors) \("):
         read_weights(path, allow_pickle=True)
 
 
@@ -159,7 +159,7 @@ def test_a_missing_file_is_named(tmp_path: Path):
 
 def test_an_unknown_suffix_is_named(tmp_path: Path):
     path = tmp_path / "net.onnx"
-    path.touch()
+    path.write_bytes(b"weights")
     with pytest.raises(ValueError, match=r"suffix '\.onnx', expected \.safetensors"):
         read_weights(path)
 

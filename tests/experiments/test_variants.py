@@ -37,6 +37,7 @@ def test_what_is_unknown_is_refused(model: sr.SparseRefiner) -> None:
         variants_of(model, inputs=["depth"])
 
 
+@pytest.mark.slow
 def test_a_variant_that_is_trained_is_read(
     model: sr.SparseRefiner, street: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,6 +45,7 @@ def test_a_missing_triton_says_what_to_install(monkeypatch: pytest.MonkeyPatch) 
     assert reason == 'Triton is missing. Install it: pip install "sparserefine[triton]"'
 
 
+@pytest.mark.slow
 def test_the_package_runs_where_triton_is_missing() -> None:
     code = (
         "import sys; sys.modules['triton'] = None\n"

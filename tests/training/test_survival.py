@@ -110,6 +110,7 @@ CONFIG = sr.TrainConfig(
 )
 
 
+@pytest.mark.slow
 def test_a_broken_photo_is_left_out(photos: Path, tmp_path: Path) -> None:
     broken = tmp_path / "1 broken.png"
     broken.write_bytes((photos / "1.png").read_bytes()[:2000])
@@ -167,6 +168,7 @@ def test_only_broken_photos(tmp_path: Path) -> None:
         sr.train(make_model(), ImageFolder(tmp_path), CONFIG, out=tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_photo_that_breaks_after_it_was_seen_does_no_harm(photos: Path, tmp_path: Path) -> None:
     class Breaking:
         names = ("0", "1")

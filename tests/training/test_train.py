@@ -223,6 +223,7 @@ def test_labels_that_were_corrected_are_trained_on(street: list[Sample], tmp_pat
     assert losses[0] != losses[1]
 
 
+@pytest.mark.slow
 def test_files_of_the_same_names_are_not_taken_for_the_first(
     street: list[Sample], tmp_path: Path
 ) -> None:
