@@ -124,7 +124,9 @@ def test_a_truncated_safetensors_file_is_named(tmp_path: Path, state: dict[str, 
     path = tmp_path / "net.safetensors"
     save_weights(state, path)
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(ValueError, match=r"net\.safetensors is (empty|not a whole) .*Download or export"):
+    with pytest.raises(
+        ValueError, match=r"net\.safetensors is (empty|not a whole) .*Download or export"
+    ):
         read_weights(path)
 
 

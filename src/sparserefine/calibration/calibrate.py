@@ -17,11 +17,12 @@ from sparserefine.calibration.error_head import ErrorHead
 from sparserefine.calibration.latency_fit import fit_latency
 from sparserefine.calibration.result import Calibration
 from sparserefine.calibration.train_error_head import STEPS, train_error_head
-from sparserefine.data import Sample, as_dataset
+from sparserefine.data import Sample
 from sparserefine.data.folder import AnyPath
 from sparserefine.data.held_out import check_held_out, check_sample, content_hashes
 from sparserefine.data.source import SampleSource, sample_key
 from sparserefine.evaluation.cache import Record, open_cache, record_images
+from sparserefine.evaluation.own_dataset import dataset_for
 from sparserefine.evaluation.reference_labels import Against, choose_truth, predict_low
 from sparserefine.evaluation.scores import SCORES, score_maps, thresholds
 from sparserefine.extras import check_installed
@@ -88,22 +89,10 @@ def calibrate(
     if out is not None:
         check_installed("a calibration's picture", "matplotlib", extra="train")
     goal = _goal(recall, density, latency_ms)
-    dataset = as_dataset(
-        data,
-        split,
-        model.num_classes,
-        needs_labels=against != "full",
-        from_1=model.preset.labels_from_1,
-    )
+    dataset = dataset_for(model, data, split, needs_labels=against != "full")
     learning = None
     if learn_from is not None:
-        learning = as_dataset(
-            learn_from,
-            learn_split,
-            model.num_classes,
-            needs_labels=against != "full",
-            from_1=model.preset.labels_from_1,
-        )
+        learning = dataset_for(model, learn_from, learn_split, needs_labels=against != "full")
     against = choose_truth(dataset, against)
     advance = count_steps(progress, "calibrate", len(dataset))
     folder = None if out is None else make_folder(out)

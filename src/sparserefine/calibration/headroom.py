@@ -15,12 +15,13 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 
 from sparserefine.calibration.advice import advise
-from sparserefine.data import IGNORE_INDEX, Sample, as_dataset
+from sparserefine.data import IGNORE_INDEX, Sample
 from sparserefine.data.folder import AnyPath
 from sparserefine.data.source import SampleSource
 from sparserefine.environment import Environment
 from sparserefine.evaluation.cache import Record, open_cache, record_images
 from sparserefine.evaluation.metrics import ConfusionMatrix
+from sparserefine.evaluation.own_dataset import dataset_for
 from sparserefine.evaluation.reference_labels import Against, check_labels, choose_truth
 from sparserefine.evaluation.scores import edges, random
 from sparserefine.progress import Progress, count_steps
@@ -155,13 +156,7 @@ def headroom(
         OSError: A file cannot be written.
     """
     check_refiner(model)
-    dataset = as_dataset(
-        data,
-        split,
-        model.num_classes,
-        needs_labels=against != "full",
-        from_1=model.preset.labels_from_1,
-    )
+    dataset = dataset_for(model, data, split, needs_labels=against != "full")
     advance = count_steps(progress, "headroom", len(dataset))
     against = choose_truth(dataset, against)
     model = model.in_evaluation()

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from sparserefine.data import as_dataset
 from sparserefine.data.folder import AnyPath
 from sparserefine.data.held_out import check_sample
 from sparserefine.data.source import SampleSource
@@ -23,6 +22,7 @@ from sparserefine.evaluation.image_score import (
     score_image,
 )
 from sparserefine.evaluation.metrics import Quality
+from sparserefine.evaluation.own_dataset import dataset_for
 from sparserefine.evaluation.result import Evaluation
 from sparserefine.evaluation.tables import draw_gallery, save
 from sparserefine.progress import Progress, count_steps
@@ -69,7 +69,7 @@ def evaluate(
     """
     check_refiner(model)
     _check(ensembler, selector)
-    dataset = as_dataset(data, split, model.num_classes, from_1=model.preset.labels_from_1)
+    dataset = dataset_for(model, data, split)
     advance = count_steps(progress, "evaluate", len(dataset))
     model = model.in_evaluation()
     described = model.describe()

@@ -15,11 +15,11 @@ from typing import Any, Literal, cast, get_args
 import torch
 
 from sparserefine.atomic import atomic_write_all, make_folder
-from sparserefine.data import as_dataset
 from sparserefine.data.folder import AnyPath
 from sparserefine.data.held_out import check_held_out, content_hashes
 from sparserefine.data.source import SampleSource, sample_key
 from sparserefine.evaluation.evaluate import evaluate
+from sparserefine.evaluation.own_dataset import dataset_for
 from sparserefine.evaluation.result import Evaluation
 from sparserefine.evaluation.tables import comparison
 from sparserefine.experiments.point_head import PointMLP
@@ -253,7 +253,7 @@ def ablate(
         ImportError: kornia or matplotlib, to train with, is not installed.
         OSError: A file cannot be written.
     """
-    dataset = as_dataset(data, split, model.num_classes, from_1=model.preset.labels_from_1)
+    dataset = dataset_for(model, data, split)
     asked = bool(width or pyramid or inputs)
     if asked and train is None:
         raise ValueError(
@@ -273,7 +273,7 @@ def ablate(
         refiners: dict[str, SparseRefiner] = {"this": model}
         if train is not None and asked:
             variants = variants_of(model, widths=width, pyramids=pyramid, inputs=inputs)
-            images = as_dataset(train, None, model.num_classes, from_1=model.preset.labels_from_1)
+            images = dataset_for(model, train)
             # Before minutes of training: what was trained on is refused here too.
             reading = count_steps(progress, "read", len(images))
             seen = model.trained_on | content_hashes(images, reading).keys()

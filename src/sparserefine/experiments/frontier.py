@@ -13,13 +13,14 @@ from typing import Any
 import torch
 
 from sparserefine.atomic import atomic_write, make_folder
-from sparserefine.data import Sample, as_dataset, content_hash
+from sparserefine.data import Sample, content_hash
 from sparserefine.data.folder import AnyPath
 from sparserefine.data.held_out import check_held_out, content_hashes
 from sparserefine.data.source import SampleSource, unread_name
 from sparserefine.environment import Environment
 from sparserefine.evaluation.cache import warn_without_identity
 from sparserefine.evaluation.metrics import ConfusionMatrix
+from sparserefine.evaluation.own_dataset import dataset_for
 from sparserefine.evaluation.reference_labels import Against, choose_truth, reference_labels
 from sparserefine.evaluation.statistics import interval, mean_draws, median, miou_draws
 from sparserefine.experiments import frontier_report
@@ -110,13 +111,7 @@ def frontier(
         check_installed("a frontier's picture", "matplotlib", extra="train")
     if train is not None:
         check_installed("training", "kornia", "matplotlib", extra="train")
-    dataset = as_dataset(
-        data,
-        split,
-        model.num_classes,
-        needs_labels=against != "full",
-        from_1=model.preset.labels_from_1,
-    )
+    dataset = dataset_for(model, data, split, needs_labels=against != "full")
     truth = choose_truth(dataset, against)
     refiners = {"": model, **checked_others(model, compare or {}, ("", "points", "retrained"))}
     check_held_out(dataset, frozenset().union(*(o.trained_on for o in refiners.values())), progress)
@@ -135,7 +130,7 @@ def frontier(
         if train is None:
             notes.append("Points (PointRend) are missing: give --train FOLDER to train them.")
         else:
-            others = as_dataset(train, None, model.num_classes, from_1=model.preset.labels_from_1)
+            others = dataset_for(model, train)
             reading = count_steps(progress, "read", len(others))
             check_held_out(dataset, content_hashes(others, reading).keys(), progress)
             with torch.enable_grad():

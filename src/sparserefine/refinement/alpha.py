@@ -12,15 +12,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sparserefine.matting import foreground_colors
+from sparserefine.refinement.class_alphas import corrected_alphas
 from sparserefine.refinement.class_bands import class_probabilities, given_labels
 from sparserefine.refinement.dense_pass import DensePass
-from sparserefine.refinement.edge_net import EdgeNet, edge_alpha, with_context
+from sparserefine.refinement.edge_net import EdgeNet
 from sparserefine.refinement.features import as_unit_floats
 from sparserefine.refinement.grid_matte import GRID, GridMatte, enlarge_cells
 from sparserefine.refinement.resampling import sample
 from sparserefine.refinement.shipped_edges import shipped_net
 from sparserefine.refinement.timing import StageTimer, stage
-from sparserefine.sparse import ActivePixels
 
 Method = Literal["edges", "closed-form", "guided", "bilinear"]
 
@@ -124,7 +124,8 @@ def refine_alpha(
         if net is None:
             found = carrier.alpha(sample(carrier.coefficients[None], coords, size), colors)
         else:
-            found = _corrected(net, images, matte, mask)
+            (one,) = corrected_alphas(images, {1: matte}, mask, net)
+            found = one.alpha
         full[y, x] = found
     if not clean_colors:
         return AlphaMatte(full, mask, coords, colors)
@@ -134,15 +135,6 @@ def refine_alpha(
         front, back = sample(both, coords, size).split(3, 1)
         own = foreground_colors(front, back, colors, found)
     return AlphaMatte(full, mask, coords, own)
-
-
-def _corrected(
-    net: EdgeNet, images: Tensor, matte: GridMatte, mask: Bool[Tensor, "H W"]
-) -> Float[Tensor, " N"]:
-    """Alpha of the band by a network, which sees some pixels around it too."""
-    pixels = ActivePixels.from_mask(with_context(mask[None]))
-    _, y, x = pixels.coords.long().unbind(1)
-    return edge_alpha(net, matte, images, pixels)[mask[y, x]]
 
 
 def _check(low: DensePass, method: str, grid: int) -> None:

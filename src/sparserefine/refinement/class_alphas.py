@@ -71,7 +71,7 @@ def corrected_alphas(
 
     Args:
         images: One image at full resolution, RGB, uint8 or float in 0..1.
-        mattes: A matte of each class by its number, not yet solved.
+        mattes: A solved matte of each class by its number.
         asked: The pixels that are wanted.
         net: The network.
     """
@@ -84,7 +84,7 @@ def corrected_alphas(
     bands = [enlarge_cells(matte.trimap.unknown, size) for matte in mattes.values()]
     for matte, band in zip(mattes.values(), bands, strict=True):
         coords = with_context(band[None]).nonzero().int()
-        own, start = edge_input(matte.solved(), images, coords)
+        own, start = edge_input(matte, images, coords)
         coords[:, 0] = len(seen)  # classes are the images of one batch
         seen.append(coords)
         features.append(own)

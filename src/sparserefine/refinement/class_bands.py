@@ -62,7 +62,9 @@ class ClassBands:
         return torch.stack([trimap.unknown for trimap in self.trimaps])
 
     def mattes(self, image: Float[Tensor, "3 h w"]) -> dict[int, GridMatte]:
-        """A matte for each class that is unsure somewhere and sure enough elsewhere, by its number.
+        """A matte, yet to be solved, for each class that is unsure somewhere, by its number.
+
+        It has to be sure enough elsewhere.
 
         Args:
             image: The image on the grid, RGB in 0..1.

@@ -100,7 +100,7 @@ class EdgeExtractor(nn.Module):
         found = sample(given, coords, size)
         small = as_unit_floats(resized_image(images, grid_cells(size, self.grid)))[0]
         bands = ClassBands.of(given, size, self.grid, given=given_labels(low), hard=low.hard)
-        mattes = bands.mattes(small)
+        mattes = {index: matte.solved() for index, matte in bands.mattes(small).items()}
         for one in corrected_alphas(images, mattes, asked, self.net):
             found[one.rows, one.index] = one.alpha
         return torch.cat([1 - found, found], 1) if low.num_classes == 2 else found

@@ -86,22 +86,6 @@ def edge_maps(matte: GridMatte) -> Float[Tensor, "1 15 h w"]:
     return torch.cat(parts)[None]
 
 
-def edge_alpha(
-    net: EdgeNet, matte: GridMatte, images: Num[Tensor, "1 3 H W"], pixels: ActivePixels
-) -> Float[Tensor, " N"]:
-    """Alpha of some pixels of an image as a network corrects it, where it has ground to.
-
-    Args:
-        net: The network.
-        matte: A solved matte of the image.
-        images: One image at full resolution, RGB, uint8 or float in 0..1.
-        pixels: The pixels, with some of around them.
-    """
-    features, closed_form = edge_input(matte, images, pixels.coords)
-    found = net(features, closed_form, pixels)
-    return grounded(matte, found, closed_form, images, pixels.coords)
-
-
 def grounded(
     matte: GridMatte,
     found: Float[Tensor, " N"],

@@ -75,7 +75,8 @@ def refine_labels(
         best, winner = enlarge_cells(sure, size)[y, x], labels[y, x]
         mattes = bands.mattes(small)
         if method == "edges":
-            found = corrected_alphas(images, mattes, mask, net or shipped_net())
+            solved = {index: matte.solved() for index, matte in mattes.items()}
+            found = corrected_alphas(images, solved, mask, net or shipped_net())
         else:
             found = carried_alphas(images, mattes, mask, method)
         for one in found:

@@ -15,11 +15,11 @@ import torch
 from torch import nn
 
 from sparserefine.atomic import make_folder, remove_partials
-from sparserefine.data import as_dataset
 from sparserefine.data.folder import AnyPath
 from sparserefine.data.source import SampleSource
 from sparserefine.evaluation.cache import warn_without_identity
 from sparserefine.evaluation.example import draw_example
+from sparserefine.evaluation.own_dataset import dataset_for
 from sparserefine.extras import check_installed
 from sparserefine.images import write_image
 from sparserefine.plots import training_curves
@@ -105,13 +105,7 @@ def train(
         OSError: A file cannot be written. The same call goes on once there is room.
     """
     config = config or TrainConfig()
-    dataset = as_dataset(
-        data,
-        split,
-        model.num_classes,
-        needs_labels=config.targets == "labels",
-        from_1=model.preset.labels_from_1,
-    )
+    dataset = dataset_for(model, data, split, needs_labels=config.targets == "labels")
     _check(model, config)
     with ExitStack() as stack:
         place = out if out is not None else stack.enter_context(tempfile.TemporaryDirectory())
