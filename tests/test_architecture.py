@@ -32,6 +32,7 @@ LAYERS = (
     "photos",
     "rembg",
     "experiments",
+    "app",
     "cli",
 )
 STRANGERS = {("data", "dense"), ("dense", "data")}

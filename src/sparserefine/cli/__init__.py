@@ -9,6 +9,7 @@ from cyclopts import App
 
 from sparserefine import __version__
 from sparserefine.cli.ablate import ablate
+from sparserefine.cli.app import open_page
 from sparserefine.cli.benchmark import benchmark
 from sparserefine.cli.calibrate import calibrate
 from sparserefine.cli.check import check
@@ -35,6 +36,8 @@ COMMANDS = (
 )  # fmt: skip
 for command in COMMANDS:
     app.command(command)
+# It has no twin in Python: a page is for people.
+app.command(open_page, name="app")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -57,7 +57,7 @@ class Cutout(Foreground):
 
         Unlike their difference it is small where a doubtful object as a whole was kept or dropped.
         """
-        return np.maximum(_steepness(self.alpha) - _steepness(self.enlarged), 0.0)
+        return np.maximum(steepness(self.alpha) - steepness(self.enlarged), 0.0)
 
     def before_after(self) -> viz.Drawing:
         """Photo, enlarged prediction and refined, on white; below where most detail was added."""
@@ -172,8 +172,8 @@ def find_alpha(
     return low, refine_alpha(images, low, method=method, clean_colors=clean_colors, timer=timer)
 
 
-def _steepness(alpha: np.ndarray) -> np.ndarray:
-    """Length of the gradient; along a side of one pixel there is none."""
+def steepness(alpha: np.ndarray) -> np.ndarray:
+    """Length of the gradient of a map [H, W]; along a side of one pixel there is none."""
     slopes = [np.gradient(alpha, axis=axis) for axis in (0, 1) if alpha.shape[axis] > 1]
     return np.hypot(*slopes) if len(slopes) == 2 else np.abs(sum(slopes, np.zeros_like(alpha)))
 
