@@ -288,6 +288,7 @@ def test_commands_are_pinned() -> None:
         "frontier",
         "benchmark",
         "report",
+        "app",
     ]
 
 

@@ -25,24 +25,18 @@ from sparserefine.refinement.timing import StageTimer
 Model = DenseModel | SparseRefiner
 
 
-def keep(
-    photo: Photo, model: Model, given: GivenMask | None = None, timer: StageTimer | None = None
-) -> Kept:
-    """Find out all of a photo that no dial changes.
+def keep(photo: Photo, model: Model, timer: StageTimer | None = None) -> Kept:
+    """Find out all of a photo that no dial changes, by a model.
 
     Args:
         photo: The photo.
         model: A dense model of a foreground, or a refiner with its dense model.
-        given: The mask of somebody; it takes the place of the model.
         timer: Collects the stages.
 
     Raises:
-        ValueError: The mask is empty, full, or that of another photo; or the refiner has no dense
-            model and there is no mask.
+        ValueError: The refiner has no dense model.
     """
     timer = timer or StageTimer()
-    if given is not None:
-        return _keep_given(photo, given, timer)
     if isinstance(model, DenseModel):
         return _keep_cutout(photo, model, timer)
     if model.dense is None:
@@ -51,30 +45,22 @@ def keep(
             "another model."
         )
     if isinstance(model.extractor, EdgeExtractor):
-        return _keep_edges(photo, model, timer)
+        return _keep_edges(photo, model, model.extractor.grid, timer)
     return KeptPass(model, photo.image, timer)
 
 
-def _keep_cutout(photo: Photo, model: DenseModel, timer: StageTimer) -> KeptBand:
-    image, deep = photo.image, photo.deep
-    pixels = image if deep is None else deep.astype(np.float32) / 65535
-    low, matte = find_alpha(pixels, model, "edges", timer=timer)
-    images = torch.from_numpy(image).permute(2, 0, 1)[None]
-    with timer.stage("enlarge"):
-        before = refine_alpha(images, low, method="bilinear").alpha.numpy()
-    return KeptBand(
-        image=image,
-        low=low,
-        before=before,
-        after=matte.alpha.numpy(),
-        band=matte.mask.numpy(),
-        colors=matte.cleaned(image if deep is None else deep),
-        icc_profile=photo.icc_profile,
-        once_ms=timer.stages_ms,
-    )
+def keep_given(photo: Photo, given: GivenMask, timer: StageTimer | None = None) -> KeptBand:
+    """Find out all of a photo that no dial changes, by the mask of somebody.
 
+    Args:
+        photo: The photo.
+        given: Its mask, which takes the place of a model.
+        timer: Collects the stages.
 
-def _keep_given(photo: Photo, given: GivenMask, timer: StageTimer) -> KeptBand:
+    Raises:
+        ValueError: The mask is empty, full, or that of another photo.
+    """
+    timer = timer or StageTimer()
     fit = "pad" if given.padded_square else None
     size = photo.image.shape[:2]
     classes = np.arange(2)
@@ -108,6 +94,25 @@ def _keep_given(photo: Photo, given: GivenMask, timer: StageTimer) -> KeptBand:
     )
 
 
+def _keep_cutout(photo: Photo, model: DenseModel, timer: StageTimer) -> KeptBand:
+    image, deep = photo.image, photo.deep
+    pixels = image if deep is None else deep.astype(np.float32) / 65535
+    low, matte = find_alpha(pixels, model, "edges", timer=timer)
+    images = torch.from_numpy(image).permute(2, 0, 1)[None]
+    with timer.stage("enlarge"):
+        before = refine_alpha(images, low, method="bilinear").alpha.numpy()
+    return KeptBand(
+        image=image,
+        low=low,
+        before=before,
+        after=matte.alpha.numpy(),
+        band=matte.mask.numpy(),
+        colors=matte.cleaned(image if deep is None else deep),
+        icc_profile=photo.icc_profile,
+        once_ms=timer.stages_ms,
+    )
+
+
 def _of_file(text: str, source: str) -> str:
     _, array, rest = text.partition("an array of ")
     return f"{source}{rest[rest.find(']') + 1 :]}" if array and "]" in rest else text
@@ -121,12 +126,12 @@ def _softened(low: DensePass) -> DensePass:
 
 
 @torch.no_grad()
-def _keep_edges(photo: Photo, model: SparseRefiner, timer: StageTimer) -> KeptBand:
+def _keep_edges(photo: Photo, model: SparseRefiner, grid: int, timer: StageTimer) -> KeptBand:
     images = torch.from_numpy(photo.image).permute(2, 0, 1)[None].to(model.device)
     size = (images.shape[2], images.shape[3])
     low = model.dense_pass(images, timer=timer)
     with timer.stage("select"):
-        band = BandSelector(model.extractor.grid)(low, size)  # type: ignore[union-attr]
+        band = BandSelector(grid)(low, size)
     found = model.refine(images, low, band, timer=timer)
     with timer.stage("enlarge"):
         before = model.low_resolution_labels(low, size)

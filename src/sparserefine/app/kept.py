@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -55,54 +54,6 @@ class Answer:
     def density(self) -> float:
         """Share of the pixels that were refined, 0..1."""
         return float(self.mask.mean())
-
-
-class Kept(Protocol):
-    """A photo, its prediction, and what has to be found out only once."""
-
-    @property
-    def image(self) -> UInt8[np.ndarray, "H W 3"]:
-        """The photo, upright RGB."""
-        ...
-
-    @property
-    def low(self) -> DensePass:
-        """The prediction, with an entropy; of hard masks that of their cells."""
-        ...
-
-    @property
-    def before(self) -> Float[np.ndarray, "H W"] | Integer[np.ndarray, "H W"]:
-        """The prediction merely enlarged: alpha or labels."""
-        ...
-
-    @property
-    def once_ms(self) -> dict[str, float]:
-        """Milliseconds of what ran once for the photo."""
-        ...
-
-    @property
-    def start(self) -> Dials:
-        """The dials as they stand at first."""
-        ...
-
-    @property
-    def most(self) -> float:
-        """Share of the pixels that can be refined at all, 0..1."""
-        ...
-
-    @property
-    def palette(self) -> tuple[tuple[int, int, int], ...]:
-        """RGB of each class; empty where unknown."""
-        ...
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Name of each class; empty where unknown."""
-        ...
-
-    def turn(self, dials: Dials) -> Answer:
-        """Refine what the dials select."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -168,6 +119,12 @@ class KeptPass:
         model: The refiner, with a dense model.
         image: The photo, upright RGB.
         timer: Has the stages of reading; the dense pass is added.
+
+    Attributes:
+        image: The photo, upright RGB.
+        low: The prediction.
+        before: Its labels, merely enlarged.
+        once_ms: Milliseconds of what ran for it.
     """
 
     def __init__(
@@ -234,6 +191,9 @@ class KeptPass:
         return Answer(
             values=labels[0].cpu().numpy(), mask=mask[0].cpu().numpy(), stages_ms=timer.stages_ms
         )
+
+
+Kept = KeptBand | KeptPass
 
 
 def is_alpha(kept: Kept) -> bool:

@@ -67,7 +67,7 @@ def viewer(visit: Visit, view: View) -> str:
             visit.drawn[key] = data_url(left_picture(kept, view, box))
         pictures = visit.drawn[key], data_url(right_picture(kept, answer, view, box))
         size = kept.image.shape[:2] if box is None else box[2:]
-        titles = _TITLES[view] if box is None else ("detail, twice as large", "")
+        titles = _TITLES[view] if box is None else ("detail", "")
         shown.append(
             _compared(kind, pictures, size, titles, "" if box else _outline(visit.box, kept))
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.themes import Base, Default
 
 from sparserefine.app import markup
 from sparserefine.app.catalog import EXAMPLES, Catalog
@@ -34,10 +35,10 @@ _CLICK = """element.addEventListener('click', event => {
 });"""
 
 
-def theme() -> gr.themes.Base:
+def theme() -> Base:
     """Colors and letters; the letters are those of the machine, as others would be fetched."""
     fonts = ["system-ui", "-apple-system", "Segoe UI", "sans-serif"]
-    return gr.themes.Default(
+    return Default(
         primary_hue="orange", font=fonts, font_mono=["ui-monospace", "monospace"], spacing_size="sm"
     )
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from sparserefine import viz
 from sparserefine.app.catalog import Catalog
-from sparserefine.app.keeping import keep
+from sparserefine.app.keeping import keep, keep_given
 from sparserefine.app.kept import Answer, Dials, Kept
 from sparserefine.images import Photo, open_photo
 from sparserefine.photos.cutout import steepness
@@ -145,7 +145,10 @@ class Visit:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # what it says stands on the page anyway
-                kept = keep(self.photo, catalog[self.model], self.mask, timer)
+                if self.mask is None:
+                    kept = keep(self.photo, catalog[self.model], timer)
+                else:
+                    kept = keep_given(self.photo, self.mask, timer)
             self.kept = kept
             answer = self.turn(kept.start)
         except Exception as error:
@@ -200,7 +203,8 @@ def _sentence(error: Exception) -> str:
     before, other, _ = text.partition("other proportions")
     if other:
         text = f"{before}{other}. Drop the mask of this photo, or this mask's photo."
-    return text[:1].upper() + text[1:] if text[:1].islower() and " " in text else text
+    is_file = "." in text.partition(" ")[0]  # whose name stays as it is
+    return text if is_file else text[:1].upper() + text[1:]
 
 
 def _best_box(kept: Kept, answer: Answer) -> viz.Box:

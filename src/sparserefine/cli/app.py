@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sparserefine.cli.console import console, messages
+
+if TYPE_CHECKING:
+    from sparserefine.app.keeping import Model
 
 
 def open_page(*, model: str = "edges", host: str = "127.0.0.1", port: int = 7860) -> None:
@@ -44,7 +48,7 @@ def open_page(*, model: str = "edges", host: str = "127.0.0.1", port: int = 7860
     )
 
 
-def _own(model: str) -> object:
+def _own(model: str) -> Model:
     from sparserefine.cli.refiners import RefinerOptions, load_refiner
     from sparserefine.photos.cutout import foreground_model
 
