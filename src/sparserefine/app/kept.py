@@ -30,6 +30,16 @@ class Dials:
     threshold: float
     budget: float
 
+    @classmethod
+    def of(cls, nats: float | int, percent: float | int) -> Dials:
+        """The dials as a page has them; what is out of range is brought into it.
+
+        Args:
+            nats: The threshold.
+            percent: The budget.
+        """
+        return cls(threshold=max(float(nats), 0.0), budget=min(max(percent / 100, 0.0), 1.0))
+
     @property
     def selector(self) -> EntropySelector:
         """What selects by them."""

@@ -21,7 +21,7 @@ from sparserefine.app.visits import Visits
 from sparserefine.photos.shipped import shipped_photo
 
 VIEWS: list[tuple[str, View]] = [
-    ("Before / after", "result"), ("Entropy", "entropy"), ("Refined pixels", "selected")
+    ("Before / after", "result"), ("Entropy", "entropy"), ("Selected", "selected")
 ]  # fmt: skip
 STYLE = Path(__file__).with_name("page.css")
 # Largest budgets that the dial goes to, in percent of the photo.
@@ -142,10 +142,12 @@ class _Handlers:
         visit = self._visit(request)
         return self._restart(visit, view, lambda: visit.choose(model))
 
-    def turn(self, threshold: float, budget: float, view: View, request: gr.Request) -> list[Any]:
+    def turn(
+        self, threshold: float | int, budget: float | int, view: View, request: gr.Request
+    ) -> list[Any]:
         visit = self._visit(request)
         try:
-            visit.turn(Dials(threshold=max(threshold, 0), budget=min(max(budget / 100, 0), 1)))
+            visit.turn(Dials.of(threshold, budget))
         except PageError as error:
             return [markup.notice(str(error)), gr.skip(), gr.skip()]
         return _shown(visit, view)
@@ -174,7 +176,8 @@ class _Handlers:
                 return [markup.notice(text, bad=False), markup.EMPTY, "", *_no_dials()]
             visit.start(self._catalog)
         except PageError as error:
-            return [markup.notice(str(error)), markup.EMPTY, "", *_no_dials()]
+            empty = markup.EMPTY if visit.photo is None else ""
+            return [markup.notice(str(error)), empty, "", *_no_dials()]
         finally:
             self._visits.trim()
             if upload is not None:

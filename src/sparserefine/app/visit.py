@@ -151,6 +151,9 @@ class Visit:
                     kept = keep_given(self.photo, self.mask, timer)
             self.kept = kept
             answer = self.turn(kept.start)
+        except PageError:
+            self._forget()
+            raise
         except Exception as error:
             self._forget()
             raise PageError(_sentence(error)) from error
@@ -164,12 +167,17 @@ class Visit:
             dials: As they stand now.
 
         Raises:
-            PageError: There is nothing to refine: no photo, or it was dropped.
+            PageError: There is nothing to refine: no photo, or it was dropped. Or there is not
+                enough memory.
         """
         if self.kept is None:
             raise PageError("The photo is no longer here. Drop it again, or take an example.")
-        self.dials, self.answer = dials, self.kept.turn(dials)
-        return self.answer
+        try:
+            answer = self.kept.turn(dials)
+        except Exception as error:
+            raise PageError(_sentence(error)) from error
+        self.dials, self.answer = dials, answer
+        return answer
 
     def _forget(self) -> None:
         self.kept = self.answer = None
