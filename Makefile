@@ -35,7 +35,7 @@ CASES ?= ../shared/cases
 VENV ?= .venv
 
 .PHONY: demo demo-train cutout-bench edges-train edges-look edges-street refine-bench cases
-.PHONY: test test-all lint fuzz wheel clean
+.PHONY: test test-all test-app app-bench lint fuzz wheel clean
 .PHONY: gpu-test gpu-extractor gpu-timeline gpu-pipeline gpu-tune gpu-train gpu-wheels orin
 
 demo: .venv/demo.stamp
@@ -79,9 +79,17 @@ test: .venv/test.stamp
 	$(PYTEST) -m "not slow and not gpu"
 	$(INTERPRET) -m "interpreter and not slow"
 
-test-all: .venv/peers.stamp
+test-all: .venv/peers.stamp test-app
 	$(PYTEST) -m "not gpu"
 	$(INTERPRET) -m interpreter
+
+# The page needs another starlette than rembg's command line. Screenshots: out/app.
+APP := OMP_WAIT_POLICY=passive APP_SCREENSHOTS=$(OUT)/app .venv-app/bin/python
+test-app: .venv-app/app.stamp
+	OMP_NUM_THREADS=1 $(APP) -m pytest -q -n 0 tests/app/test_browser.py
+
+app-bench: .venv-app/app.stamp
+	$(APP) -W ignore benchmarks/app_latency.py
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .
@@ -140,7 +148,7 @@ wheel: .venv/dev.stamp
 	    -w dist $(OUT)/wheel/*.whl
 
 clean:
-	rm -rf .venv $(OUT)
+	rm -rf .venv .venv-app $(OUT)
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -158,6 +166,15 @@ NATIVE := hatch_build.py $(wildcard src/sparserefine/sparse/native/build.py src/
 
 .venv/peers.stamp: pyproject.toml constraints.txt $(NATIVE) | .venv/bin/python
 	$(BIN)/pip install --no-compile $(PIP_FLAGS) -c constraints.txt -e ".[peers]"
+	@touch $@
+
+# It sees what is in .venv, torch and this package among that, and has its own of what differs.
+.venv-app/app.stamp: .venv/peers.stamp constraints-app.txt
+	$(PYTHON) -m venv .venv-app
+	$(BIN)/python -c "import sysconfig; print('import site; site.addsitedir(%r)' \
+	    % sysconfig.get_path('purelib'))" \
+	    > "$$(.venv-app/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/base.pth"
+	.venv-app/bin/pip install --no-compile $(PIP_FLAGS) -r constraints-app.txt
 	@touch $@
 
 .venv/dev.stamp: pyproject.toml constraints.txt $(NATIVE) | .venv/bin/python

@@ -100,6 +100,15 @@ def test_the_figures_of_the_latency_page_are_those_of_the_result_files() -> None
     del sys.modules["latency_page"]
 
 
+def test_the_figures_of_the_page_in_the_browser_are_those_of_the_result_file() -> None:
+    import app_latency
+
+    page = app_latency.PAGE.read_text()
+    assert app_latency.with_figures(page) == page, "run: python benchmarks/app_latency.py --page"
+    assert app_latency.PICTURE.stat().st_size <= 200_000
+    del sys.modules["app_latency"]
+
+
 def test_the_figures_of_the_gpu_page_are_those_of_the_result_files() -> None:
     import gpu_page
 
