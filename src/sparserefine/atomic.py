@@ -99,16 +99,20 @@ def atomic_write(path: str | os.PathLike[str], write: Callable[[Path], object]) 
         temporary.unlink(missing_ok=True)
 
 
-def atomic_write_all(path: str | os.PathLike[str], write: Callable[[Path], object]) -> Path:
+def atomic_write_all(
+    path: str | os.PathLike[str], write: Callable[[Path], object], *, first: str = ""
+) -> Path:
     """Put the files that `write` writes into the folder `path`: all of them, or none.
 
     `write` gets a temporary folder beside `path`; when it is done, the files move to `path`, which
-    needs no space. Files of other names in `path` stay.
+    needs no space. Files of other names in `path` stay. Only a process that is killed while they
+    move leaves some of them behind.
 
     Args:
         path: Folder to write into; made, with those above it, where it does not exist.
         write: Writes files and folders into the folder that it is given. A folder in it takes the
             place of one of that name, if that holds no other files.
+        first: Name of the file that moves before the others, such as one that tells what they are.
 
     Returns:
         The folder.
@@ -126,7 +130,7 @@ def atomic_write_all(path: str | os.PathLike[str], write: Callable[[Path], objec
         temporary.mkdir()
         write(temporary)
         folder.mkdir(exist_ok=True)
-        files = list(temporary.iterdir())
+        files = sorted(temporary.iterdir(), key=lambda file: (file.name != first, file.name))
         for file in files:
             _check_replaceable(folder / file.name, file)
         for file in files:

@@ -50,14 +50,14 @@ def test_one_photo_of_three_fails(
 ) -> None:
     save(tmp_path / "a.png", tmp_path / "b.png", tmp_path / "c.png")
     save(tmp_path / "b.png", size=(30, 20))
-    predict = type(model).predict
+    forward = type(model).forward
 
-    def failing(self: Any, image: Any, **options: Any) -> Any:
-        if image.shape[0] == 20:
+    def failing(self: Any, images: torch.Tensor, **options: Any) -> Any:
+        if images.shape[2] == 20:
             raise error
-        return predict(self, image, **options)
+        return forward(self, images, **options)
 
-    monkeypatch.setattr(type(model), "predict", failing)
+    monkeypatch.setattr(type(model), "forward", failing)
     result = sr.predict(model, tmp_path, out=tmp_path / "out")
     assert [one.source.name for one in result.done] == ["a.png", "c.png"]
     ((source, reason),) = result.failed
@@ -95,7 +95,7 @@ def test_results_of_cutouts_and_masks_name_their_photo(tmp_path: Path) -> None:
     with Image.open(tmp_path / "p/out/a.png") as image:
         assert source_of(image) == str(tmp_path / "p/a.png")
     done = run("predict", tmp_path / "p", "--out", tmp_path / "o")
-    assert {path.name for path in (tmp_path / "o").iterdir()} == {"a", "b"}
+    assert {path.name for path in (tmp_path / "o").iterdir()} == {"a", "b", "manifest.jsonl"}
     sr.refine(photo, inside).save(tmp_path / "plain.png", "labels")
     assert is_result(tmp_path / "plain.png")
 

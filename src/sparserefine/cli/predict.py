@@ -15,7 +15,8 @@ from sparserefine.cli.console import (
     stage_table,
 )
 from sparserefine.cli.refiners import RefinerOptions, load_refiner, show_license
-from sparserefine.cli.words import parsed_bands, parsed_range
+from sparserefine.cli.stopping import stoppable
+from sparserefine.cli.words import parsed_bands, parsed_outputs, parsed_range
 
 
 def predict(
@@ -23,6 +24,12 @@ def predict(
     /,
     *,
     out: Path = Path("out/predict"),
+    write: str = "",
+    resume: Annotated[bool, Parameter(negative="")] = False,
+    shard: str = "",
+    manifest: Path | None = None,
+    workers: int | None = None,
+    batch: int = 1,
     bands: str = "",
     value_range: Annotated[str, Parameter(name="--range")] = "",
     refiner: Annotated[RefinerOptions, Parameter(name="*")] | None = None,
@@ -35,7 +42,21 @@ def predict(
         Photos, and folders that are searched for photos.
     out
         Folder for the results: one folder per photo with labels.png, overlay.png, result.json, in
-        the subfolders of the photos.
+        the subfolders of the photos; and manifest.jsonl, with a line of each photo.
+    write
+        Pictures that are written, such as labels,mask: labels, overlay, alpha (of models of two
+        classes), mask (what was refined), or none. Default: labels,overlay.
+    resume
+        Leave out photos whose result lies there, of the same bytes, model and settings.
+    shard
+        The share of this process, such as 0/8 to 7/8.
+    manifest
+        File for the manifest, ending in .jsonl or .parquet. Default: manifest.jsonl in --out.
+    workers
+        Threads that read, and as many that write; 0 does one after the other. Default: half of the
+        cores.
+    batch
+        Photos of one size that are segmented together.
     bands
         Numbers of the bands that are red, green and blue, such as 4,3,2, or of one for gray; for
         files that do not say it.
@@ -45,25 +66,38 @@ def predict(
         The model and its settings.
     """
     from sparserefine.photos.predict import predict as run
+    from sparserefine.photos.shard import parsed_shard
 
     model = load_refiner(refiner or RefinerOptions())
-    with progress_bars() as progress:
+    with (
+        stoppable("What is done is kept: --resume goes on from there."),
+        progress_bars() as progress,
+    ):
         results = run(
             model,
             photos,
             out=out,
+            write=parsed_outputs(write),
+            resume=resume,
+            shard=parsed_shard(shard) if shard else None,
+            manifest=manifest,
+            workers=workers,
+            batch=batch,
             bands=parsed_bands(bands),
             value_range=parsed_range(value_range),
             progress=progress,
         )
-    if results.done:
+    new = [image for image in results.done if not image.resumed]
+    if new:
         total: dict[str, float] = {}
-        for image in results.done:
+        for image in new:
             for stage, ms in image.stages_ms.items():
-                total[stage] = total.get(stage, 0.0) + ms / len(results.done)
-        console.print(stage_table(total, f"mean of {len(results.done)}"))
-        density = sum(image.density for image in results.done) / len(results.done)
+                total[stage] = total.get(stage, 0.0) + ms / len(new)
+        console.print(stage_table(total, f"mean of {len(new)}"))
+        density = sum(image.density for image in new) / len(new)
         console.print(f"density {density:.1%}")
+    if resume:
+        console.print(f"{len(results.done) - len(new)} were done already, {len(new)} are new")
     show_license(model)
     report_remarks(results.left_out, [note for image in results.done for note in image.notes])
     for source, reason in results.failed:
@@ -71,7 +105,8 @@ def predict(
     if results.done:
         only = len(results.done) == 1
         folder = results.done[0].folder
-        shown = folder / "overlay.png" if only and folder is not None else out
+        picture = folder / "overlay.png" if only and folder is not None else out
+        shown = picture if picture.exists() else out
         console.print(str(shown), markup=False)
     if results.failed:
         total_images = len(results.failed) + len(results.done)

@@ -60,3 +60,15 @@ def parsed_range(text: str) -> tuple[float, float] | None:
             f"--range {text}: expected the values of black and white, such as --range 0,4095."
         ) from None
     return low, high
+
+
+def parsed_outputs(text: str) -> list[str] | None:
+    """Names of pictures to write, such as "labels,mask"; None where nothing is said.
+
+    Args:
+        text: What the user said; "none" names no picture.
+    """
+    if not text:
+        return None
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    return [] if names == ["none"] else names

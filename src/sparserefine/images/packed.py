@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import sys
-import warnings
 
 import numpy as np
 from jaxtyping import UInt16
 from PIL import Image, UnidentifiedImageError
 
+from sparserefine.images.quiet import quiet_decoders
 from sparserefine.images.reading import upright
 from sparserefine.images.source import FileSource, opened_file
 
@@ -32,8 +32,7 @@ def read_packed(
 
 def is_shallow(source: FileSource) -> bool:
     """Whether the header of a file says that it has 8 bits a channel; TIFFs do not count."""
-    with warnings.catch_warnings(), opened_file(source) as file:
-        warnings.simplefilter("ignore")  # of broken metadata
+    with quiet_decoders(), opened_file(source) as file:
         try:
             with Image.open(file) as image:
                 deep = image.mode in ("F", "I") or image.mode.startswith("I;16")
@@ -45,16 +44,14 @@ def is_shallow(source: FileSource) -> bool:
 
 
 def _half(source: FileSource, *, low: bool) -> np.ndarray | None:
-    with warnings.catch_warnings(), opened_file(source) as file:
-        warnings.simplefilter("ignore")  # of broken metadata
-        with Image.open(file) as image:
-            tiles = getattr(image, "tile", [])
-            packed = [_packing(tile.args) for tile in tiles]
-            if not all(packed) or not packed or "transparency" in image.info:
-                return None
-            if low:  # as if the bytes stood the other way round
-                image.tile = [tile._replace(args=_swapped(tile.args)) for tile in tiles]
-            return np.array(upright(image))
+    with quiet_decoders(), opened_file(source) as file, Image.open(file) as image:
+        tiles = getattr(image, "tile", [])
+        packed = [_packing(tile.args) for tile in tiles]
+        if not all(packed) or not packed or "transparency" in image.info:
+            return None
+        if low:  # as if the bytes stood the other way round
+            image.tile = [tile._replace(args=_swapped(tile.args)) for tile in tiles]
+        return np.array(upright(image))
 
 
 def _packing(arguments: str | tuple[object, ...]) -> re.Match[str] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from sparserefine.images import tiff
 from sparserefine.images.cut_jpeg import ends_early
 from sparserefine.images.error import ImageError, warn
 from sparserefine.images.heif import can_read_heif
+from sparserefine.images.quiet import quiet_decoders
 from sparserefine.images.source import (
     BinaryFile,
     ImageSource,
@@ -130,8 +130,7 @@ def _load(source: ImageSource, opened: ExitStack) -> Decoded:
         raise ImageError(f"{name} is {kind}.")
     try:
         # Pillow warns of half its limit and of broken metadata; neither keeps us from the pixels.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet_decoders():
             if isinstance(source, Image.Image):
                 image = source
                 check_pixels(image.width, image.height, name)

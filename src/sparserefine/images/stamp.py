@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import struct
 import zlib
@@ -14,9 +15,9 @@ NAME = "sparserefine"
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SOFTWARE = b"Software\0" + NAME.encode()
 _SOURCE = "Source file"
-# What `Prediction.save` writes into a folder; the pictures among it have no stamp of their own.
-_RESULT_FILES = frozenset({"labels.png", "overlay.png", "result.json"})
-_RESULT_PICTURES = _RESULT_FILES - {"result.json"}
+RECORD = "result.json"
+RESULT_PICTURES = ("labels.png", "overlay.png", "alpha.png", "mask.png")
+"""What `Prediction.save` writes beside `RECORD`; these pictures have no stamp of their own."""
 
 
 def png_stamp(source: str | os.PathLike[str] | None = None) -> PngInfo:
@@ -51,7 +52,10 @@ def is_result(path: Path) -> bool:
     """
     if path.suffix.lower() != ".png":
         return False
-    if path.name in _RESULT_PICTURES and all((path.parent / one).exists() for one in _RESULT_FILES):
+    if path.name in RESULT_PICTURES and (
+        is_record(path.parent / RECORD)
+        or all((path.parent / one).exists() for one in (RECORD, *RESULT_PICTURES[:2]))
+    ):
         return True
     with path.open("rb") as file:
         if file.read(8) != _SIGNATURE:
@@ -66,6 +70,15 @@ def is_result(path: Path) -> bool:
                 file.seek(length, os.SEEK_CUR)
             file.seek(4, os.SEEK_CUR)  # the checksum
     return False
+
+
+def is_record(path: Path) -> bool:
+    """Whether a file says of a result what `Prediction.save` says of it."""
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(facts, dict) and {"model", "density"} <= facts.keys()
 
 
 def source_of(image: Image.Image) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from sparserefine.images.stamp import is_result
+from sparserefine.images.stamp import RECORD, RESULT_PICTURES, is_record, is_result
 
 
 class ForeignFileError(FileExistsError):
@@ -34,13 +33,8 @@ def refuse_foreign_files(folder: Path) -> None:
     Raises:
         ForeignFileError: There is one, and no result.json of ours beside it.
     """
-    result = folder / "result.json"
-    try:
-        facts = json.loads(result.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        facts = None
-    if isinstance(facts, dict) and {"model", "density"} <= facts.keys():
+    if is_record(folder / RECORD):
         return
-    for path in (result, folder / "labels.png", folder / "overlay.png"):
-        if path.is_file():
-            raise ForeignFileError(path)
+    for name in (RECORD, *RESULT_PICTURES):
+        if (folder / name).is_file():
+            raise ForeignFileError(folder / name)

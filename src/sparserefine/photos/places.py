@@ -10,9 +10,8 @@ from pathlib import Path, PurePath
 
 from PIL import Image
 
-from sparserefine.images.stamp import source_of
+from sparserefine.images.stamp import RECORD, source_of
 
-RESULT = "result.json"
 # Of photos that differ in their suffix alone, the first of these has the place of the bare name.
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".heic")
 
@@ -20,7 +19,7 @@ _SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".heic")
 def result_folders(
     sources: Sequence[Path] | Mapping[Path, PurePath],
     out: Path,
-    record: Callable[[Path], Path] = lambda folder: folder / RESULT,
+    record: Callable[[Path], Path] = lambda folder: folder / RECORD,
 ) -> list[Path]:
     """A folder under `out` for each photo: its path below the folder that was named, less suffix.
 

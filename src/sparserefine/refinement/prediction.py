@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer, UInt8
@@ -15,6 +16,11 @@ from sparserefine import viz
 from sparserefine.atomic import atomic_write_all
 from sparserefine.environment import Environment
 from sparserefine.images import write_image, write_labels
+from sparserefine.images.stamp import RECORD
+
+Output = Literal["labels", "overlay", "alpha", "mask"]
+"""A picture of a prediction; its file is named after it."""
+DEFAULT_OUTPUTS: tuple[Output, ...] = ("labels", "overlay")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,6 +36,7 @@ class Prediction:
         model: Description of the model that made it, from `SparseRefiner.describe`.
         class_names: Name of each class; empty where unknown.
         palette: RGB triple of each class; empty where unknown.
+        alpha: Share of the foreground in each pixel, 0..1; None where it was not asked for.
     """
 
     image: UInt8[np.ndarray, "H W 3"]
@@ -40,6 +47,7 @@ class Prediction:
     model: Mapping[str, Any]
     class_names: tuple[str, ...] = ()
     palette: tuple[tuple[int, int, int], ...] = ()
+    alpha: Float[np.ndarray, "H W"] | None = None
 
     @property
     def density(self) -> float:
@@ -102,22 +110,75 @@ class Prediction:
             detail_only=detail_only,
         )
 
-    def save(self, folder: str | Path) -> Path:
-        """Write labels.png (palette PNG), overlay.png and result.json into `folder`.
+    def save(
+        self,
+        folder: str | Path,
+        write: Sequence[str] = DEFAULT_OUTPUTS,
+        *,
+        others: Mapping[str, str] | None = None,
+    ) -> Path:
+        """Write pictures and result.json, which names the SHA-256 of each, into `folder`.
 
         Args:
             folder: Folder to write into; made where it does not exist.
+            write: The pictures: "labels" (palette PNG), "overlay", "alpha" (gray, of predictions
+                that have it), "mask" (white where a pixel was refined).
+            others: SHA-256 of files in the folder that are part of this result already, by name.
 
         Returns:
             The folder.
 
         Raises:
+            ValueError: A picture is unknown, or alpha, which this prediction lacks.
             OSError: The folder cannot be written.
         """
+        check_outputs(write)
+        if "alpha" in write and self.alpha is None:
+            raise ValueError("this prediction has no alpha. Ask for it, or take labels.")
 
-        def write(partial: Path) -> None:
-            write_labels(self.labels, self.colors, partial / "labels.png")
-            write_image(viz.overlay(self.image, self.labels, self.colors), partial / "overlay.png")
-            (partial / "result.json").write_text(json.dumps(self.to_json(), indent=2) + "\n")
+        def write_files(partial: Path) -> None:
+            files = dict(others or {})
+            for output in write:
+                path = partial / f"{output}.png"
+                self._write(output, path)
+                files[path.name] = file_digest(path)
+            facts = self.to_json() | {"files": files}
+            (partial / RECORD).write_text(json.dumps(facts, indent=2) + "\n")
 
-        return atomic_write_all(folder, write)
+        # The record goes first: if the process is killed after it, it does not fit the files that
+        # are still missing or old, and the folder is known as that of a result.
+        return atomic_write_all(folder, write_files, first=RECORD)
+
+    def _write(self, output: str, path: Path) -> None:
+        if output == "labels":
+            write_labels(self.labels, self.colors, path)
+        elif output == "overlay":
+            write_image(viz.overlay(self.image, self.labels, self.colors), path)
+        elif output == "mask":
+            write_image(self.mask.astype(np.uint8) * 255, path)
+        else:
+            assert self.alpha is not None
+            write_image((self.alpha * 255).round().astype(np.uint8), path)
+
+
+def check_outputs(write: Sequence[str]) -> None:
+    """Refuse names of pictures that no prediction has.
+
+    Raises:
+        ValueError: One is unknown.
+    """
+    for output in write:
+        if output not in get_args(Output):
+            raise ValueError(
+                f"{output!r} cannot be written, expected some of {', '.join(get_args(Output))}."
+            )
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, as hex digits.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -24,6 +24,7 @@ from sparserefine.refinement.features import Input, count_channels, pixel_featur
 from sparserefine.refinement.output import RefinedPixels, RefinerOutput
 from sparserefine.refinement.parts import Mode, Parts
 from sparserefine.refinement.prediction import Prediction
+from sparserefine.refinement.predictions import predictions_of
 from sparserefine.refinement.resampling import (
     Upsampling,
     check_upsampling,
@@ -368,16 +369,7 @@ class SparseRefiner(nn.Module):
             checks.check_prediction(self, images, low)
             low = low.to(self.device)
         output = self.in_evaluation()(images, low=low, selector=selector, timer=timer)
-        return Prediction(
-            image=array,
-            labels=output.labels[0].cpu().numpy(),
-            mask=output.mask[0].cpu().numpy(),
-            entropy=output.low.entropy[0].cpu().numpy(),
-            stages_ms={} if timer is None else dict(timer.stages_ms),
-            model=self.describe(weights=False),
-            class_names=self.preset.class_names,
-            palette=self.preset.palette,
-        )
+        return predictions_of(self, [array], output, timer=timer)[0]
 
     def low_resolution_labels(
         self, low: DensePass, size: tuple[int, int]

@@ -1,0 +1,219 @@
+"""Reading and writing in threads beside the work that is done between them."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+Job = TypeVar("Job")
+Read = TypeVar("Read")
+Worked = TypeVar("Worked")
+Result = TypeVar("Result")
+
+# So many pixels may wait to be worked on, and as many to be written: 150 MB as RGB.
+WAITING_PIXELS = 50_000_000
+
+
+@dataclass(frozen=True)
+class Settled(Generic[Result]):
+    """What `read` returns of a job that needs no work: its result."""
+
+    result: Result
+
+
+@dataclass(frozen=True)
+class Stages(Generic[Job, Read, Worked, Result]):
+    """What is done to each job.
+
+    Attributes:
+        read: Run in a thread; its result, or a `Settled` one.
+        work: Run in the thread of the caller, on a batch.
+        write: Run in a thread.
+        done: Told of each job in their order, with its result or the exception that it ended with;
+            run in the thread of the caller.
+        pixels: How much memory what was read takes.
+        batch: At most so many jobs are worked on at once.
+        alike: Jobs that follow each other may be one batch where this is equal.
+    """
+
+    read: Callable[[Job], Read | Settled[Result]]
+    work: Callable[[Sequence[tuple[Job, Read]]], Sequence[Worked]]
+    write: Callable[[Job, Worked], Result]
+    done: Callable[[Job, Result | Exception], None]
+    pixels: Callable[[Read], int] = lambda read: 0
+    batch: int = 1
+    alike: Callable[[Read], Hashable] = lambda read: None
+
+
+def default_workers() -> int:
+    """Threads that read, and as many that write, beside the model: half of the cores, at most 8."""
+    return max(1, min(8, (os.cpu_count() or 1) // 2))
+
+
+def overlap(jobs: Iterable[Job], stages: Stages[Job, Read, Worked, Result], workers: int) -> None:
+    """Read, work on and write jobs in their order, all three at the same time.
+
+    At most `workers` jobs and one more are read ahead, and as many wait to be written; fewer where
+    they are large. So the memory does not depend on the number of jobs. When it ends early, by an
+    interrupt or an error of `done`, what is being written is finished and told of first.
+
+    Args:
+        jobs: What there is to do.
+        stages: How it is done.
+        workers: Threads that read, and as many that write. 0 does one after the other.
+
+    Raises:
+        ValueError: `workers` or the batch is out of range.
+    """
+    if workers < 0 or stages.batch < 1:
+        raise ValueError(
+            f"workers is {workers} and batch {stages.batch}, expected 0 or more and 1 or more."
+        )
+    with _pool(workers) as readers, _pool(workers) as writers:
+        reading: deque[tuple[Job, Future[Any]]] = deque()
+        writing: deque[tuple[Job, Future[Any], int]] = deque()
+        try:
+            _run(iter(jobs), stages, workers, (readers, writers), reading, writing)
+        finally:
+            for _, future in reading:
+                future.cancel()
+            while writing:
+                _tell(writing, stages)
+
+
+def _run(
+    jobs: Iterator[Job],
+    stages: Stages[Job, Read, Worked, Result],
+    workers: int,
+    pools: tuple[Executor, Executor],
+    reading: deque[tuple[Job, Future[Any]]],
+    writing: deque[tuple[Job, Future[Any], int]],
+) -> None:
+    readers, writers = pools
+    ahead = max(stages.batch, workers + 1 if workers else 1)
+    more = True
+    while more or reading:
+        while more and len(reading) < ahead and _waiting(reading, stages) < WAITING_PIXELS:
+            try:
+                job = next(jobs)
+            except StopIteration:
+                more = False
+                break
+            reading.append((job, readers.submit(stages.read, job)))
+        if not reading:
+            break
+        batch = _next_batch(reading, stages, writing)
+        for job, worked in _worked(batch, stages):
+            size = sum(stages.pixels(read) for one, read in batch if one is job)
+            future: Future[Any] = (
+                _failed(worked)
+                if isinstance(worked, Exception)
+                else writers.submit(stages.write, job, worked)
+            )
+            writing.append((job, future, size))
+        while writing and (
+            writing[0][1].done()
+            or len(writing) > workers + 1
+            or sum(size for *_, size in writing) > WAITING_PIXELS
+        ):
+            _tell(writing, stages)
+
+
+def _next_batch(
+    reading: deque[tuple[Job, Future[Any]]],
+    stages: Stages[Job, Read, Worked, Result],
+    writing: deque[tuple[Job, Future[Any], int]],
+) -> list[tuple[Job, Read]]:
+    """The next jobs that are alike; those that are settled or failed on the way need no work."""
+    batch: list[tuple[Job, Read]] = []
+    while reading and len(batch) < stages.batch:
+        job, future = reading[0]
+        error = future.exception()
+        if isinstance(error, Exception) or (error is None and isinstance(future.result(), Settled)):
+            if batch:  # these were named before it
+                break
+            reading.popleft()
+            writing.append((job, _failed(error) if error else _settled(future.result()), 0))
+            break
+        read = future.result()
+        if batch and stages.alike(read) != stages.alike(batch[0][1]):
+            break
+        reading.popleft()
+        batch.append((job, read))
+    return batch
+
+
+def _worked(
+    batch: Sequence[tuple[Job, Read]], stages: Stages[Job, Read, Worked, Result]
+) -> Iterator[tuple[Job, Worked | Exception]]:
+    """Each job of a batch with its result; where a batch fails, each is tried alone."""
+    if not batch:
+        return
+    try:
+        results: Sequence[Worked | Exception] = stages.work(batch)
+    # Whatever it is that one job meets with, the others are done.
+    except Exception as error:
+        if len(batch) > 1:
+            for one in batch:
+                yield from _worked([one], stages)
+            return
+        results = [error]
+    yield from zip((job for job, _ in batch), results, strict=True)
+
+
+def _waiting(
+    reading: deque[tuple[Job, Future[Any]]], stages: Stages[Job, Read, Worked, Result]
+) -> int:
+    """Pixels that were read and wait to be worked on."""
+    total = 0
+    for _, future in reading:
+        if future.done() and future.exception() is None:
+            read = future.result()
+            total += 0 if isinstance(read, Settled) else stages.pixels(read)
+    return total
+
+
+def _tell(
+    writing: deque[tuple[Job, Future[Any], int]], stages: Stages[Job, Read, Worked, Result]
+) -> None:
+    job, future, _ = writing[0]
+    error = future.exception()
+    writing.popleft()
+    if error is None:
+        stages.done(job, future.result())
+    elif isinstance(error, Exception):
+        stages.done(job, error)
+    else:
+        raise error
+
+
+def _failed(error: Exception) -> Future[Any]:
+    future: Future[Any] = Future()
+    future.set_exception(error)
+    return future
+
+
+def _settled(settled: Settled[Any]) -> Future[Any]:
+    future: Future[Any] = Future()
+    future.set_result(settled.result)
+    return future
+
+
+def _pool(workers: int) -> Executor:
+    return ThreadPoolExecutor(workers) if workers else _AtOnce()
+
+
+class _AtOnce(Executor):
+    """Runs what is submitted before it returns."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future

@@ -1,0 +1,130 @@
+"""Reading and writing in threads: order, bounds, failures and interrupts."""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from sparserefine.images.quiet import quiet_decoders
+from sparserefine.photos import overlap as module
+from sparserefine.photos.overlap import Settled, Stages, overlap
+
+
+class Work:
+    """Jobs are numbers; what is told of each is its square as text."""
+
+    def __init__(self, **broken: int) -> None:
+        self.broken = broken
+        self.told: list[tuple[int, Any]] = []
+        self.batches: list[int] = []
+        self.read_ahead = self.unwritten = 0
+        self._read = self._worked = self._written = 0
+        self._lock = threading.Lock()
+
+    def read(self, job: int) -> int | Settled[str]:
+        with self._lock:
+            self._read += 1
+            self.read_ahead = max(self.read_ahead, self._read - self._worked)
+        if self.broken.get("read") == job:
+            raise ValueError(f"read {job}")
+        return Settled("known") if self.broken.get("settled") == job else job * job
+
+    def work(self, batch: Sequence[tuple[int, int]]) -> list[int]:
+        self.batches.append(len(batch))
+        if any(job == self.broken.get("work") for job, _ in batch):
+            raise ValueError("work")
+        if any(job == self.broken.get("stop") for job, _ in batch):
+            raise KeyboardInterrupt
+        with self._lock:
+            self._worked += len(batch)
+            self.unwritten = max(self.unwritten, self._worked - self._written)
+        return [square for _, square in batch]
+
+    def write(self, job: int, square: int) -> str:
+        time.sleep(0.002)
+        with self._lock:
+            self._written += 1
+        if self.broken.get("write") == job:
+            raise ValueError(f"write {job}")
+        return str(square)
+
+    def run(self, count: int, workers: int, batch: int = 1, pixels: int = 1) -> None:
+        stages = Stages(
+            read=self.read,
+            work=self.work,
+            write=self.write,
+            done=lambda job, result: self.told.append((job, result)),
+            pixels=lambda read: pixels,
+            batch=batch,
+        )
+        overlap(range(count), stages, workers)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_results_come_in_order_and_few_wait(workers: int, batch: int) -> None:
+    work = Work()
+    work.run(30, workers, batch)
+    assert work.told == [(job, str(job * job)) for job in range(30)]
+    assert work.read_ahead <= max(batch, workers + 1)
+    assert work.unwritten <= workers + 2 + batch
+    assert max(work.batches) == batch
+
+
+def test_of_large_photos_fewer_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WAITING_PIXELS", 100)
+    small, large = Work(), Work()
+    small.run(20, 8, pixels=1)
+    large.run(20, 8, pixels=1000)
+    assert [job for job, _ in large.told] == list(range(20))
+    assert large.unwritten == 1 < small.unwritten
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("stage", ["read", "work", "write", "settled"])
+def test_a_job_that_fails_or_is_settled_leaves_the_others(stage: str, batch: int) -> None:
+    work = Work(**{stage: 4})
+    work.run(8, 2, batch)
+    assert [job for job, _ in work.told] == list(range(8))
+    odd = dict(work.told).pop(4)
+    assert odd == "known" if stage == "settled" else isinstance(odd, ValueError)
+    assert all(result == str(job * job) for job, result in work.told if job != 4)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_interrupt_finishes_what_is_written(workers: int) -> None:
+    work = Work(stop=5)
+    with pytest.raises(KeyboardInterrupt):
+        work.run(9, workers)
+    assert work.told == [(job, str(job * job)) for job in range(5)]
+
+
+def test_numbers_out_of_range_are_refused() -> None:
+    with pytest.raises(ValueError, match="workers is -1 and batch 1, expected 0 or more"):
+        Work().run(1, -1)
+    with pytest.raises(ValueError, match="batch 0"):
+        Work().run(1, 0, 0)
+
+
+def test_threads_that_decode_leave_the_filters_of_warnings_as_they_were() -> None:
+    before = list(warnings.filters)
+    second, first_is_done = threading.Event(), threading.Event()
+
+    def decode() -> None:
+        with quiet_decoders():
+            second.set()
+            first_is_done.wait(5)
+
+    with quiet_decoders():
+        thread = threading.Thread(target=decode)
+        thread.start()
+        assert second.wait(5)
+    assert list(warnings.filters) != before  # the second still decodes
+    first_is_done.set()
+    thread.join()
+    assert list(warnings.filters) == before
