@@ -30,6 +30,7 @@ LAYERS = (
     "training",
     "calibration",
     "photos",
+    "cluster",
     "rembg",
     "experiments",
     "app",

@@ -22,6 +22,7 @@ def test_public_names_are_pinned() -> None:
         "TrainConfig",
         "ablate",
         "benchmark",
+        "bulk",
         "calibrate",
         "check",
         "cutout",

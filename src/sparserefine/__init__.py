@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sparserefine import data, dense, rembg, sparse
     from sparserefine.calibration.calibrate import calibrate
     from sparserefine.calibration.headroom import headroom
+    from sparserefine.cluster.bulk import bulk
     from sparserefine.data.check import check
     from sparserefine.evaluation.evaluate import evaluate
     from sparserefine.experiments.ablations import ablate
@@ -49,6 +50,7 @@ __all__ = [
     "TrainConfig",
     "ablate",
     "benchmark",
+    "bulk",
     "calibrate",
     "check",
     "cutout",
@@ -81,6 +83,7 @@ _HOME = {
     "TrainConfig": "sparserefine.training.config",
     "ablate": "sparserefine.experiments.ablations",
     "benchmark": "sparserefine.photos.benchmark",
+    "bulk": "sparserefine.cluster.bulk",
     "calibrate": "sparserefine.calibration.calibrate",
     "check": "sparserefine.data.check",
     "cutout": "sparserefine.photos.cutout",

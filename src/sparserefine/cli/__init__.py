@@ -11,6 +11,7 @@ from sparserefine import __version__
 from sparserefine.cli.ablate import ablate
 from sparserefine.cli.app import open_page
 from sparserefine.cli.benchmark import benchmark
+from sparserefine.cli.bulk import bulk
 from sparserefine.cli.calibrate import calibrate
 from sparserefine.cli.check import check
 from sparserefine.cli.console import messages, plain_warnings
@@ -32,7 +33,7 @@ app = App(
 )
 COMMANDS = (
     refine, cutout, demo, predict, check, evaluate, train, calibrate, headroom, ablate, frontier,
-    benchmark, report,
+    benchmark, report, bulk,
 )  # fmt: skip
 for command in COMMANDS:
     app.command(command)

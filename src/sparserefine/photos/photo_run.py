@@ -72,6 +72,13 @@ class PhotoResult:
     prediction: PhotoPrediction | None = None
     notes: tuple[str, ...] = ()
 
+    @classmethod
+    def earlier(cls, record: Record) -> PhotoResult:
+        """What an earlier run did, by its record."""
+        known = ("content", "settings", "width", "height", "density", "stages_ms")
+        facts = {name: record.facts[name] for name in known if name in record.facts}
+        return cls(facts | {"resumed": True}, notes=tuple(record.facts.get("notes", ())))
+
     def row(self, job: PhotoJob, out: Path | None) -> dict[str, Any]:
         """The photo's row of the manifest.
 
@@ -129,7 +136,7 @@ class PhotoRun:
                     and earlier.is_of(content, self.settings)
                     and earlier.has(job.folder, self.write)
                 ):
-                    return Settled(_earlier(earlier))
+                    return Settled(PhotoResult.earlier(earlier))
             photo = open_photo(job.source, bands=self.bands, value_range=self.value_range)
         return ReadPhoto(photo.image, content, photo.notes, timer.stages_ms)
 
@@ -181,12 +188,6 @@ class PhotoRun:
         }
         kept = prediction if job.folder is None else None
         return PhotoResult(facts, kept, prediction.notes)
-
-
-def _earlier(record: Record) -> PhotoResult:
-    known = ("content", "settings", "width", "height", "density", "stages_ms")
-    facts = {name: record.facts[name] for name in known if name in record.facts}
-    return PhotoResult(facts | {"resumed": True}, notes=tuple(record.facts.get("notes", ())))
 
 
 def _rounded(stages_ms: Mapping[str, float]) -> dict[str, float]:

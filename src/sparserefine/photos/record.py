@@ -60,14 +60,22 @@ class Record:
     def read(cls, folder: Path) -> Record | None:
         """The record in a folder; None where there is none that tells what was done."""
         try:
-            facts = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+            return cls.parsed((folder / RECORD).read_bytes())
+        except OSError:
+            return None
+
+    @classmethod
+    def parsed(cls, text: bytes) -> Record | None:
+        """The record that the bytes of a file are; None where they do not tell what was done."""
+        try:
+            facts = json.loads(text)
             return cls(
                 content=str(facts["content"]),
                 settings=str(facts["settings"]),
                 files=dict(facts["files"]),
                 facts=facts,
             )
-        except (OSError, ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError):
             return None
 
     def is_of(self, content: str, settings: str) -> bool:
@@ -76,10 +84,13 @@ class Record:
 
     def has(self, folder: Path, write: Sequence[str]) -> bool:
         """Whether its pictures lie in the folder as they were written."""
-        names = [f"{output}.png" for output in write]
-        return self.files.keys() >= set(names) and all(
-            _digest(folder / name) == self.files[name] for name in names
+        return self.names(write) and all(
+            _digest(folder / f"{output}.png") == self.files[f"{output}.png"] for output in write
         )
+
+    def names(self, write: Sequence[str]) -> bool:
+        """Whether these pictures are part of it."""
+        return self.files.keys() >= {f"{output}.png" for output in write}
 
 
 def settings_id(
