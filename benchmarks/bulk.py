@@ -221,8 +221,8 @@ def figures() -> str:
     values = list(memory["mib"].values())
     lines += [
         "",
-        f"Per photo of {result['size'][0]}×{result['size'][1]}, medians of {result['rounds']} rounds "
-        f"of {result['photos']} photos in turns. Batches of equal sizes, "
+        f"Per photo of {result['size'][0]}×{result['size'][1]}, medians of {result['rounds']} "
+        f"rounds of {result['photos']} photos in turns. Batches of equal sizes, "
         f"{memory['size'][0]}×{memory['size'][1]}, the model alone: {batch}. Memory over "
         f"{memory['photos']} such photos: {min(values[1:]):.0f} to {max(values):.0f} MiB, the mean "
         f"of the second half {memory['growth_mib']:+.1f} MiB beside that of the first.",
@@ -239,7 +239,8 @@ def figures() -> str:
 def ten_million(rows: list[dict[str, Any]], cores: int) -> list[str]:
     """What as many photos of that size take, by the figures above."""
     lines = [
-        f"Ten million photos of that size, from these figures ({MANY:,} × seconds × {cores} cores):",
+        f"Ten million photos of that size, from these figures ({MANY:,} × seconds × {cores} "
+        "cores):",
         "",
         "| written | core-hours | days on 100 machines of 16 cores | results |",
         "|---|---|---|---|",

@@ -142,3 +142,11 @@ def test_the_figures_of_the_page_on_cutting_out_are_those_of_the_result_file(
     text = page.PAGE.read_text()
     assert page.with_figures(text) == text, "run: python benchmarks/cutout/page.py"
     del sys.modules["page"]
+
+
+def test_the_figures_of_the_page_on_scale_are_those_of_the_result_file() -> None:
+    import bulk
+
+    page = bulk.PAGE.read_text()
+    assert bulk.with_figures(page) == page, "run: python benchmarks/bulk.py --page"
+    del sys.modules["bulk"]

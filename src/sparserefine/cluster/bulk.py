@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sparserefine.atomic import remove_partials
 from sparserefine.cluster.storage import Storage, result_places
 from sparserefine.cluster.worker import BulkSettings, PhotoWorker
 from sparserefine.evaluation.cache import warn_without_identity
@@ -77,7 +78,8 @@ def bulk(
     Args:
         model: The refiner, which is sent to the actors; or a function that makes it there.
         source: A folder that all machines see, or an address such as s3://BUCKET/PHOTOS.
-        out: Folder or address for the results. None writes nothing and returns a dataset.
+        out: Folder or address for the results, into which nobody else writes meanwhile. None
+            writes nothing and returns a dataset.
         write: Pictures to write beside result.json; see `predict`.
         resume: Leave out photos whose result lies there; see `predict`. In a bucket result.json is
             believed, which is written last.
@@ -139,6 +141,10 @@ def bulk(
                 done += 1
                 resumed += bool(row["resumed"])
             advance()
+    if target.is_here:  # of workers that were killed while they wrote; nobody writes now
+        for folder in {Path(target.path(item["result"])).parent for item in items}:
+            if folder.is_dir():
+                remove_partials(folder)
     return BulkResult(done, resumed, tuple(failed), tuple(found.remarks()), shown)
 
 
