@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sparserefine.experiments.ablations import ablate
     from sparserefine.experiments.frontier import frontier
     from sparserefine.experiments.latency import measure_latency
+    from sparserefine.exporting.export import export
     from sparserefine.photos.benchmark import benchmark
     from sparserefine.photos.cutout import cutout
     from sparserefine.photos.demo import demo
@@ -58,6 +59,7 @@ __all__ = [
     "demo",
     "dense",
     "evaluate",
+    "export",
     "frontier",
     "headroom",
     "load",
@@ -89,6 +91,7 @@ _HOME = {
     "cutout": "sparserefine.photos.cutout",
     "demo": "sparserefine.photos.demo",
     "evaluate": "sparserefine.evaluation.evaluate",
+    "export": "sparserefine.exporting.export",
     "frontier": "sparserefine.experiments.frontier",
     "headroom": "sparserefine.calibration.headroom",
     "load": "sparserefine.refinement.load",

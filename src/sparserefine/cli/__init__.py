@@ -18,6 +18,7 @@ from sparserefine.cli.console import messages, plain_warnings
 from sparserefine.cli.cutout import cutout
 from sparserefine.cli.demo import demo
 from sparserefine.cli.evaluate import evaluate
+from sparserefine.cli.export import export
 from sparserefine.cli.frontier import frontier
 from sparserefine.cli.headroom import headroom
 from sparserefine.cli.predict import predict
@@ -33,7 +34,7 @@ app = App(
 )
 COMMANDS = (
     refine, cutout, demo, predict, check, evaluate, train, calibrate, headroom, ablate, frontier,
-    benchmark, report, bulk,
+    benchmark, report, export, bulk,
 )  # fmt: skip
 for command in COMMANDS:
     app.command(command)

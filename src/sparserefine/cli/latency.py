@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from sparserefine.cli.console import console, listed, messages, progress_bars
+from sparserefine.cli.words import parsed_size
 
 if TYPE_CHECKING:
     from sparserefine.calibration.budget import BudgetAnswer
@@ -78,7 +79,7 @@ def run_matrix(
             models,
             precision=_known(options.precision, ("fp32", "fp16", "bf16"), "precision"),
             batch=[_number(text, "batch") for text in listed(options.batch)],
-            size=_size(options.size),
+            size=parsed_size(options.size),
             pyramids=_known(options.pyramids, ("floor", "dilate"), "pyramid"),
             widths=options.widths,
             density=options.density,
@@ -147,10 +148,3 @@ def _number(text: str, name: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise ValueError(f"{name} {text!r}: expected numbers of 1 or more, such as 1,2,4.")
     return int(text)
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, separator, width = text.lower().replace("×", "x").partition("x")
-    if not (separator and height.isdigit() and width.isdigit()):
-        raise ValueError(f"size {text!r}: expected HEIGHTxWIDTH, such as 1024x2048.")
-    return int(height), int(width)

@@ -72,3 +72,15 @@ def parsed_outputs(text: str) -> list[str] | None:
         return None
     names = [part.strip() for part in text.split(",") if part.strip()]
     return [] if names == ["none"] else names
+
+
+def parsed_size(text: str) -> tuple[int, int]:
+    """Height and width, such as "1024x2048".
+
+    Raises:
+        ValueError: They are no two whole numbers.
+    """
+    height, separator, width = text.lower().replace("×", "x").partition("x")
+    if not (separator and height.isdigit() and width.isdigit()):
+        raise ValueError(f"size {text!r}: expected HEIGHTxWIDTH, such as 1024x2048.")
+    return int(height), int(width)

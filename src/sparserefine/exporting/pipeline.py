@@ -1,0 +1,288 @@
+"""A refiner as a module whose shapes do not depend on the image."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sparserefine.dense.protocol import dtype_of
+from sparserefine.exporting.plan import COARSE_SHARE, Plan
+from sparserefine.exporting.resizing import FixedResize
+from sparserefine.exporting.selection import BudgetSelection
+from sparserefine.exporting.tables import LevelTable, all_tables
+from sparserefine.exporting.unet import FixedUNet
+from sparserefine.refinement.ensembler import ExtractorAlone, GatedEnsembler
+from sparserefine.refinement.extractor import SparseUNet
+from sparserefine.refinement.features import MEAN, STD
+from sparserefine.refinement.refiner import SparseRefiner
+from sparserefine.refinement.resampling import bilinear_index, label_dtype, nearest_index
+from sparserefine.refinement.selector import EntropySelector
+from sparserefine.refinement.uncertainty import entropy
+
+Output = Literal["labels", "alpha", "probabilities", "logits"]
+"""What a file returns: labels, the probability of one foreground, those of all classes, logits."""
+
+
+class FixedRefiner(nn.Module):
+    """Refines images of one size, from a prediction of one size, with a fixed pixel budget.
+
+    Its labels are those of the `SparseRefiner` that it was made of, with the same pixels selected.
+    The weights are copies, with the batch norms folded in; the pixel budget is that of the
+    refiner's selector.
+
+    Args:
+        model: A refiner with a `SparseUNet` that selects by entropy.
+        size: (H, W) of the images.
+        low_size: (h, w) of the prediction. Default: the size that the dense model runs at.
+        output: What `forward` returns.
+        coarse_share: Room at each coarser level, see `Plan.of`.
+
+    Attributes:
+        plan: The sizes.
+
+    Raises:
+        ValueError: The refiner, a size or the budget cannot be exported; the message says why.
+    """
+
+    y_first: Tensor
+    y_second: Tensor
+    y_weight: Tensor
+    x_first: Tensor
+    x_second: Tensor
+    x_weight: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        model: SparseRefiner,
+        size: tuple[int, int],
+        *,
+        low_size: tuple[int, int] | None = None,
+        output: Output = "labels",
+        coarse_share: float = COARSE_SHARE,
+    ) -> None:
+        super().__init__()
+        extractor, selector = check_exportable(model, output)
+        self.output: Output = output
+        self.num_classes = model.num_classes
+        self.upsampling = model.upsampling
+        self.inputs = model.inputs
+        self.plan = Plan.of(
+            size,
+            low_size or model.dense_size.resized(size),
+            selector.max_density,
+            levels=len(extractor.widths),
+            pyramid=extractor.pyramid,
+            padding=extractor.padding,
+            coarse_share=coarse_share,
+        )
+        self.selection = BudgetSelection(self.plan, selector.threshold, model.num_classes)
+        self.unet = FixedUNet(extractor)
+        self.ensembler = deepcopy(model.ensembler).float()
+        cpu = torch.device("cpu")
+        for name, low, full in zip("yx", self.plan.low_size, size, strict=True):
+            if self.upsampling == "nearest":
+                index = nearest_index(low, full, cpu)
+                tables = index, index, torch.zeros(full)
+            else:
+                tables = bilinear_index(low, full, cpu)
+            for part, table in zip(("first", "second", "weight"), tables, strict=True):
+                table = table if part == "weight" else table.int()
+                self.register_buffer(f"{name}_{part}", table, persistent=False)
+        self.register_buffer("mean", torch.tensor(MEAN), persistent=False)
+        self.register_buffer("std", torch.tensor(STD), persistent=False)
+        self.eval()
+
+    def forward(
+        self, image: Float[Tensor, "1 3 H W"], logits: Float[Tensor, "1 K h w"]
+    ) -> Shaped[Tensor, ...]:
+        """Refine a prediction.
+
+        Args:
+            image: RGB in 0..1.
+            logits: The prediction.
+
+        Returns:
+            Labels [1, H, W]; the foreground's alpha [1, H, W]; or probabilities or logits
+            [1, K, H, W]; as `output` says.
+        """
+        active, rows = self.select(logits)
+        tables = all_tables(active, self.plan)
+        refined = self._refined(image, rows, tables)
+        if self.output == "labels":
+            return self._labels(logits, refined, tables[0])
+        return self._scores(logits, refined, tables[0])
+
+    def select(
+        self, logits: Float[Tensor, "1 K h w"]
+    ) -> tuple[list[Bool[Tensor, ...]], Float[Tensor, "cells K"]]:
+        """Choose the pixels.
+
+        Args:
+            logits: The prediction.
+
+        Returns:
+            True where a pixel is active, for each level; and the logits, one row per cell.
+        """
+        height, width = self.plan.low_size
+        rows = logits[0].flatten(1).t().contiguous()
+        return self.selection(entropy(rows).view(height, width)), rows
+
+    def half_precision(self) -> FixedRefiner:
+        """Compute the network in half precision; the choice and the fusion of pixels stay."""
+        self.unet.half()
+        return self
+
+    def _refined(
+        self, image: Tensor, rows: Float[Tensor, "cells K"], tables: list[LevelTable]
+    ) -> Float[Tensor, "N K"]:
+        """Logits of the selected pixels."""
+        full = tables[0]
+        dense = self._sampled(rows, full.y, full.x)
+        pieces = []
+        for name in self.inputs:
+            if name == "rgb":
+                flat = full.y * self.plan.size[1] + full.x
+                rgb = image[0].flatten(1).index_select(1, flat).t()
+                pieces.append((rgb - self.mean) / self.std)
+            elif name == "probabilities":
+                pieces.append(torch.softmax(dense, 1))
+            else:
+                pieces.append(entropy(dense)[:, None])
+        sparse = self.unet(torch.cat(pieces, 1).to(self.unet.stem.dtype), tables).float()
+        if isinstance(self.ensembler, ExtractorAlone):
+            return sparse
+        return self.ensembler.fuse(dense, sparse)
+
+    def _sampled(
+        self, rows: Float[Tensor, "cells K"], y: Int[Tensor, " N"], x: Int[Tensor, " N"]
+    ) -> Float[Tensor, "N K"]:
+        """Upsampled logits at some pixels."""
+        width = self.plan.low_size[1]
+        top, bottom, left, right = (
+            table.index_select(0, at)
+            for table, at in (
+                (self.y_first, y), (self.y_second, y), (self.x_first, x), (self.x_second, x)
+            )
+        )  # fmt: skip
+        if self.upsampling == "nearest":
+            return rows.index_select(0, top * width + left)
+        down = self.y_weight.index_select(0, y)[:, None]
+        across = self.x_weight.index_select(0, x)[:, None]
+        upper, lower = (
+            rows.index_select(0, line * width + left) * (1 - across)
+            + rows.index_select(0, line * width + right) * across
+            for line in (top, bottom)
+        )
+        return upper * (1 - down) + lower * down
+
+    def _upsampled(self, logits: Tensor) -> Float[Tensor, "1 K H W"]:
+        if self.upsampling == "nearest":
+            return logits.index_select(2, self.y_first).index_select(3, self.x_first)
+        return F.interpolate(logits, self.plan.size, mode="bilinear", align_corners=False)
+
+    def _labels(self, logits: Tensor, refined: Tensor, table: LevelTable) -> Tensor:
+        kind = label_dtype(self.num_classes)
+        if self.upsampling == "nearest":
+            low = self._upsampled(logits.argmax(1, keepdim=True))[:, 0]
+        else:
+            low = self._upsampled(logits).argmax(1)
+        found = F.pad(refined.argmax(1), (0, 1)).index_select(0, table.numbers.flatten())
+        chosen = (table.numbers < self.plan.budget)[None]
+        return torch.where(chosen, found.view(1, *self.plan.size), low).to(kind)
+
+    def _scores(self, logits: Tensor, refined: Tensor, table: LevelTable) -> Tensor:
+        """Logits of all pixels, or what is made of them."""
+        low = self._upsampled(logits)[0].flatten(1).t()  # [HW, K]: softmax is quick along rows
+        numbers = table.numbers.flatten()
+        found = F.pad(refined, (0, 0, 0, 1)).index_select(0, numbers)
+        scores = torch.where((numbers < self.plan.budget)[:, None], found, low)
+        if self.output != "logits":
+            scores = torch.softmax(scores, 1)
+        if self.output == "alpha":
+            return scores[:, 1].view(1, *self.plan.size)
+        return scores.t().reshape(1, self.num_classes, *self.plan.size)
+
+
+class FixedPipeline(nn.Module):
+    """The dense model, run on the resized image, and the refiner behind it.
+
+    Args:
+        model: A refiner with a dense model.
+        refiner: The refiner as a module of fixed shapes.
+
+    Raises:
+        ValueError: There is no dense model.
+    """
+
+    def __init__(self, model: SparseRefiner, refiner: FixedRefiner) -> None:
+        super().__init__()
+        if model.dense is None:
+            raise ValueError(
+                "the refiner has no dense model, so there is no whole pipeline to export. Use "
+                'form="refiner": it takes the prediction as its second input.'
+            )
+        plan = refiner.plan
+        resized = model.dense_size.resized(plan.size)
+        self.padded = model.dense_size.padded(resized)
+        self.resize = FixedResize(plan.size, resized, self.padded)
+        # A copy, as half precision must not change the model that it was made of.
+        self.dense = deepcopy(model.dense)
+        self.refiner = refiner
+        self.eval()
+
+    def forward(self, image: Float[Tensor, "1 3 H W"]) -> Shaped[Tensor, ...]:
+        """Segment an image.
+
+        Args:
+            image: RGB in 0..1.
+        """
+        logits = self.dense(self.resize(image).to(dtype_of(self.dense))).float()
+        if tuple(logits.shape[2:]) != self.padded:
+            logits = F.interpolate(logits, self.padded, mode="bilinear", align_corners=False)
+        height, width = self.refiner.plan.low_size
+        return self.refiner(image, logits[:, :, :height, :width])
+
+
+def check_exportable(model: SparseRefiner, output: str) -> tuple[SparseUNet, EntropySelector]:
+    """The parts of a refiner that decide whether it can be exported.
+
+    Raises:
+        ValueError: It cannot; the message says why.
+    """
+    if output not in get_args(Output):
+        raise ValueError(f"output={output!r}: expected one of {', '.join(get_args(Output))}.")
+    if not isinstance(model.extractor, SparseUNet):
+        kind = model.extractor.describe()["kind"]
+        reason = (
+            "it solves a sparse system of equations for each class that an image has, in shapes "
+            "that depend on the image"
+            if kind == "edges"
+            else "its network is not one of ours"
+        )
+        raise ValueError(
+            f"the refiner {kind!r} cannot be exported: {reason}. Export one with an extractor that "
+            f"`sparserefine train` trained."
+        )
+    if not isinstance(model.selector, EntropySelector):
+        raise ValueError(
+            f"a refiner that selects by {model.selector.describe()['kind']} cannot be exported, "
+            f"expected one that selects by entropy. Use model.with_selector(EntropySelector(0.3))."
+        )
+    if not isinstance(model.ensembler, GatedEnsembler | ExtractorAlone):
+        raise ValueError(
+            f"an ensembler of type {type(model.ensembler).__name__} cannot be exported, expected "
+            f"GatedEnsembler."
+        )
+    if output == "alpha" and model.num_classes != 2:
+        raise ValueError(
+            f'output="alpha" is of one foreground, but the refiner has {model.num_classes} '
+            f'classes. Use "labels" or "probabilities".'
+        )
+    return model.extractor, model.selector
