@@ -150,3 +150,11 @@ def test_the_figures_of_the_page_on_scale_are_those_of_the_result_file() -> None
     page = bulk.PAGE.read_text()
     assert bulk.with_figures(page) == page, "run: python benchmarks/bulk.py --page"
     del sys.modules["bulk"]
+
+
+def test_the_figures_of_the_page_on_deploying_are_those_of_the_result_file() -> None:
+    import export
+
+    page = export.PAGE.read_text()
+    assert export.with_figures(page) == page, "run: python benchmarks/export.py --page"
+    del sys.modules["export"]

@@ -36,6 +36,20 @@ Form = Literal["pipeline", "refiner", "both"]
 Precision = Literal["fp32", "fp16"]
 OPSET = 18
 
+# Stages of an exported file by the names of its modules; each node is named after its stage.
+STAGES = {
+    "resize'": "resize",
+    "dense": "dense",
+    "refiner.selection": "select",
+    "selection": "select",
+    "refiner.numbering": "number",
+    "numbering": "number",
+    "refiner.unet": "extract",
+    "unet": "extract",
+}
+GATHER = "gather and fuse"
+_SCOPES = "pkg.torch.onnx.name_scopes"
+
 
 @dataclass(frozen=True)
 class Exported:
@@ -117,6 +131,7 @@ def export(
                 program = _traced(module, inputs, name)
             advance()
             with timer.stage("torch.export"), _quiet():
+                program.example_inputs = None  # which would be written too
                 torch.export.save(program, temporary / f"{name}.pt2")
             advance()
             about = facts(model, refiner, name, precision)
@@ -219,6 +234,7 @@ def _write_onnx(
             verbose=False,
         )
     document = onnx.load(path)
+    _name_stages(document)
     _strip(document)
     for key, value in values.items():
         document.metadata_props.add(key=key, value=value)
@@ -232,6 +248,14 @@ def _write_onnx(
         )
         for one in document.graph.output
     ]
+
+
+def _name_stages(document: Any) -> None:
+    """Name each node after the stage that it is of, which profiles then show."""
+    for number, node in enumerate(document.graph.node):
+        scopes = {one.key: one.value for one in node.metadata_props}.get(_SCOPES, "")
+        stage = next((stage for part, stage in STAGES.items() if f"'{part}" in scopes), GATHER)
+        node.name = f"{stage}/{node.op_type}_{number}"
 
 
 def _strip(document: Any) -> None:

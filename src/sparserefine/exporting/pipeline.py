@@ -14,7 +14,7 @@ from sparserefine.dense.protocol import dtype_of
 from sparserefine.exporting.plan import COARSE_SHARE, Plan
 from sparserefine.exporting.resizing import FixedResize
 from sparserefine.exporting.selection import BudgetSelection
-from sparserefine.exporting.tables import LevelTable, all_tables
+from sparserefine.exporting.tables import LevelTable, Numbering
 from sparserefine.exporting.unet import FixedUNet
 from sparserefine.refinement.ensembler import ExtractorAlone, GatedEnsembler
 from sparserefine.refinement.extractor import SparseUNet
@@ -83,6 +83,7 @@ class FixedRefiner(nn.Module):
             coarse_share=coarse_share,
         )
         self.selection = BudgetSelection(self.plan, selector.threshold, model.num_classes)
+        self.numbering = Numbering(self.plan)
         self.unet = FixedUNet(extractor)
         self.ensembler = deepcopy(model.ensembler).float()
         cpu = torch.device("cpu")
@@ -113,7 +114,7 @@ class FixedRefiner(nn.Module):
             [1, K, H, W]; as `output` says.
         """
         active, rows = self.select(logits)
-        tables = all_tables(active, self.plan)
+        tables = self.numbering(active)
         refined = self._refined(image, rows, tables)
         if self.output == "labels":
             return self._labels(logits, refined, tables[0])
@@ -182,7 +183,7 @@ class FixedRefiner(nn.Module):
         )
         return upper * (1 - down) + lower * down
 
-    def _upsampled(self, logits: Tensor) -> Float[Tensor, "1 K H W"]:
+    def _upsampled(self, logits: Shaped[Tensor, "1 K h w"]) -> Shaped[Tensor, "1 K H W"]:
         if self.upsampling == "nearest":
             return logits.index_select(2, self.y_first).index_select(3, self.x_first)
         return F.interpolate(logits, self.plan.size, mode="bilinear", align_corners=False)

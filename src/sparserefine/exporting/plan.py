@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sparserefine.refinement.resampling import nearest_index
@@ -99,7 +99,7 @@ class Plan:
                 f"{int(area.max())}, a cell of the prediction, to {MAX_PIXELS}. Change the budget."
             )
         cells = min(math.floor(budget / max(int(area.min()), 1)), low_size[0] * low_size[1])
-        sides = [-(-full // low) for full, low in zip(size, low_size, strict=True)]
+        spans = [_spans(full, low) for full, low in zip(size, low_size, strict=True)]
         found = [Level(size, budget, int(area.max()), True)]
         for depth in range(1, levels):
             finer = found[-1]
@@ -109,8 +109,11 @@ class Plan:
                     f"an image of {size[0]}×{size[1]} has no pixel at level {depth + 1} of "
                     f"{levels} of the extractor. Choose a larger size."
                 )
-            sides = [_reached(side, pyramid) for side in sides]
-            each = math.prod(sides)
+            spans = [
+                _coarser_spans(span, side, pyramid, padding)
+                for span, side in zip(spans, shape, strict=True)
+            ]
+            each = math.prod(int((last - first).max()) + 1 for first, last in spans)
             worst = min(shape[0] * shape[1], cells * each)
             if pyramid == "floor":
                 worst = min(worst, finer.capacity)
@@ -137,6 +140,23 @@ def cell_areas(size: tuple[int, int], low_size: tuple[int, int]) -> Float[Tensor
     return torch.outer(*counts)
 
 
-def _reached(side: int, pyramid: DownsamplingMode) -> int:
-    """Most coarser pixels in a row that a run of `side` pixels makes active, wherever it begins."""
-    return (side + 1) // 2 + 1 if pyramid == "dilate" else side // 2 + 1
+Spans = tuple[Int[Tensor, " cells"], Int[Tensor, " cells"]]
+
+
+def _spans(full: int, low: int) -> Spans:
+    """First and last pixel along one side of each cell that covers any."""
+    cells = nearest_index(low, full, torch.device("cpu"))
+    first = torch.ones(full, dtype=torch.bool)
+    first[1:] = cells[1:] != cells[:-1]
+    starts = first.nonzero()[:, 0]
+    return starts, torch.cat([starts[1:], starts.new_tensor([full])]) - 1
+
+
+def _coarser_spans(span: Spans, side: int, pyramid: DownsamplingMode, padding: int) -> Spans:
+    """First and last pixel of the next level that the pixels from first to last make active."""
+    first, last = span
+    if pyramid == "floor":
+        return first // 2, last // 2
+    # Pixel q reads 2q - padding to 2q - padding + 2.
+    first, last = (first + padding - 1) // 2, (last + padding) // 2
+    return first.clamp(0, side - 1), last.clamp(0, side - 1)

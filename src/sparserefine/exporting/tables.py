@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sparserefine.exporting.plan import Level, Plan
@@ -61,6 +61,23 @@ class LevelTable:
         return self.grid.index_select(0, places.flatten()).view(places.shape)
 
 
+class Numbering(nn.Module):
+    """Makes the tables of all levels; a module, so that a profile of an exported file names it.
+
+    Args:
+        plan: The sizes.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        self.plan = plan
+
+    def forward(self, active: list[Bool[Tensor, ...]]) -> list[LevelTable]:
+        """Number the active pixels of each level, full resolution first."""
+        pairs = zip(active, self.plan.levels, strict=True)
+        return [LevelTable.of(one, level) for one, level in pairs]
+
+
 def running_sum(values: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
     """Sum up to each place, in row-major order; along two short axes, as no long one is quick."""
     inside = values.cumsum(1)
@@ -104,11 +121,6 @@ def steps_up(fine: LevelTable, coarse: LevelTable, padding: int) -> Int[Tensor, 
     exists = exists & (rows < coarse.level.capacity)
     products = rows * 9 + (tap_y * 3)[:, :, None] + tap_x[:, None]
     return torch.where(exists, products, 9 * coarse.level.capacity).flatten(1)
-
-
-def all_tables(active: list[Bool[Tensor, ...]], plan: Plan) -> list[LevelTable]:
-    """The tables of all levels."""
-    return [LevelTable.of(one, level) for one, level in zip(active, plan.levels, strict=True)]
 
 
 def _window(table: LevelTable, start: int) -> Int[Tensor, "2 9"]:
