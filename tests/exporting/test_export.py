@@ -60,6 +60,7 @@ def small_model() -> sr.SparseRefiner:
     return trained_like(sr.EntropySelector(0.5, 0.3), classes=5, dense=PatchDense(), widths=(8,))
 
 
+@pytest.mark.slow  # torch takes seconds for the smallest file
 def test_a_file_finds_what_the_refiner_finds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -318,7 +319,7 @@ def refusals() -> list[Any]:
                 selector,
                 classes=5,
                 dense=sr.dense.from_callable(
-                    lambda images: torch.from_numpy(images.numpy()[:, :1].repeat(5, 1)),
+                    lambda images: torch.from_numpy(9 * images.numpy()[:, :1].repeat(5, 1)),
                     "logits",
                     5,
                 ),

@@ -78,7 +78,7 @@ def export(
     low_size: tuple[int, int] | None = None,
     coarse_share: float = COARSE_SHARE,
     resolution: float | None = None,
-    out: str | Path = "out/export",
+    out: str | Path,
     progress: Progress | None = None,
 ) -> Exported:
     """Write a refiner as ONNX and as torch.export, for images of one size.
