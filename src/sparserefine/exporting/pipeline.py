@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from copy import deepcopy
 from typing import Literal, get_args
 
@@ -22,7 +23,7 @@ from sparserefine.refinement.features import MEAN, STD
 from sparserefine.refinement.refiner import SparseRefiner
 from sparserefine.refinement.resampling import bilinear_index, label_dtype, nearest_index
 from sparserefine.refinement.selector import EntropySelector
-from sparserefine.refinement.uncertainty import entropy
+from sparserefine.refinement.uncertainty import MIN_PROBABILITY
 
 Output = Literal["labels", "alpha", "probabilities", "logits"]
 """What a file returns: labels, the probability of one foreground, those of all classes, logits."""
@@ -85,7 +86,7 @@ class FixedRefiner(nn.Module):
         self.selection = BudgetSelection(self.plan, selector.threshold, model.num_classes)
         self.numbering = Numbering(self.plan)
         self.unet = FixedUNet(extractor)
-        self.ensembler = deepcopy(model.ensembler).float()
+        self.ensembler = _FixedEnsembler(model.ensembler)
         cpu = torch.device("cpu")
         for name, low, full in zip("yx", self.plan.low_size, size, strict=True):
             if self.upsampling == "nearest":
@@ -133,7 +134,7 @@ class FixedRefiner(nn.Module):
         """
         height, width = self.plan.low_size
         rows = logits[0].flatten(1).t().contiguous()
-        return self.selection(entropy(rows).view(height, width)), rows
+        return self.selection(_evidence(rows)[1].view(height, width)), rows
 
     def half_precision(self) -> FixedRefiner:
         """Compute the network in half precision; the choice and the fusion of pixels stay."""
@@ -155,11 +156,9 @@ class FixedRefiner(nn.Module):
             elif name == "probabilities":
                 pieces.append(torch.softmax(dense, 1))
             else:
-                pieces.append(entropy(dense)[:, None])
+                pieces.append(_evidence(dense)[1])
         sparse = self.unet(torch.cat(pieces, 1).to(self.unet.stem.dtype), tables).float()
-        if isinstance(self.ensembler, ExtractorAlone):
-            return sparse
-        return self.ensembler.fuse(dense, sparse)
+        return self.ensembler(dense, sparse)
 
     def _sampled(
         self, rows: Float[Tensor, "cells K"], y: Int[Tensor, " N"], x: Int[Tensor, " N"]
@@ -209,6 +208,31 @@ class FixedRefiner(nn.Module):
         if self.output == "alpha":
             return scores[:, 1].view(1, *self.plan.size)
         return scores.t().reshape(1, self.num_classes, *self.plan.size)
+
+
+class _FixedEnsembler(nn.Module):
+    """What an ensembler computes, in float32 and in one piece."""
+
+    def __init__(self, ensembler: GatedEnsembler | ExtractorAlone) -> None:
+        super().__init__()
+        self.own = deepcopy(ensembler).float()
+
+    def forward(self, dense: Tensor, sparse: Tensor) -> Tensor:
+        if isinstance(self.own, ExtractorAlone):
+            return sparse
+        evidence = torch.cat([*_evidence(dense), *_evidence(sparse)], 1)
+        weights = torch.softmax(self.own.gate(evidence), 1)
+        mixture = weights[:, :1] * dense + weights[:, 1:] * sparse
+        corrected = self.own.fuser(mixture)
+        return mixture + corrected if self.own.residual else corrected
+
+
+def _evidence(logits: Float[Tensor, "N K"]) -> tuple[Tensor, Tensor]:
+    """Probabilities [N, K] and entropy [N, 1]: `entropy` with one logarithm a row, not K."""
+    logs = torch.log_softmax(logits, 1)
+    probabilities = logs.exp()
+    floored = logs.clamp(min=math.log(MIN_PROBABILITY))
+    return probabilities, -(probabilities * floored).sum(1, keepdim=True)
 
 
 class FixedPipeline(nn.Module):

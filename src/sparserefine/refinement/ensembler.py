@@ -72,7 +72,7 @@ class GatedEnsembler(nn.Module):
     ) -> Float[Tensor, "N K"]:
         """Combine logits of the dense model with logits of the extractor."""
         chunks = zip(_chunks(dense), _chunks(sparse), strict=True)
-        return torch.cat([self.fuse(*chunk) for chunk in chunks])
+        return torch.cat([self._fuse(*chunk) for chunk in chunks])
 
     def mixture(
         self, dense: Float[Tensor, "N K"], sparse: Float[Tensor, "N K"]
@@ -88,10 +88,7 @@ class GatedEnsembler(nn.Module):
         weights = torch.softmax(self.gate(torch.cat(evidence, 1)), 1)
         return weights[:, :1] * dense + weights[:, 1:] * sparse
 
-    def fuse(
-        self, dense: Float[Tensor, "N K"], sparse: Float[Tensor, "N K"]
-    ) -> Float[Tensor, "N K"]:
-        """What `forward` computes, in one piece."""
+    def _fuse(self, dense: Tensor, sparse: Tensor) -> Tensor:
         mixture = self._mix(dense, sparse)
         corrected = self.fuser(mixture)
         return mixture + corrected if self.residual else corrected
