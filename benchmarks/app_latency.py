@@ -129,7 +129,7 @@ def _write_picture(screenshot: bytes) -> None:
     from io import BytesIO
 
     with Image.open(BytesIO(screenshot)) as image:
-        small = image.convert("RGB").quantize(160, dither=Image.Dither.NONE)
+        small = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
     small.save(PICTURE, optimize=True)
 
 
