@@ -32,6 +32,7 @@ LAYERS = (
     "photos",
     "cluster",
     "rembg",
+    "serving",
     "experiments",
     "app",
     "exporting",

@@ -19,6 +19,7 @@ from sparserefine.progress import Progress
 
 # Where results go, and what names the model and the data: folders and options there, objects here.
 OF_ONE_SIDE = {"out", "progress", "json_output", "refiner", "model", "matrix", "env", "reading"}
+OF_ONE_SIDE |= {"ready"}
 CONFIG = sr.TrainConfig(steps=2, batch_size=1, crop_size=(64, 64), views=2, checkpoint_every=1)
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sparserefine.refinement.prediction import Prediction
     from sparserefine.refinement.refiner import SparseRefiner
     from sparserefine.refinement.selector import EntropySelector, Selector
+    from sparserefine.serving.server import serve
     from sparserefine.training.config import TrainConfig
     from sparserefine.training.train import train
 
@@ -68,6 +69,7 @@ __all__ = [
     "refine",
     "rembg",
     "report",
+    "serve",
     "sparse",
     "train",
 ]
@@ -99,6 +101,7 @@ _HOME = {
     "predict": "sparserefine.photos.predict",
     "refine": "sparserefine.photos.refine",
     "report": "sparserefine.photos.report",
+    "serve": "sparserefine.serving.server",
     "train": "sparserefine.training.train",
 }
 _PACKAGES = ("data", "dense", "rembg", "sparse")

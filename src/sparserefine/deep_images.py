@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from io import BufferedWriter
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from sparserefine.atomic import atomic_write
 from sparserefine.images import ImageLike, Photo, open_photo
 from sparserefine.images.packed import is_shallow
 from sparserefine.images.photo import as_source
+from sparserefine.images.source import BinaryFile
 from sparserefine.images.stamp import text_chunks
 
 # Compressed and written so many bytes at a time.
@@ -65,34 +65,44 @@ def write_png16(
     Raises:
         OSError: The file cannot be written.
     """
-    chunks = b"" if text is None else text_chunks(text)
-    atomic_write(path, lambda partial: _write(image, partial, icc_profile, chunks))
+
+    def write(partial: Path) -> None:
+        with partial.open("wb") as file:
+            write_png16_to(file, image, icc_profile, text=text)
+
+    atomic_write(path, write)
 
 
-def _write(image: np.ndarray, path: Path, icc_profile: bytes, text: bytes) -> None:
+def write_png16_to(
+    file: BinaryFile,
+    image: UInt16[np.ndarray, "H W C"],
+    icc_profile: bytes = b"",
+    *,
+    text: PngInfo | None = None,
+) -> None:
+    """Write such a PNG to a file object; see `write_png16`."""
     height, width, channels = image.shape
     header = struct.pack(">IIBBBBB", width, height, 16, _COLOR_TYPES[channels], 0, 0, 0)
     compressor = zlib.compressobj(3)
     above = np.zeros(2 * width * channels, np.uint8)
     rows = max(1, _CHUNK // above.size)
-    with path.open("wb") as file:
-        file.write(b"\x89PNG\r\n\x1a\n")
-        _write_chunk(file, b"IHDR", header)
-        if icc_profile:
-            _write_chunk(file, b"iCCP", b"ICC profile\0\0" + zlib.compress(icc_profile))
-        file.write(text)
-        for start in range(0, height, rows):
-            part = image[start : start + rows].astype(">u2")
-            lines = part.reshape(len(part), -1).view(np.uint8)
-            filtered = np.empty((len(lines), 1 + above.size), np.uint8)
-            filtered[:, 0] = 2  # each byte less the one above it
-            np.subtract(lines, np.vstack([above, lines[:-1]]), out=filtered[:, 1:])
-            above = lines[-1]
-            _write_chunk(file, b"IDAT", compressor.compress(filtered.data))
-        _write_chunk(file, b"IDAT", compressor.flush())
-        _write_chunk(file, b"IEND", b"")
+    file.write(b"\x89PNG\r\n\x1a\n")
+    _write_chunk(file, b"IHDR", header)
+    if icc_profile:
+        _write_chunk(file, b"iCCP", b"ICC profile\0\0" + zlib.compress(icc_profile))
+    file.write(b"" if text is None else text_chunks(text))
+    for start in range(0, height, rows):
+        part = image[start : start + rows].astype(">u2")
+        lines = part.reshape(len(part), -1).view(np.uint8)
+        filtered = np.empty((len(lines), 1 + above.size), np.uint8)
+        filtered[:, 0] = 2  # each byte less the one above it
+        np.subtract(lines, np.vstack([above, lines[:-1]]), out=filtered[:, 1:])
+        above = lines[-1]
+        _write_chunk(file, b"IDAT", compressor.compress(filtered.data))
+    _write_chunk(file, b"IDAT", compressor.flush())
+    _write_chunk(file, b"IEND", b"")
 
 
-def _write_chunk(file: BufferedWriter, kind: bytes, content: bytes) -> None:
+def _write_chunk(file: BinaryFile, kind: bytes, content: bytes) -> None:
     file.write(struct.pack(">I", len(content)) + kind + content)
     file.write(struct.pack(">I", zlib.crc32(kind + content)))

@@ -24,6 +24,7 @@ from sparserefine.cli.headroom import headroom
 from sparserefine.cli.predict import predict
 from sparserefine.cli.refine import refine
 from sparserefine.cli.report import report
+from sparserefine.cli.serve import serve
 from sparserefine.cli.train import train
 from sparserefine.cli.words import checked_words
 
@@ -34,7 +35,7 @@ app = App(
 )
 COMMANDS = (
     refine, cutout, demo, predict, check, evaluate, train, calibrate, headroom, ablate, frontier,
-    benchmark, report, export, bulk,
+    benchmark, report, export, bulk, serve,
 )  # fmt: skip
 for command in COMMANDS:
     app.command(command)

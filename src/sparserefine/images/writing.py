@@ -70,10 +70,17 @@ def write_labels(
             f"labels are {low} to {high}, and cannot be written to {path}: a PNG holds 0 to 65535. "
             f"Take them from Python and write them with numpy.save."
         )
-    if high > 255:
-        image = Image.fromarray(labels.astype(np.uint16))
-    else:
-        image = Image.fromarray(labels.astype(np.uint8))
-        # All 256 entries: Pillow derives the bit depth from their number and would cut off 255.
-        image.putpalette(palette[:256].tobytes().ljust(3 * 256, b"\0"))
+    image = label_picture(labels, palette)
     atomic_write(path, lambda temporary: image.save(temporary, pnginfo=text))
+
+
+def label_picture(
+    labels: Integer[np.ndarray, "H W"], palette: UInt8[np.ndarray, "K 3"]
+) -> Image.Image:
+    """Labels of 0..65535 as a picture with these values; see `write_labels`."""
+    if labels.size and labels.max() > 255:
+        return Image.fromarray(labels.astype(np.uint16))
+    image = Image.fromarray(labels.astype(np.uint8))
+    # All 256 entries: Pillow derives the bit depth from their number and would cut off 255.
+    image.putpalette(palette[:256].tobytes().ljust(3 * 256, b"\0"))
+    return image

@@ -246,21 +246,24 @@ def _is_nothing(given: GivenMask) -> bool:
     return not bool((given.values > half).any())
 
 
-def prediction_on(size: tuple[int, int], given: GivenMask, fit: Fit | None) -> DensePass:
+def prediction_on(
+    size: tuple[int, int], given: GivenMask, fit: Fit | None, *, num_classes: int | None = None
+) -> DensePass:
     """A given mask as a prediction whose cells cover a photo evenly.
 
     Args:
         size: (H, W) of the photo.
         given: The mask.
         fit: How it lies on the photo where its proportions are others; see `refine`.
+        num_classes: Number of its classes; labels need it where the last may be absent.
 
     Raises:
-        ValueError: Its proportions are others, and `fit` does not say why.
+        ValueError: Its proportions are others, and `fit` does not say why; or it has other classes.
     """
     values = _laid_on(size, given, fit, given.values)
     if given.kind == "logits" and values.ndim == 2:
         values = values[None]
-    return DensePass.of(values, kind=given.kind)
+    return DensePass.of(values, kind=given.kind, num_classes=num_classes)
 
 
 def _laid_on(

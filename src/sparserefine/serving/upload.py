@@ -1,0 +1,155 @@
+"""Reading of a request's body, within bounds of bytes, of time and of memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sparserefine.serving.limits import MEGA, Limits
+from sparserefine.serving.refusal import RefusalError
+
+# A client that is refused may be sending still, and would not see why if it were cut off: so long
+# its bytes are thrown away.
+_DRAIN = 2.0
+
+
+class ClientLeftError(Exception):
+    """Nobody waits for the answer."""
+
+
+class Memory:
+    """Counts the bytes of all bodies and answers.
+
+    Args:
+        limit: Above so many no more bodies are read.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.bytes = limit, 0
+
+    @contextmanager
+    def held(self, count: int) -> Iterator[Holder]:
+        """Count bytes for as long as the block lasts; more can be added inside."""
+        holder = Holder(self, 0)
+        holder.add(count, always=True)
+        try:
+            yield holder
+        finally:
+            self.bytes -= holder.bytes
+
+
+@dataclass
+class Holder:
+    """What one request holds of the memory.
+
+    Attributes:
+        memory: All of it.
+        bytes: Its own.
+    """
+
+    memory: Memory
+    bytes: int
+
+    def add(self, count: int, *, always: bool = False) -> None:
+        """Count more bytes.
+
+        Args:
+            count: How many.
+            always: Count them also where they are too many.
+
+        Raises:
+            RefusalError: All requests together hold too many.
+        """
+        if not always and self.memory.bytes + count > self.memory.limit:
+            raise RefusalError(
+                503,
+                f"requests of {self.memory.bytes / MEGA:.0f} MB are in work already. Come again in "
+                "1 s.",
+                (("Retry-After", "1"),),
+            )
+        self.memory.bytes += count
+        self.bytes += count
+
+
+async def read_body(
+    scope: Mapping[str, Any],
+    receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
+    limits: Limits,
+    holder: Holder,
+    *,
+    admit: Callable[[], None],
+) -> bytes:
+    """All bytes of a request.
+
+    Args:
+        scope: What ASGI says of it.
+        receive: Gives the next part.
+        limits: Bounds of bytes and time.
+        holder: Counts the bytes.
+        admit: Refuses the request where it need not be read at all.
+
+    Raises:
+        RefusalError: They are too many, or too slow.
+        ClientLeftError: The client has hung up.
+    """
+    headers = dict(scope["headers"])
+    try:
+        admit()
+        announced = int(headers.get(b"content-length", b"0"))
+        if announced > limits.max_bytes:
+            raise _too_large(limits)
+        return await _read(receive, limits, holder)
+    except RefusalError:
+        # Who asks before sending is told instead.
+        if b"expect" not in headers:
+            await _drain(receive)
+        raise
+
+
+async def _read(
+    receive: Callable[[], Awaitable[MutableMapping[str, Any]]], limits: Limits, holder: Holder
+) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(limits.timeout):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientLeftError("it hung up.")
+                chunk = message.get("body", b"")
+                size += len(chunk)
+                if size > limits.max_bytes:
+                    raise _too_large(limits)
+                holder.add(len(chunk))
+                if chunk:
+                    chunks.append(chunk)
+                if not message.get("more_body", False):
+                    return b"".join(chunks)
+    except TimeoutError:
+        raise RefusalError(
+            408, f"the upload was not done in {limits.timeout:g} s. Send a smaller file.",
+            (("Connection", "close"),),
+        ) from None  # fmt: skip
+
+
+async def _drain(receive: Callable[[], Awaitable[MutableMapping[str, Any]]]) -> None:
+    try:
+        async with asyncio.timeout(_DRAIN):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return
+    except TimeoutError:
+        return
+
+
+def _too_large(limits: Limits) -> RefusalError:
+    return RefusalError(
+        413,
+        f"the request has more than {limits.max_megabytes:g} MB. Send a smaller file, such as a "
+        "JPEG.",
+    )
