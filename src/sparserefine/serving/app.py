@@ -17,11 +17,10 @@ from sparserefine.serving.limits import MEGA, Limits
 from sparserefine.serving.metrics import Metrics
 from sparserefine.serving.pool import Pool
 from sparserefine.serving.refusal import RefusalError
-from sparserefine.serving.upload import ClientLeftError, Memory, read_body
+from sparserefine.serving.upload import ClientLeftError, Memory, Receive, read_body
 from sparserefine.serving.wanted import Served, Wanted, of_predict, of_remove
 
 Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 CHUNK = 1 << 18

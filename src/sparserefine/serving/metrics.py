@@ -42,7 +42,7 @@ class Metrics:
         self._batches["sum"] += size
         self._batches["count"] += 1
 
-    def text(self, gauges: Mapping[str, tuple[str, float]]) -> str:
+    def text(self, gauges: Mapping[str, tuple[str, float | int]]) -> str:
         """All of it.
 
         Args:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -56,6 +56,7 @@ class Opened:
         return height, width
 
 
+@runtime_checkable
 class Pipeline(Protocol):
     """A model with all that it takes to serve it.
 

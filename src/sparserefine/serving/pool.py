@@ -160,7 +160,7 @@ class Pool:
         return process
 
     async def _restart(self, slot: int) -> Process:
-        await _end(self.processes.pop(slot))
+        await _end(self.processes.pop(slot), patience=0.0)
         pause = _FIRST_PAUSE
         while True:
             self.metrics.restarts += 1
@@ -291,12 +291,12 @@ def _late(seconds: float) -> JobAnswer:
     return JobAnswer(504, detail=f"the image took more than {seconds:g} s. Scale it down.")
 
 
-async def _end(process: Process) -> int:
-    """End a worker that has nothing to do, or should have ended."""
+async def _end(process: Process, patience: float = 1.0) -> int:
+    """End a worker: by a word, and after some seconds by force."""
     if process.stdin is not None:
         process.stdin.close()
     try:
-        async with asyncio.timeout(1.0):
+        async with asyncio.timeout(patience):
             return await process.wait()
     except TimeoutError:
         process.kill()

@@ -184,6 +184,7 @@ async def _run(
             loop="asyncio",
             interface="asgi3",
             log_config=None,
+            log_level="error",
             access_log=False,
             server_header=False,
             proxy_headers=False,

@@ -16,6 +16,9 @@ from sparserefine.serving.refusal import RefusalError
 _DRAIN = 2.0
 
 
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+
 class ClientLeftError(Exception):
     """Nobody waits for the answer."""
 
@@ -76,7 +79,7 @@ class Holder:
 
 async def read_body(
     scope: Mapping[str, Any],
-    receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
+    receive: Receive,
     limits: Limits,
     holder: Holder,
     *,
@@ -96,53 +99,69 @@ async def read_body(
         ClientLeftError: The client has hung up.
     """
     headers = dict(scope["headers"])
+    body = _Body(receive)
     try:
         admit()
         announced = int(headers.get(b"content-length", b"0"))
         if announced > limits.max_bytes:
             raise _too_large(limits)
-        return await _read(receive, limits, holder)
+        return await _read(body, limits, holder)
     except RefusalError:
         # Who asks before sending is told instead.
         if b"expect" not in headers:
-            await _drain(receive)
+            await _drain(body)
         raise
 
 
-async def _read(
-    receive: Callable[[], Awaitable[MutableMapping[str, Any]]], limits: Limits, holder: Holder
-) -> bytes:
+class _Body:
+    """A body as it comes.
+
+    Attributes:
+        is_whole: Whether all of it has come.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self.is_whole = False
+        self._receive = receive
+
+    async def more(self) -> bytes:
+        """The next bytes.
+
+        Raises:
+            ClientLeftError: The client has hung up.
+        """
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeftError("it hung up.")
+        self.is_whole = not message.get("more_body", False)
+        return message.get("body", b"")
+
+
+async def _read(body: _Body, limits: Limits, holder: Holder) -> bytes:
     chunks: list[bytes] = []
     size = 0
     try:
         async with asyncio.timeout(limits.timeout):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientLeftError("it hung up.")
-                chunk = message.get("body", b"")
-                size += len(chunk)
+            while not body.is_whole:
+                chunks.append(await body.more())
+                size += len(chunks[-1])
                 if size > limits.max_bytes:
                     raise _too_large(limits)
-                holder.add(len(chunk))
-                if chunk:
-                    chunks.append(chunk)
-                if not message.get("more_body", False):
-                    return b"".join(chunks)
+                holder.add(len(chunks[-1]))
     except TimeoutError:
         raise RefusalError(
-            408, f"the upload was not done in {limits.timeout:g} s. Send a smaller file.",
+            408,
+            f"the upload was not done in {limits.timeout:g} s. Send a smaller file.",
             (("Connection", "close"),),
-        ) from None  # fmt: skip
+        ) from None
+    return b"".join(chunks)
 
 
-async def _drain(receive: Callable[[], Awaitable[MutableMapping[str, Any]]]) -> None:
+async def _drain(body: _Body) -> None:
     try:
         async with asyncio.timeout(_DRAIN):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect" or not message.get("more_body", False):
-                    return
+            while not body.is_whole:
+                await body.more()
     except TimeoutError:
         return
 
