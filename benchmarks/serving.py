@@ -39,7 +39,7 @@ RESULT = ROOT / "benchmarks" / "results" / "serving.json"
 PAGE = ROOT / "docs" / "deploy.md"
 START, END = "<!-- figures: benchmarks/serving.py -->\n", "<!-- end of figures: serving -->"
 CLIENTS, WORKERS, QUEUE = 16, 2, 16
-TURNS = 6
+TURNS, SHORTEST = 6, 10.0
 SIDE = 1200
 BOUNDARY = "between-two-fields"
 FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
@@ -116,16 +116,18 @@ def measure(model: str, seconds: float) -> dict[str, Any]:
         for one in loops:
             assert one.stdout is not None and one.stdout.readline().strip() == "ready"
         data = photo()
-        ask(port, data)
+        load(port, data, 1)  # each worker has seen photos of this size
         http, plain, memory = [], [], [resident(server.pid)]
-        for turn in range(TURNS):
-            runs = [lambda: plain.append(without_http(loops, seconds / TURNS)),
-                    lambda: http.append(load(port, data, seconds / TURNS))]  # fmt: skip
-            for run in runs if turn % 2 else runs[::-1]:
-                run()
+        turns = max(1, min(TURNS, int(seconds // SHORTEST)))
+        for turn in range(turns):
+            for through_http in (True, False) if turn % 2 else (False, True):
+                if through_http:
+                    http.append(load(port, data, seconds / turns))
+                else:
+                    plain.append(without_http(loops, seconds / turns))
             memory.append(resident(server.pid))
             print(json.dumps({"http": http[-1]["rate"], "plain": plain[-1]}), flush=True)
-        killed = load(port, data, max(seconds / TURNS, 5), kill=server.pid)
+        killed = load(port, data, seconds / turns, kill=server.pid)
         counts = metrics(port)
     finally:
         for one in loops:
@@ -260,7 +262,10 @@ def figures() -> str:
         ("p50 · p99", f"{ms['p50'] / 1000:.2f} · {ms['p99'] / 1000:.2f} s"),
         ("bound of the queue: one photo × (queue ÷ workers + 2)", f"{ms['bound'] / 1000:.2f} s"),
         ("answers", statuses),
-        ("memory of all processes, before and after", f"{memory[0]:.0f} · {memory[-1]:.0f} MB"),
+        (
+            "memory of all processes, at the beginning and at the end",
+            f"{memory[0]:.0f} · {memory[-1]:.0f} MB",
+        ),
         ("answers while a worker was killed", killed),
     ]
     table = "".join(f"| {name} | {value} |\n" for name, value in rows)

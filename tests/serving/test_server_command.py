@@ -198,10 +198,10 @@ def test_help_is_instant() -> None:
     run_process("serve", "--help")  # compiles
     times = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = sum(os.times()[2:4])  # of children, whatever else the machine does
         assert "POST /predict" in run_process("serve", "--help").stdout
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.6
+        times.append(sum(os.times()[2:4]) - start)
+    assert min(times) < 0.4
 
 
 def test_what_is_missing_is_said_first(monkeypatch: pytest.MonkeyPatch) -> None:

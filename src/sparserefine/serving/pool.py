@@ -141,8 +141,9 @@ class Pool:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", _START, json.dumps(sys.path),
             stdin=PIPE, stdout=PIPE, env=environment, limit=1 << 20,
-            # What the terminal sends to the server is not for its workers.
-            start_new_session=True,
+            # What the terminal sends to the server is not for its workers; a session of their own
+            # would also take them out of the server's niceness.
+            process_group=0,
         )  # fmt: skip
         self.processes[slot] = process
         assert process.stdin is not None and process.stdout is not None
