@@ -41,6 +41,8 @@ START, END = "<!-- figures: benchmarks/serving.py -->\n", "<!-- end of figures: 
 CLIENTS, WORKERS, QUEUE = 16, 2, 16
 TURNS, SHORTEST = 6, 10.0
 SIDE = 1200
+# Longer than any request waits: how long that is is what is measured.
+TIMEOUT = 600
 BOUNDARY = "between-two-fields"
 FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
 
@@ -105,7 +107,7 @@ def measure(model: str, seconds: float) -> dict[str, Any]:
     ]  # fmt: skip
     command = [sys.executable, "-m", "sparserefine.cli", "serve", "--model", model, "--port", "0"]
     server = subprocess.Popen(
-        [*command, "--workers", str(WORKERS), "--queue", str(QUEUE)],
+        [*command, "--workers", str(WORKERS), "--queue", str(QUEUE), "--timeout", str(TIMEOUT)],
         stdout=subprocess.PIPE, text=True, env=environment,
     )  # fmt: skip
     try:
@@ -118,13 +120,22 @@ def measure(model: str, seconds: float) -> dict[str, Any]:
         data = photo()
         load(port, data, 1)  # each worker has seen photos of this size
         http, plain, memory = [], [], [resident(server.pid)]
+        cpu: Counter[str] = Counter()
+        done: Counter[str] = Counter()
         turns = max(1, min(TURNS, int(seconds // SHORTEST)))
         for turn in range(turns):
             for through_http in (True, False) if turn % 2 else (False, True):
+                name = "http" if through_http else "without"
+                pids = family(server.pid) if through_http else [one.pid for one in loops]
+                cpu[name] -= cpu_seconds(pids)  # type: ignore[assignment]
                 if through_http:
                     http.append(load(port, data, seconds / turns))
+                    done[name] += len(http[-1]["ms"])
                 else:
-                    plain.append(without_http(loops, seconds / turns))
+                    rate, count = without_http(loops, seconds / turns)
+                    plain.append(rate)
+                    done[name] += count
+                cpu[name] += cpu_seconds(pids)  # type: ignore[assignment]
             memory.append(resident(server.pid))
             print(json.dumps({"http": http[-1]["rate"], "plain": plain[-1]}), flush=True)
         killed = load(port, data, seconds / turns, kill=server.pid)
@@ -145,6 +156,7 @@ def measure(model: str, seconds: float) -> dict[str, Any]:
         "photo": {"bytes": len(data), "longer_side": SIDE},
         "per_second": {"http": statistics.mean(one["rate"] for one in http),
                        "without": statistics.mean(plain)},
+        "cpu_ms": {name: 1000 * cpu[name] / done[name] for name in done},
         "share": statistics.median(a["rate"] / b for a, b in zip(http, plain, strict=True)),
         "ms": {"one": one_ms, "p50": percentile(latencies, 50), "p99": percentile(latencies, 99),
                # What waits before the last in the queue, what is computed, and itself.
@@ -158,18 +170,19 @@ def measure(model: str, seconds: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def without_http(loops: list[subprocess.Popen[str]], seconds: float) -> float:
-    """Photos a second of all processes together."""
+def without_http(loops: list[subprocess.Popen[str]], seconds: float) -> tuple[float, int]:
+    """Photos a second of all processes together, and how many they were."""
     for one in loops:
         assert one.stdin is not None
         one.stdin.write(f"{seconds}\n")
         one.stdin.flush()
-    rate = 0.0
+    rate, count = 0.0, 0
     for one in loops:
         assert one.stdout is not None
         answer = json.loads(one.stdout.readline())
         rate += answer["done"] / answer["seconds"]
-    return rate
+        count += answer["done"]
+    return rate, count
 
 
 def load(port: int, data: bytes, seconds: float, kill: int | None = None) -> dict[str, Any]:
@@ -190,8 +203,7 @@ def load(port: int, data: bytes, seconds: float, kill: int | None = None) -> dic
         one.start()
     if kill is not None:
         time.sleep(seconds / 3)
-        children = Path(f"/proc/{kill}/task/{kill}/children").read_text().split()
-        os.kill(int(children[0]), signal.SIGKILL)
+        os.kill(family(kill)[1], signal.SIGKILL)
     for one in clients:
         one.join()
     # The last requests finish after the end, on fewer and fewer workers: up to the last answer.
@@ -200,7 +212,7 @@ def load(port: int, data: bytes, seconds: float, kill: int | None = None) -> dic
 
 
 def ask(port: int, data: bytes) -> int:
-    connection = HTTPConnection("127.0.0.1", port, timeout=300)
+    connection = HTTPConnection("127.0.0.1", port, timeout=2 * TIMEOUT)
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
     body = head.encode() + data + f"\r\n--{BOUNDARY}--\r\n".encode()
     connection.request("POST", "/predict", body, FORM)
@@ -231,11 +243,23 @@ def metrics(port: int) -> dict[str, Any]:
 
 def resident(pid: int) -> int:
     """Bytes of a process and those that it started."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    pages = sum(
-        int(Path(f"/proc/{one}/statm").read_text().split()[1]) for one in (str(pid), *children)
-    )
+    pages = sum(int(Path(f"/proc/{one}/statm").read_text().split()[1]) for one in family(pid))
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def cpu_seconds(pids: list[int]) -> float:
+    """Seconds that processes have computed; unlike wall time hardly touched by what else runs."""
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def family(pid: int) -> list[int]:
+    """A process and those that it started."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *map(int, children)]
 
 
 def percentile(ordered: list[float], percent: float) -> float:
@@ -259,11 +283,15 @@ def figures() -> str:
         ("photos a second through HTTP", f"{rate['http']:.2f}"),
         ("without HTTP, in turns with it", f"{rate['without']:.2f}"),
         ("share", f"{run['share']:.0%}"),
+        (
+            "CPU time of a photo, through HTTP · without",
+            " · ".join(f"{run['cpu_ms'][name]:.0f}" for name in ("http", "without")) + " ms",
+        ),
         ("p50 · p99", f"{ms['p50'] / 1000:.2f} · {ms['p99'] / 1000:.2f} s"),
         ("bound of the queue: one photo × (queue ÷ workers + 2)", f"{ms['bound'] / 1000:.2f} s"),
         ("answers", statuses),
         (
-            "memory of all processes, at the beginning and at the end",
+            "memory of all processes, first and last",
             f"{memory[0]:.0f} · {memory[-1]:.0f} MB",
         ),
         ("answers while a worker was killed", killed),

@@ -47,7 +47,7 @@ def serve(
         Requests that may wait; the next is answered with 503 and when to come again.
     batch
         Requests that a worker takes at once, at most; images of equal size go through a refiner
-        together. It gains on GPUs, hardly on CPUs, and nothing for cut-outs.
+        together. On CPUs it gains nothing.
     batch_wait_ms
         How long a worker waits for a batch to fill, in milliseconds.
     max_megabytes
