@@ -12,7 +12,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sparserefine.data.likeness import looks_like_labels
-from sparserefine.data.pairing import Key, Pairs, is_jpeg, key_of, pair_by_name, same_names
+from sparserefine.data.pairing import (
+    Key,
+    Pairs,
+    folders_above,
+    is_jpeg,
+    key_of,
+    pair_by_name,
+    same_names,
+)
 from sparserefine.data.roles import SPLITS, Role, core_of, role_of_folder, split_of
 from sparserefine.data.split_list import NamedPhotos
 from sparserefine.images import IMAGE_SUFFIXES, ImageError, list_images
@@ -202,7 +210,7 @@ def sort_by_names(root: Path, files: Sequence[Path], asked: bool = False) -> Fin
 
 def role_of(path: Path, root: Path) -> Role | None:
     """What a file is by the names of the folders above it; None where they say nothing."""
-    named = {role_of_folder(name)[0] for name in path.relative_to(root).parts[:-1]}
+    named = {role_of_folder(name)[0] for name in folders_above(path, root)}
     role = next((r for r in (Role.OTHER, Role.LABELS, Role.PHOTO) if r in named), None)
     if role is not Role.PHOTO and core_of(path.stem)[0] is Role.OTHER:
         return Role.OTHER
@@ -232,7 +240,7 @@ def _by_folders(root: Path, files: Sequence[Path]) -> Finding:
     by_role: dict[Role | None, dict[Path, Key]] = {role: {} for role in (*Role, None)}
     tops: dict[Role, dict[str, None]] = {Role.PHOTO: {}, Role.LABELS: {}}
     for path in files:
-        folders = path.relative_to(root).parts[:-1]
+        folders = folders_above(path, root)
         found = [role_of_folder(name) for name in folders]
         role = role_of(path, root)
         by_role[role][path] = key_of(path, root, tuple(rest for _, rest in found if rest))
@@ -294,8 +302,7 @@ def _with_labels(root: Path, files: Sequence[Path], labels: Path) -> Finding:
         )
     rests = {}
     for path in _preferred({path: key_of(path, folder) for path in maps}):
-        between = path.relative_to(folder).parts[:-1]
-        rest = tuple(rest for role, rest in map(role_of_folder, between) if rest)
+        rest = tuple(rest for _, rest in map(role_of_folder, folders_above(path, folder)) if rest)
         rests[path] = key_of(path, folder, rest)
     ours = photos.roots[0] or str(root)
     left_out = (*photos.left_out, *photos.labels)
@@ -384,5 +391,5 @@ def _has_labels(root: Path, files: Iterable[Path]) -> bool:
     return any(
         role_of_folder(part)[0] is Role.LABELS
         for path in files
-        for part in path.relative_to(root).parts[:-1]
+        for part in folders_above(path, root)
     )

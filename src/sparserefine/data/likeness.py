@@ -10,6 +10,7 @@ from PIL import Image
 
 from sparserefine.data.roles import Role, core_of
 from sparserefine.images import ImageError
+from sparserefine.images.channels import channels_in
 from sparserefine.images.reading import decoded
 
 LOOKED_AT = 2000
@@ -17,6 +18,7 @@ LOOKED_AT = 2000
 DECODED = 24
 MOST_VALUES = 32
 """Label maps have fewer gray values than photos."""
+_ROWS = 16
 
 
 def looks_like_labels(paths: Sequence[Path]) -> list[Path]:
@@ -39,6 +41,9 @@ def looks_like_labels(paths: Sequence[Path]) -> list[Path]:
 
 def _has_one_channel(path: Path) -> bool:
     try:
+        with path.open("rb") as file:
+            if count := channels_in(file):
+                return count == 1
         with Image.open(path) as image:
             return image.mode in ("1", "L", "P", "I") or image.mode.startswith("I;16")
     except Exception:  # what cannot be opened is reported when it is read
@@ -51,7 +56,16 @@ def _has_few_values(path: Path) -> bool:
             image = found.image
             if image.mode == "P" and image.format != "PNG":  # a GIF of a photo has a palette too
                 return False
-            values = np.unique(np.asarray(image))
+            values = np.asarray(image)
+            # Photos have many values in any part already.
+            few = values.size > 4 * MOST_VALUES and _count(values[::_ROWS]) <= MOST_VALUES
+            return few and _count(values) <= MOST_VALUES
     except ImageError:
         return False
-    return len(values) <= MOST_VALUES and image.width * image.height > 4 * MOST_VALUES
+
+
+def _count(values: np.ndarray) -> int:
+    """How many different values there are, of 8 bits without sorting them."""
+    if values.dtype == np.uint8:
+        return int(np.count_nonzero(np.bincount(values.ravel())))
+    return len(np.unique(values))

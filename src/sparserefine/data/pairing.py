@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from sparserefine.data.roles import core_of
@@ -53,8 +55,13 @@ def key_of(path: Path, root: Path, folders: Sequence[str] | None = None) -> Key:
         root: Folder that it lies below.
         folders: Names of the folders between; None takes them from the path.
     """
-    between = path.relative_to(root).parts[:-1] if folders is None else folders
+    between = folders_above(path, root) if folders is None else folders
     return (*between, path.stem)
+
+
+def folders_above(path: Path, root: Path) -> tuple[str, ...]:
+    """Names of the folders between a root and a file."""
+    return _parts_below(os.path.dirname(path), os.fspath(root))
 
 
 def same_names(root: Path, photos: Sequence[Path]) -> tuple[str, str] | None:
@@ -72,7 +79,15 @@ def same_names(root: Path, photos: Sequence[Path]) -> tuple[str, str] | None:
 
 def is_jpeg(path: Path) -> bool:
     """Whether a file is named like a JPEG."""
-    return path.suffix.lower() in (".jpg", ".jpeg")
+    return os.fspath(path).lower().endswith((".jpg", ".jpeg"))
+
+
+@lru_cache(maxsize=1 << 14)
+def _parts_below(folder: str, root: str) -> tuple[str, ...]:
+    # Once for each folder, since pathlib takes its time for each file.
+    if folder == os.path.dirname(root):
+        return ()  # the root is the file itself
+    return Path(folder).relative_to(root).parts
 
 
 def _exactly(key: Key) -> Key:
@@ -107,9 +122,12 @@ def _check_single(photos: Sequence[Path], labels: Sequence[Path]) -> None:
 
 def _pairs_by_suffix(root: Path, photos: Sequence[Path]) -> tuple[str, str] | None:
     """As a.jpg and a.png, in one folder or in two."""
+    jpegs = sum(map(is_jpeg, photos))
+    if jpegs in (0, len(photos)):
+        return None
     kinds: dict[tuple[str, ...], dict[bool, Path]] = {}
     for path in photos:
-        below = path.relative_to(root).parts[:-1]
+        below = folders_above(path, root)
         kinds.setdefault((*below[1:], path.stem), {})[is_jpeg(path)] = path
     if len(kinds) < 2 or any(len(group) < 2 for group in kinds.values()):
         return None
@@ -119,7 +137,7 @@ def _pairs_by_suffix(root: Path, photos: Sequence[Path]) -> tuple[str, str] | No
 
 def _pairs_by_ending(root: Path, photos: Sequence[Path]) -> tuple[str, str] | None:
     """As a.jpg and a_cls.jpg, of which each has the other."""
-    stems = {(path.parent, path.stem): path for path in photos}
+    stems = {(os.path.dirname(path), path.stem): path for path in photos}
     endings: Counter[str] = Counter()
     example: dict[str, tuple[Path, Path]] = {}
     for (parent, stem), path in stems.items():

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 
 from sparserefine.data.finding import Finding, hidden_labels, role_of, sort_by_names
 from sparserefine.data.likeness import looks_like_labels
-from sparserefine.data.pairing import pair_by_name
+from sparserefine.data.pairing import folders_above, pair_by_name
 from sparserefine.data.roles import Role, role_of_folder
 from sparserefine.images import FoundImages, find_images
 from sparserefine.images.error import warn
@@ -52,11 +52,14 @@ def _groups(named: Sequence[AnyPath], found: FoundImages) -> dict[Path, list[Pat
     Of one folder that is itself; of several paths, as a pattern of the shell names them, it is the
     folder that they lie in.
     """
+    if len(named) == 1:
+        path = user_path(named[0])
+        return {path if path.is_dir() else path.parent: [*found.images]}
     roots: dict[Path, Path] = {}
     for given in named:
         with suppress(PathError):  # it is lost, and said to be
             path = user_path(given)
-            roots[path] = path if len(named) == 1 and path.is_dir() else path.parent
+            roots[path] = path.parent
     groups: dict[Path, list[Path]] = {}
     for image in found.images:
         root = next(roots[one] for one in (image, *image.parents) if one in roots)
@@ -100,6 +103,6 @@ def _told(found: Finding, root: Path) -> set[PurePath]:
 
 def _top(path: Path, root: Path) -> PurePath:
     """The uppermost folder that is named like one of label maps."""
-    parts = path.relative_to(root).parts[:-1]
+    parts = folders_above(path, root)
     at = next(i for i, name in enumerate(parts) if role_of_folder(name)[0] is Role.LABELS)
     return PurePath(*parts[: at + 1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum
+from functools import lru_cache
 
 SPLITS = {
     "train": ("train", "training"),
@@ -41,6 +42,8 @@ _PHOTO_ENDINGS = _PHOTOS - {"input", "inputs"} | {"training"}
 # Of a.jpg.png, the label map of a.jpg.
 _SUFFIXES = frozenset({"jpg", "jpeg", "png", "tif", "tiff", "bmp"})
 _CUT = re.compile(r"[_\-\s.]+")
+# A file is asked about several times, a folder once for each of its files.
+_KEPT = 1 << 15
 
 
 class Role(Enum):
@@ -51,6 +54,7 @@ class Role(Enum):
     OTHER = "neither"
 
 
+@lru_cache(maxsize=_KEPT)
 def role_of_folder(name: str) -> tuple[Role | None, str]:
     """What a folder holds by its name, and what that name says besides.
 
@@ -78,6 +82,7 @@ def role_of_folder(name: str) -> tuple[Role | None, str]:
     return None, name
 
 
+@lru_cache(maxsize=_KEPT)
 def core_of(stem: str) -> tuple[Role | None, str]:
     """What the name of a file says of its role, and the name without that.
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path, PurePath
 
 from sparserefine.images.error import ImageError, warn
@@ -84,13 +87,15 @@ def find_images(paths: AnyPath | Iterable[AnyPath], *, results: bool = False) ->
         ValueError: What was given are no paths.
     """
     found = FoundImages()
-    for path in as_paths(paths):
+    named = as_paths(paths)
+    for path in named:
         try:
             _find_at(user_path(path), found, results)
         except PathError as error:
             found.lost[Path(path)] = str(error)
-    _take_once(found)
-    _set_results_apart(found, results)
+    if len(named) > 1:
+        _take_once(found)
+        _set_results_apart(found, results)
     if not found.images:
         for reason in found.lost.values():
             raise ImageError(reason)
@@ -145,19 +150,24 @@ def _find_at(path: Path, found: FoundImages, results: bool) -> None:
 def _find_in(root: Path, found: FoundImages, results: bool) -> None:
     images: dict[Path, PurePath] = {}
     before = len(found.left_out), len(found.lost)
-    for path in sorted(files_below(root, found)):
-        if is_stream(path):
+    places: dict[str, PurePath] = {}
+    for path in sorted(files_below(root, found), key=attrgetter("parts")):
+        mode = _mode(path)
+        if mode and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             found.left_out[path] = STREAM
         elif path.suffix.lower() not in IMAGE_SUFFIXES:
             reason = foreign_kind(path) or (_NO_SUFFIX if _is_nameless(path) else None)
             if reason is not None:
                 found.left_out[path] = reason
-        elif not path.exists():
+        elif not mode:
             found.left_out[path] = _BROKEN_LINK
         elif not results and _is_result(path):
             found.left_out[path] = RESULT
         else:
-            images[path] = path.relative_to(root)
+            folder = os.path.dirname(path)
+            if folder not in places:
+                places[folder] = path.parent.relative_to(root)
+            images[path] = places[folder] / path.name
     for path, place in images.items():
         found.images.setdefault(path, place)
     if not images and before == (len(found.left_out), len(found.lost)):
@@ -202,6 +212,18 @@ def files_below(root: Path, found: FoundImages) -> Iterator[Path]:
                 waiting.append(path)
             except OSError as error:
                 found.lost[path] = f"{path} may not be read ({error.strerror})."
+
+
+def _mode(path: Path) -> int:
+    """The kind of a file; 0 of a link to nothing."""
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EBADF):
+            return 0
+        raise
 
 
 def _is_within(path: str, folder: str) -> bool:
