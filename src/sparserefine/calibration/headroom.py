@@ -15,7 +15,7 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 
 from sparserefine.calibration.advice import advise
-from sparserefine.data import IGNORE_INDEX, Sample
+from sparserefine.data import Sample, ignore_index
 from sparserefine.data.folder import AnyPath
 from sparserefine.data.source import SampleSource
 from sparserefine.environment import Environment
@@ -233,7 +233,8 @@ def _record(model: SparseRefiner, sample: Sample, against: Against, seed: int) -
     if against == "labels":
         assert sample.labels is not None
         truth = sample.labels.to(model.device)
-    classes, known = model.num_classes, truth != IGNORE_INDEX
+    classes = model.num_classes
+    known = truth.long() != ignore_index(classes)
     truth = truth[known].long() * classes
     pairs = {"low": truth + low[known], "full": truth + full[known]}
     chance = random(logits, seed + zlib.crc32(sample.name.encode()))

@@ -106,7 +106,7 @@ def _histogram_table(found: DataCheck) -> Table:
     total = sum(found.histogram.values())
     for label, count in list(found.histogram.items())[:_ROWS]:
         known = label < len(found.class_names)
-        name = found.class_names[label] if known else "ignored" if label == 255 else ""
+        name = found.class_names[label] if known else "ignored" if label == found.ignored else ""
         table.add_row(
             f"{label} {name}".strip(), str(count), f"{count / total:.2%}", str(found.in_maps[label])
         )

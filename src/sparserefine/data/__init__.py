@@ -3,7 +3,7 @@
 from sparserefine.data.camvid import CamVid
 from sparserefine.data.folder import ImageFolder, LabeledFolder
 from sparserefine.data.layout import as_dataset, open_dataset, open_photos
-from sparserefine.data.sample import IGNORE_INDEX, Sample, content_hash
+from sparserefine.data.sample import IGNORE_INDEX, Sample, content_hash, ignore_index
 from sparserefine.data.transforms import (
     Crop,
     apply_crop_image,
@@ -26,6 +26,7 @@ __all__ = [
     "content_hash",
     "crop_coords",
     "draw_crop",
+    "ignore_index",
     "open_dataset",
     "open_photos",
     "scaled_size",

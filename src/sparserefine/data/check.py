@@ -18,7 +18,7 @@ from sparserefine.data.folder import AnyPath, ImageFolder, LabeledFolder
 from sparserefine.data.histogram import Histogram
 from sparserefine.data.label_map import orientation
 from sparserefine.data.layout import open_unchecked
-from sparserefine.data.sample import IGNORE_INDEX
+from sparserefine.data.sample import ignore_index
 from sparserefine.images import ImageError, list_images, read_image, write_image
 from sparserefine.progress import Progress, count_steps
 from sparserefine.viz import Panel, colorize, default_palette, panel_grid
@@ -42,6 +42,7 @@ class DataCheck:
         in_maps: Number of label maps in which each label occurs.
         class_names: Name of each class; empty where unknown.
         label_values: The rule by which labels were read; None where nobody named one.
+        ignored: The label of pixels that do not count.
         left_out: Files that are neither photo nor label map.
         problems: What is wrong, each with what to do; empty where nothing is.
         notes: What may be meant, but is worth a look.
@@ -58,6 +59,7 @@ class DataCheck:
     in_maps: dict[int, int] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
     label_values: str | None = None
+    ignored: int = ignore_index(None)
     left_out: tuple[Path, ...] = ()
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -142,6 +144,7 @@ def check(
         in_maps=dict(sorted(survey.in_maps.items())),
         class_names=dataset.class_names if labeled else (),
         label_values=dataset.label_values.name if labeled else None,
+        ignored=ignore_index(num_classes),
         left_out=dataset.found.left_out if labeled else (),
         problems=tuple(survey.problems(num_classes)),
         notes=tuple(survey.notes(num_classes)),
@@ -199,7 +202,7 @@ class _Survey:
         """What may be right, but often is not."""
         if not isinstance(self.dataset, LabeledFolder) or not self.histogram.maps:
             return []
-        found, classes = [], self.histogram.classes
+        found, classes = [], self.histogram.classes_of(num_classes)
         if classes and classes[0] > 0 and self.histogram.maps > 1:
             found.append(
                 f"no pixel has the label 0, the lowest is {classes[0]}: do labels count from 1? "
@@ -262,9 +265,8 @@ def _sheet(dataset: ImageFolder | LabeledFolder) -> UInt8[np.ndarray, "H W 3"]:
             shown = [Panel(name, _small(photo))]
             if labeled:
                 labels = dataset.labels(index)
-                colors = default_palette(
-                    max(int(labels[labels != IGNORE_INDEX].max(initial=0)), 1) + 1
-                )
+                counted = labels[labels != dataset.label_values.ignored]
+                colors = default_palette(max(int(counted.max(initial=0)), 1) + 1)
                 present = ", ".join(map(str, np.unique(labels)[:12]))
                 shown.append(Panel(f"labels {present}", colorize(_small(labels), colors)))
         except ValueError as error:

@@ -82,6 +82,8 @@ def read_color_table(path: Path) -> ColorTable:
             ignored = name.lower() in _IGNORED
             table[color] = IGNORE_INDEX if ignored else len(names)
             names += [] if ignored else [name]
+        if len(names) > IGNORE_INDEX:
+            raise ValueError(f"there are {len(names)} classes in it, of which 255 can be read")
         if not table:
             raise ValueError("there are no colors in it")
     except (ValueError, KeyError, TypeError, OSError) as error:

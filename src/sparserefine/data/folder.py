@@ -15,9 +15,10 @@ from torch.utils.data import Dataset
 from sparserefine.data.finding import Finding
 from sparserefine.data.histogram import Histogram
 from sparserefine.data.label_map import LabelMap, read_label_map
-from sparserefine.data.label_values import BINARY, VOC, LabelValues
+from sparserefine.data.label_values import AS_THEY_ARE, BINARY, VOC, LabelValues
 from sparserefine.data.pairing import Key, key_of
 from sparserefine.data.sample import IGNORE_INDEX, Sample, image_tensor, labels_tensor
+from sparserefine.data.transitions import Transitions
 from sparserefine.images import ImageError, list_images, read_image
 from sparserefine.images.finding import as_paths
 from sparserefine.paths import user_path
@@ -156,7 +157,7 @@ class LabeledFolder(Dataset[Sample]):
     ) -> None:
         self.names = tuple("/".join(found.photos[photo]) for photo in found.pairs)
         self.class_names = tuple(class_names)
-        self.label_values = LabelValues.of(label_values)
+        self.label_values = LabelValues.of(label_values, num_classes)
         self.found = found
         self._pairs = list(found.pairs.items())
         self._given_num_classes = num_classes
@@ -234,10 +235,27 @@ class LabeledFolder(Dataset[Sample]):
             photo, path = self._pairs[index]
             with suppress(ImageError):
                 read = read_label_map(path, photo)
+                self._check_blending(read)
                 found[path] = Histogram.of(self._apply(read))
                 if self.label_values.name is None:
                     _check_palette(read, colors)
         return found
+
+    def _check_blending(self, read: LabelMap) -> None:
+        """Refuse a label map that seems to be resized with interpolation."""
+        rule = self.label_values
+        if read.values is None or rule.colors or rule.name in (AS_THEY_ARE, BINARY):
+            return
+        found = Transitions.of(read.values)
+        if not found.are_blended or Histogram.of(read.values).is_soft_mask:
+            return
+        remedy = f'say label_values="{AS_THEY_ARE}" (--label-values {AS_THEY_ARE})'
+        if rule.name is not None:
+            remedy = f"save it with classes 0..K−1, and {remedy}"
+        raise ValueError(
+            f"{read.path}: {found}. Make it again from the original, with nearest neighbor; if its "
+            f"values are right all the same, {remedy}."
+        )
 
     def _check(self, path: Path, histogram: Histogram) -> None:
         """Look at the values of one label map, as far as the glimpse leaves them in doubt."""
@@ -277,10 +295,13 @@ class LabeledFolder(Dataset[Sample]):
 
         Raises:
             ImageError: The label map cannot be read.
-            ValueError: It is a JPEG or the like, or holds what the rule does not cover.
+            ValueError: It is a JPEG or the like, seems to be interpolated, or holds what the rule
+                does not cover.
         """
         photo, path = self._pairs[index]
-        return self._apply(read_label_map(path, photo))
+        read = read_label_map(path, photo)
+        self._check_blending(read)
+        return self._apply(read)
 
     def _apply(self, read: LabelMap) -> Integer[np.ndarray, "H W"]:
         rule, path = self.label_values, read.path

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from sparserefine.data.label_values import BINARY, CITYSCAPES, FROM_1
-from sparserefine.data.sample import IGNORE_INDEX
+from sparserefine.data.sample import IGNORE_INDEX, ignore_index
 
 _SHOWN = 32
 # A scene of so many classes hardly has only the first two of them.
@@ -50,12 +50,22 @@ class Histogram:
     @property
     def classes(self) -> list[int]:
         """The values but 255, ascending."""
-        return sorted(self.counts.keys() - {IGNORE_INDEX})
+        return self.classes_of(None)
+
+    def classes_of(self, num_classes: int | None) -> list[int]:
+        """The values but the one that does not count among so many classes, ascending."""
+        return sorted(self.counts.keys() - {ignore_index(num_classes)})
 
     @property
     def shows_classes(self) -> bool:
         """Whether 0 and 255 stand for something else than one object: there are other values."""
         return any(value != 0 for value in self.classes)
+
+    @property
+    def is_soft_mask(self) -> bool:
+        """Whether most pixels are 0 or 255, and few lie between: a mask with soft edges."""
+        between = [count for value, count in self.counts.items() if 0 < value < IGNORE_INDEX]
+        return len(between) > 1 and self.counts[IGNORE_INDEX] > 2 * max(between)
 
     def __str__(self) -> str:
         """Pixels per value, the first 32."""
@@ -70,9 +80,10 @@ class Histogram:
             num_classes: Number of classes K; None where it is unknown.
             among: Histogram of more label maps, from which the remedy follows.
         """
-        if num_classes is None or not any(value >= num_classes for value in self.classes):
+        found = self.classes_of(num_classes)
+        if num_classes is None or not any(value >= num_classes for value in found):
             return None
-        reason = f"labels beyond 0..{num_classes - 1} and {IGNORE_INDEX}"
+        reason = f"labels beyond 0..{num_classes - 1} and {ignore_index(num_classes)}"
         return self._refusal(reason, (among or self)._remedy(num_classes))
 
     def doubt(self, num_classes: int | None, *, from_1: bool = False) -> str | None:
@@ -89,11 +100,18 @@ class Histogram:
                 f"Where 0 means none, {_say(FROM_1)}; where 0 is the first class, "
                 f"{_say('classes')}.",
             )
-        if IGNORE_INDEX in self.counts and not self.shows_classes and num_classes != 1:
+        few = num_classes is None or 1 < num_classes <= IGNORE_INDEX
+        if few and IGNORE_INDEX in self.counts and not self.shows_classes:
             return self._refusal(
                 "no label but 0 and 255: 255 may mean an object, or that pixels do not count",
                 f"Where 255 is the object, {_say(BINARY)}; where it is to be ignored, "
                 f"{_say('classes')}.",
+            )
+        if self.is_soft_mask:
+            return self._refusal(
+                "most values are 0 or 255, with few of others between, as of a mask of one object "
+                "with soft edges",
+                f"If so, {_say(BINARY)}; else {_say('classes')}.",
             )
         if self.classes == [0, 1] and num_classes is not None and num_classes >= _MANY:
             return self._refusal(
@@ -114,24 +132,22 @@ class Histogram:
 
     def _remedy(self, num_classes: int) -> str:
         """What values beyond the classes usually mean."""
-        values = self.classes
-        soft = num_classes <= 2 and IGNORE_INDEX in self.counts
-        ends = self.counts[0] + self.counts[IGNORE_INDEX]
+        values, ignored = self.classes_of(num_classes), ignore_index(num_classes)
         if values[-1] == num_classes:
             meant = f"if they count from 1 and 0 means none, {_say(FROM_1)}"
         elif num_classes == 19 and values[-1] <= 33:
             meant = f"if they are the ids of Cityscapes, {_say(CITYSCAPES)}"
-        elif soft and ends > sum(self.counts.values()) / 2:
+        elif num_classes <= 2 and self.is_soft_mask:
             meant = f"if they are masks of one object with soft edges, {_say(BINARY)}"
         elif len(values) <= num_classes:
             none = [value for value in values if value in _LIKELY_NONE]
             kept = [value for value in values if value not in none]
             pairs = [f"{old}={new}" for new, old in enumerate(kept)]
-            mapping = ",".join([*pairs, *(f"{value}={IGNORE_INDEX}" for value in none)])
+            mapping = ",".join([*pairs, *(f"{value}={ignored}" for value in none)])
             but = f", and {none[-1]} does not count" if none else ""
             meant = (
                 f"if each value is one, in this order{but}, {_say(mapping)}; what does not count "
-                f"is VALUE={IGNORE_INDEX}"
+                f"is VALUE={ignored}"
             )
         else:
             meant = (

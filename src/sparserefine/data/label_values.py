@@ -11,7 +11,7 @@ from jaxtyping import Integer
 
 from sparserefine.data.color_table import ColorTable, read_color_table, voc_colors
 from sparserefine.data.label_map import LabelMap
-from sparserefine.data.sample import IGNORE_INDEX
+from sparserefine.data.sample import IGNORE_INDEX, ignore_index
 
 AS_THEY_ARE, BINARY, FROM_1 = "classes", "binary", "from-1"
 CITYSCAPES, VOC = "cityscapes-ids", "voc-colors"
@@ -38,24 +38,28 @@ class LabelValues:
         name: The rule as the user named it; None where nobody did, so that doubts are raised.
         table: New value of each old one; None for the other rules.
         colors: Classes by color; None for the other rules.
+        ignored: The label of pixels that do not count.
     """
 
     name: str | None = None
     table: tuple[tuple[int, int], ...] = ()
     colors: ColorTable | None = None
+    ignored: int = IGNORE_INDEX
 
     @classmethod
-    def of(cls, text: str | None) -> LabelValues:
+    def of(cls, text: str | None, num_classes: int | None = None) -> LabelValues:
         """The rule that a user names.
 
         Args:
             text: One of `MEANINGS`, "OLD=NEW,…", or the path of a file of colors; None for none.
+            num_classes: Number of classes K: with more than 255 it is 65535 that is ignored.
 
         Raises:
             ValueError: It is none of these.
         """
+        ignored = ignore_index(num_classes)
         if text is None or text in (AS_THEY_ARE, BINARY, FROM_1):
-            return cls(text)
+            return cls(text, ignored=ignored)
         if text == CITYSCAPES:
             return cls(text, tuple((old, new) for new, old in enumerate(_CITYSCAPES_IDS)))
         if text == VOC:
@@ -65,9 +69,9 @@ class LabelValues:
             table = tuple((int(old), int(new)) for old, new in pairs)
             if len({old for old, _ in table}) < len(table):
                 raise ValueError(f"label_values is {text!r}, with a value twice. Say each once.")
-            if any(new >= _MOST for _, new in table):
+            if any(new >= _MOST and new != ignored for _, new in table):
                 raise ValueError(f"label_values is {text!r}, expected classes below {_MOST}.")
-            return cls(text, table)
+            return cls(text, table, ignored=ignored)
         if Path(text).expanduser().is_file():
             return cls(text, colors=read_color_table(Path(text).expanduser()))
         raise ValueError(
@@ -78,9 +82,11 @@ class LabelValues:
     @property
     def described(self) -> str:
         """Everything that labels depend on besides the files; empty where these say all."""
+        wide = "" if self.ignored == IGNORE_INDEX else f"ignored {self.ignored}"
         if self.name in (None, AS_THEY_ARE):
-            return ""
-        return f"{self.name} {self.table} {self.colors and sorted(self.colors.colors.items())}"
+            return wide
+        colors = self.colors and sorted(self.colors.colors.items())
+        return f"{self.name} {self.table} {colors}{wide}"
 
     def apply(self, read: LabelMap) -> Integer[np.ndarray, "H W"]:
         """The labels of a label map.
@@ -99,7 +105,7 @@ class LabelValues:
             return _binary(read)
         if self.name == FROM_1:
             lowered = values.astype(np.int32) - 1
-            lowered[(values == 0) | (values == IGNORE_INDEX)] = IGNORE_INDEX
+            lowered[(values == 0) | (values == self.ignored)] = self.ignored
             return _narrow(lowered)
         if self.table:
             return self._by_table(read)
@@ -123,15 +129,16 @@ class LabelValues:
                 f"{read.path} has colors that {self.name} lacks; pixels per color: {shown}. Add "
                 f'them to the table, with the name "void" where they do not count.'
             )
+        labels[labels == IGNORE_INDEX] = self.ignored
         return _narrow(labels)
 
     def _by_table(self, read: LabelMap) -> Integer[np.ndarray, "H W"]:
         assert read.values is not None
         values = read.values
-        table = np.full(int(max(values.max(), IGNORE_INDEX)) + 1, -1, np.int32)
+        table = np.full(int(max(values.max(), self.ignored)) + 1, -1, np.int32)
         if self.name == CITYSCAPES:
             table[:34] = IGNORE_INDEX
-        table[IGNORE_INDEX] = IGNORE_INDEX
+        table[self.ignored] = self.ignored
         for old, new in self.table:
             if old < len(table):
                 table[old] = new
@@ -140,7 +147,7 @@ class LabelValues:
             strange = np.unique(values[labels < 0]).tolist()
             raise ValueError(
                 f"{read.path} has the values {', '.join(map(str, strange[:16]))}, of which "
-                f"{self.name} says nothing. Add them, as in {strange[0]}={IGNORE_INDEX}."
+                f"{self.name} says nothing. Add them, as in {strange[0]}={self.ignored}."
             )
         return _narrow(labels)
 

@@ -11,7 +11,8 @@ from jaxtyping import Integer, UInt8
 from torch import Tensor
 
 IGNORE_INDEX = 255
-"""The label of pixels that count neither in training nor in evaluation."""
+"""The label of pixels that count neither in training nor in evaluation, of up to 255 classes."""
+_WIDE_IGNORE = 65535
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +23,7 @@ class Sample:
         name: Name that is unique within the dataset: a relative path with "/" and without suffix,
             fit to name output files.
         image: The image, RGB.
-        labels: Class of each pixel, 0..K−1 or 255 for "ignore"; None where unknown. uint8, an
+        labels: Class of each pixel, 0..K−1, or `ignore_index(K)`; None where unknown. uint8, an
             eighth of the memory of int64, unless a label map stores more than 8 bits; call
             `.long()` where a loss wants it.
     """
@@ -30,6 +31,18 @@ class Sample:
     name: str
     image: UInt8[Tensor, "3 H W"]
     labels: Integer[Tensor, "H W"] | None = None
+
+
+def ignore_index(num_classes: int | None) -> int:
+    """The label of pixels that do not count: 255, or 65535 where 255 is a class.
+
+    Labels of 8 bits hold no 65535, and torch compares them by their lowest 8 bits: widen them
+    before.
+
+    Args:
+        num_classes: Number of classes K; None where it is unknown, and taken to be small.
+    """
+    return IGNORE_INDEX if num_classes is None or num_classes <= IGNORE_INDEX else _WIDE_IGNORE
 
 
 def image_tensor(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[Tensor, "3 H W"]:

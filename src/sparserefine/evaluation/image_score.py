@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 from torch.nn import functional as F
 
-from sparserefine.data import IGNORE_INDEX, Sample
+from sparserefine.data import Sample, ignore_index
 from sparserefine.evaluation.cache import Record
 from sparserefine.evaluation.metrics import Quality, Truth
 from sparserefine.evaluation.reference_labels import check_labels
@@ -96,8 +96,9 @@ def score_image(
     unrefined = predictions[f"low_res_{model.upsampling}"]
     # Agreement is with the full-resolution model, whatever the truth is.
     agreement = {row: _share(labels == full) for row, labels in predictions.items()}
-    agreement[ORACLE] = _share(_corrected(unrefined, mask, full) == full)
-    predictions[ORACLE] = _corrected(unrefined, mask, truth_labels)
+    agreement[ORACLE] = _share(full.where(mask, unrefined) == full)
+    known = truth_labels != ignore_index(model.num_classes)
+    predictions[ORACLE] = truth_labels.where(mask & known, unrefined)
     if image.labels is not None:
         agreement[FULL_RES] = 1.0
         predictions[FULL_RES] = full
@@ -110,10 +111,10 @@ def score_image(
         quality.update(labels, truth, confidences.get(row))
         record |= {f"{row}.{name}": counts for name, counts in quality.counts().items()}
         hits[row] = (labels == truth.labels) & truth.valid
-    known = max(int(truth.valid.sum()), 1)
+    counted = max(int(truth.valid.sum()), 1)
     before, after = hits[f"low_res_{model.upsampling}"], hits["refined"]
-    changed = [float((after & ~before).sum()) / known, float((before & ~after).sum()) / known]
-    right = [float(found.sum()) / known for found in hits.values()]
+    changed = [float((after & ~before).sum()) / counted, float((before & ~after).sum()) / counted]
+    right = [float(found.sum()) / counted for found in hits.values()]
     return record | {
         "shares": torch.tensor([_share(mask), *changed], dtype=torch.float64),
         "agreement": torch.tensor(list(agreement.values()), dtype=torch.float64),
@@ -148,7 +149,7 @@ def _choose(
         return own
     if selector == "oracle":
         wrong = model.low_resolution_labels(low, size)[0] != truth
-        ranked = (wrong & (truth != IGNORE_INDEX)).float().flatten()
+        ranked = (wrong & (truth != ignore_index(model.num_classes))).float().flatten()
     else:
         maps = score_maps(low.logits, seed)[selector]
         ranked = F.interpolate(maps[None], size, mode="nearest-exact").flatten()
@@ -195,11 +196,6 @@ def _confidences(model: SparseRefiner, output: RefinerOutput) -> dict[str, Float
     refined = low.clone()
     refined[mask[0]] = output.pixels.refined.softmax(1).amax(1)
     return {f"low_res_{model.upsampling}": low, "refined": refined}
-
-
-def _corrected(labels: Tensor, mask: Bool[Tensor, "H W"], truth: Tensor) -> Integer[Tensor, "H W"]:
-    """The labels with the selected pixels set to the truth where it is known."""
-    return torch.where(mask & (truth != IGNORE_INDEX), truth.to(labels.dtype), labels)
 
 
 def _share(mask: Bool[Tensor, "H W"]) -> float:

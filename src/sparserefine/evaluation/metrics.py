@@ -13,7 +13,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
-from sparserefine.data import IGNORE_INDEX
+from sparserefine.data import ignore_index
 
 # Reach of a boundary as in Cheng et al. 2021, arXiv:2103.16562, for Cityscapes: half a percent of
 # the diagonal.
@@ -39,18 +39,19 @@ class ConfusionMatrix:
         self.counts: Int[Tensor, "K K"] = torch.zeros(num_classes, num_classes, dtype=torch.int64)
 
     def update(self, predicted: Integer[Tensor, "*s"], labels: Integer[Tensor, "*s"]) -> None:
-        """Count one image; pixels labeled 255 are left out.
+        """Count one image; pixels labeled `ignore_index(K)` are left out.
 
         Raises:
-            ValueError: A label is neither 0..K−1 nor 255.
+            ValueError: A label is neither 0..K−1 nor `ignore_index(K)`.
         """
-        valid = labels != IGNORE_INDEX
+        labels, ignored = labels.long(), ignore_index(self.num_classes)
+        valid = labels != ignored
         if bool((labels[valid] >= self.num_classes).any()):
             raise ValueError(
                 f"labels go up to {int(labels[valid].max())}, expected 0..{self.num_classes - 1} "
-                f"or {IGNORE_INDEX}. Map them to the model's classes."
+                f"or {ignored}. Map them to the model's classes."
             )
-        pairs = labels[valid].long() * self.num_classes + predicted[valid].long()
+        pairs = labels[valid] * self.num_classes + predicted[valid].long()
         counts = torch.bincount(pairs, minlength=self.num_classes**2)
         self.counts += counts.view(self.num_classes, self.num_classes).cpu()
 
@@ -106,7 +107,7 @@ class Quality:
         """
         self.matrix.update(labels, truth.labels)
         # Where nothing is known there is an edge in both, not in the truth alone.
-        known = labels.long().where(truth.valid, IGNORE_INDEX)
+        known = labels.long().where(truth.valid, truth.ignored)
         near = torch.where(boundary_zone(known, truth.reach), labels.long(), self.num_classes)
         pairs = truth.near * (self.num_classes + 1) + near
         self._boundary += (
@@ -179,11 +180,12 @@ class Truth:
     """The true labels of one image, with what scores need of them, computed once.
 
     Args:
-        labels: True class of each pixel, 255 where unknown.
+        labels: True class of each pixel, `ignore_index(K)` where unknown.
         num_classes: Number of classes K.
 
     Attributes:
-        labels: True class of each pixel as int64, 255 where unknown.
+        labels: True class of each pixel as int64.
+        ignored: The label of pixels whose class is unknown.
         valid: True where the class is known.
         reach: Distance in pixels that counts as near a boundary.
         near: The class of each pixel near a boundary, K elsewhere.
@@ -193,7 +195,8 @@ class Truth:
 
     def __init__(self, labels: Integer[Tensor, "H W"], num_classes: int) -> None:
         self.labels = labels.long()
-        self.valid = self.labels != IGNORE_INDEX
+        self.ignored = ignore_index(num_classes)
+        self.valid = self.labels != self.ignored
         height, width = labels.shape
         self.reach = max(round(BOUNDARY_SHARE * math.hypot(height, width)), 1)
         zone = boundary_zone(labels, self.reach) & self.valid
@@ -211,7 +214,7 @@ class Truth:
         sizes: list[np.ndarray] = []
         most = SMALL_SHARE * labels.size
         count = 0
-        for value in np.unique(labels[labels != IGNORE_INDEX]):
+        for value in np.unique(labels[labels != self.ignored]):
             numbered: np.ndarray = np.asarray(ndimage.label(labels == value)[0], np.int64)  # type: ignore[index]
             areas = np.bincount(numbered.ravel())
             small = (areas < most) & (np.arange(len(areas)) > 0)

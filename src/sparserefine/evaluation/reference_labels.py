@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Integer
 from torch import Tensor
 
-from sparserefine.data import IGNORE_INDEX, Sample
+from sparserefine.data import Sample, ignore_index
 from sparserefine.data.source import SampleSource
 from sparserefine.images import ImageError
 from sparserefine.refinement.dense_pass import DensePass
@@ -47,7 +47,7 @@ def check_labels(sample: Sample, num_classes: int) -> Integer[Tensor, "H W"]:
     """The labels of an image, after a check.
 
     Raises:
-        ValueError: The image has no labels, or some are neither 0..K−1 nor 255.
+        ValueError: The image has no labels, or some are neither 0..K−1 nor `ignore_index(K)`.
     """
     labels = sample.labels
     if labels is None:
@@ -55,13 +55,14 @@ def check_labels(sample: Sample, num_classes: int) -> Integer[Tensor, "H W"]:
             f"{sample.name} has no labels. Add them, or compare with the dense model at full "
             f'resolution: against "full".'
         )
-    wrong = (labels >= num_classes) & (labels != IGNORE_INDEX) | (labels < 0)
+    ignored = ignore_index(num_classes)
+    wrong = (labels >= num_classes) & (labels.long() != ignored) | (labels < 0)
     if bool(wrong.any()):
         values, counts = torch.unique(labels, return_counts=True)
         pairs = list(zip(values.tolist(), counts.tolist(), strict=True))
         histogram = ", ".join(f"{value}: {count}" for value, count in pairs[:32])
         raise ValueError(
-            f"{sample.name} has labels beyond 0..{num_classes - 1} and {IGNORE_INDEX}; pixels "
+            f"{sample.name} has labels beyond 0..{num_classes - 1} and {ignored}; pixels "
             f"per label: {histogram}. Map them to the model's classes."
         )
     return labels
@@ -116,7 +117,7 @@ def predict_low(model: SparseRefiner, sample: Sample, against: Against) -> LowEr
     truth = reference_labels(model, sample, against)
     known = torch.ones_like(truth, dtype=torch.bool)
     if against == "labels":
-        known = truth != IGNORE_INDEX
+        known = truth.long() != ignore_index(model.num_classes)
     low = model.dense_pass(sample.image[None].to(model.device))
     labels = model.low_resolution_labels(low, (truth.shape[0], truth.shape[1]))[0]
     return LowErrors(low, known, labels != truth)

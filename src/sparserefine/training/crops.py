@@ -27,7 +27,7 @@ class Crops:
         images: RGB in 0..1.
         pixels: The selected pixels.
         dense: Logits of the low-resolution prediction at the selected pixels, row-major.
-        targets: Classes at the selected pixels; 255 is ignored.
+        targets: Classes at the selected pixels; `ignore_index(K)` does not count.
         teacher: Class probabilities at the selected pixels; None where no teacher gives any.
     """
 

@@ -6,7 +6,7 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 from torch.nn import functional as F
 
-from sparserefine.data import IGNORE_INDEX
+from sparserefine.data import ignore_index
 from sparserefine.refinement.output import RefinedPixels
 
 
@@ -21,15 +21,15 @@ def refinement_loss(
 
     Args:
         pixels: The refiner's predictions.
-        targets: Classes of the predicted pixels; 255 is ignored.
+        targets: Classes of the predicted pixels; `ignore_index(K)` does not count.
         teacher: Class probabilities of the predicted pixels. Where given, the cross-entropy is with
             these: they say more than the class, above all where the teacher is unsure itself.
 
     Returns:
         The loss, and its parts with the share of pixels that are right before and after.
     """
-    labeled = (targets != IGNORE_INDEX).sum().clamp(min=1)
     long = targets.long()
+    labeled = (long != ignore_index(pixels.dense.shape[1])).sum().clamp(min=1)
     sparse, refined = (
         _cross_entropy(logits, long, teacher) / labeled
         for logits in (pixels.sparse, pixels.refined)
@@ -52,4 +52,5 @@ def refinement_loss(
 def _cross_entropy(logits: Tensor, targets: Tensor, teacher: Tensor | None) -> Tensor:
     if teacher is not None:
         return F.cross_entropy(logits, teacher, reduction="sum")
-    return F.cross_entropy(logits, targets, ignore_index=IGNORE_INDEX, reduction="sum")
+    ignored = ignore_index(logits.shape[1])
+    return F.cross_entropy(logits, targets, ignore_index=ignored, reduction="sum")

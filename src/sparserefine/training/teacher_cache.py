@@ -21,13 +21,13 @@ from torch.nn import functional as F
 
 from sparserefine.atomic import make_folder, remove_partials
 from sparserefine.data import (
-    IGNORE_INDEX,
     Crop,
     Sample,
     apply_crop_image,
     apply_crop_labels,
     content_hash,
     draw_crop,
+    ignore_index,
     scaled_size,
 )
 from sparserefine.data.jitter import jitter_colors
@@ -49,7 +49,7 @@ class CachedView:
 
     Attributes:
         image: The view itself, RGB.
-        targets: Class that each pixel is to get if it is selected; 255 is ignored.
+        targets: Class that each pixel is to get if it is selected, or `ignore_index(K)`.
         logits: Logits of the dense model at low resolution, float16.
         teacher: Class probabilities of the dense model at full resolution, reduced to half the
             size, float16; None where that model is not the target.
@@ -191,12 +191,13 @@ class TeacherCache:
                 f'{sample.name} has no labels. Add them, or train without any: targets "dense".'
             )
         classes = self.refiner.num_classes
-        known = (sample.labels < classes) | (sample.labels == IGNORE_INDEX)
+        ignored = ignore_index(classes)
+        known = (sample.labels < classes) | (sample.labels.long() == ignored)
         if not bool(known.all()):
             worst = int(sample.labels[~known].max())
             raise ValueError(
                 f"{sample.name} has the label {worst}, expected 0..{classes - 1} or "
-                f"{IGNORE_INDEX}. Map the labels to the model's classes."
+                f"{ignored}. Map the labels to the model's classes."
             )
 
     def _make(self, index: int, views: list[int]) -> None:
@@ -222,7 +223,10 @@ class TeacherCache:
         tensors = {"image": image, "logits": low.logits[0].half()}
         if self.config.targets == "labels":
             assert sample.labels is not None
-            return {**tensors, "targets": apply_crop_labels(sample.labels, part)}
+            labels, ignored = sample.labels, ignore_index(self.refiner.num_classes)
+            if ignored > 255:
+                labels = labels.long()
+            return {**tensors, "targets": apply_crop_labels(labels, part, ignored)}
         size = (part.height, part.width)
         full = self.refiner.dense_logits(images, size)
         half = (-(-size[0] // 2), -(-size[1] // 2))
