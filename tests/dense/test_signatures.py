@@ -76,6 +76,13 @@ def test_one_channel_is_what_it_is_said_to_be(kind: str) -> None:
         wrap(wrong, kind, 2)
 
 
+@pytest.mark.parametrize(("axis", "said"), [(2, "along h"), (3, "along w"), (0, "1 everywhere")])
+def test_a_softmax_over_another_axis_is_refused(axis: int, said: str) -> None:
+    with pytest.raises(ValueError, match=f"image of noise that .*{said}"):
+        wrap(nn.Sequential(network(), nn.Softmax(axis)), "probabilities")
+    assert wrap(nn.Sequential(network(), nn.Softmax(1)), "probabilities").num_classes == 5
+
+
 def test_an_own_model_of_one_channel_is_refused() -> None:
     with pytest.raises(ValueError, match=r'num_classes=1.*kind="probabilities" behind a sigmoid'):
         wrap(network(1), "logits", 1)

@@ -149,7 +149,6 @@ KINDS: dict[str, tuple[np.ndarray, str, np.ndarray]] = {
     "0..1 as logits": (SOFT, "logits", SOFT),
     "positive as logits": (SOFT + 1, "logits", SOFT + 1),
     "classes that are none as logits": (2 * CLASSES, "logits", 2 * CLASSES),
-    "0..1 of classes as logits": (CLASSES, "logits", CLASSES),
 }
 
 
@@ -167,6 +166,7 @@ COLORS = np.zeros((40, 60, 3), np.uint8)
 COLORS[MASK] = 255, 0, 0
 COLORS[:5] = 0, 0, 255
 PHOTO = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+LOGITS_OF_CLASSES = torch.randn(3, 40, 60, generator=torch.Generator().manual_seed(0))
 
 REFUSED: dict[str, tuple[object, dict[str, Any], str]] = {
     "NaN": (with_nan, {}, r"float32 \[40, 60\] has 1 values of 2400 that are NaN or inf.*nan_to"),
@@ -219,6 +219,9 @@ REFUSED: dict[str, tuple[object, dict[str, Any], str]] = {
         {},
         r"list of 2 has labels \[40, 60\], expected mas",
     ),
+    "softmax over h": (LOGITS_OF_CLASSES.softmax(1).numpy(), {}, "add up to 1 along h instead of"),
+    "softmax over w": (LOGITS_OF_CLASSES.softmax(2)[1], {"kind": "probabilities"}, "1 along w ins"),
+    "0..1 of classes as logits": (CLASSES, {"kind": "logits"}, "add up to 1, as probabilities of"),
     "two sizes": ([MASK, MASK[1:]], {}, r"list of 2 has mask \[40, 60\], mask \[39, 60\], expec"),
 }
 

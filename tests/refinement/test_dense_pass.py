@@ -87,7 +87,23 @@ def test_masks_and_labels_come_from_files(mode: str, tmp_path: Path) -> None:
     assert low.hard and labels_of(low) == [[0, 1], [1, 0]]
 
 
+SCORES = 3 * torch.randn(5, 12, 18, generator=torch.Generator().manual_seed(0))
 BAD = {
+    "softmax over h": (SCORES.softmax(1), "probabilities", r"add up to 1 along h instead of"),
+    "softmax over w": (SCORES[None].softmax(3), "logits", r"logits add up to 1 along w instead"),
+    "softmax over B": (
+        SCORES.repeat(4, 1, 1, 1).softmax(0),
+        "probabilities",
+        r"along the batch instead of over the classes: the softmax was taken over the wrong axis",
+    ),
+    "a plane of one": (SCORES.softmax(2)[1], "probabilities", r"along w instead of .* \[K, h, w\]"),
+    "one channel": (SCORES[:1].softmax(0), "probabilities", r"1 everywhere, .* take the sigmoid"),
+    "probabilities": (SCORES.softmax(0), "logits", r"as probabilities do. Say kind=.probabilities"),
+    "classes last": (
+        SCORES.repeat(1, 2, 2).permute(1, 2, 0),
+        "logits",
+        r"with 5 classes last, exp",
+    ),
     "kind": (torch.zeros(2, 2), "scores", r"kind='scores': expected one of logits"),
     "whole logits": (torch.zeros(1, 2, 3, 3).int(), "logits", r"torch.int32, expected floating"),
     "flat logits": (torch.zeros(3, 3), "logits", r"\[3, 3\], expected \[B, K, h, w\]"),
@@ -120,6 +136,22 @@ def test_what_cannot_be_meant_is_one_line(name: str, monkeypatch: pytest.MonkeyP
     with pytest.raises(ValueError, match=message) as error:
         DensePass.of(prediction, kind=kind)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        torch.eye(9),
+        torch.ones(6, 6),
+        torch.full((4, 4), 0.25),
+        SCORES.repeat(3, 1, 1, 1).softmax(1),
+        torch.rand(1, 8, 9),
+    ],
+)
+def test_probabilities_that_may_be_so_are_taken(values: torch.Tensor) -> None:
+    if values.std() == 0 and values.max() < 1:
+        values = values.repeat(4, 1, 1)  # uniform over four classes, and along each axis of four
+    assert DensePass.of(values, kind="probabilities").logits.isfinite().all()
 
 
 def test_the_number_of_classes_is_checked() -> None:

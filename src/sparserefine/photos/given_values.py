@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
 from PIL import Image
 
+from sparserefine.dense.softmax_axis import wrong_softmax
+
 Kind = Literal["mask", "probabilities", "logits", "labels"]
 
 # Gray values from here on are taken for gray, those below for class indices.
@@ -104,6 +106,8 @@ def read_classes(scores: np.ndarray, *, kind: Kind | None, source: str) -> Given
         ValueError: They are not what `kind` says, or could be several things.
     """
     values, low, high = _finite_floats(scores, source)
+    if wrong := wrong_softmax(values):
+        raise ValueError(f"{source} has values that {wrong}.")
     if kind in ("mask", "labels"):
         raise ValueError(
             f'{source} has {len(values)} planes of floats, expected one plane for kind="{kind}". '
@@ -125,6 +129,11 @@ def read_classes(scores: np.ndarray, *, kind: Kind | None, source: str) -> Given
         raise ValueError(
             f"{source} has whole numbers from {low:g} to {high:g} in {len(values)} planes, which "
             f"look like colors, expected a mask. Pass one plane, or the scores of the classes."
+        )
+    if low >= 0 and high <= 1 + OVERSHOOT and abs(values.sum(axis=0) - 1).max() <= SUM_TOLERANCE:
+        raise ValueError(
+            f"{source} has {len(values)} planes which add up to 1, as probabilities of classes do, "
+            f'expected logits. Pass kind="probabilities", or leave kind out.'
         )
     return GivenMask(values=values, kind="logits", source=source)
 
@@ -204,6 +213,8 @@ def _read_integers(plane: np.ndarray, kind: Kind | None, source: str) -> tuple[n
 
 def _read_floats(plane: np.ndarray, kind: Kind | None, source: str) -> tuple[np.ndarray, Kind]:
     values, low, high = _finite_floats(plane, source)
+    if wrong := wrong_softmax(values):
+        raise ValueError(f"{source} has values that {wrong}.")
     two_values = low >= 0 and bool(((values == 0) | (values == high)).all())
     if kind is None:
         kind = _kind_of_floats(low, high, two_values)

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sparserefine.dense.mask_scores import as_log
+from sparserefine.dense.softmax_axis import wrong_softmax
 from sparserefine.images import read_labels
 from sparserefine.refinement.resampling import Upsampling, sample
 from sparserefine.refinement.uncertainty import entropy
@@ -89,8 +90,17 @@ class DensePass:
             logits, hard = _logits_of_mask(values)
         else:
             hard = False
-            logits = _two_classes(_four_axes(values, kind), kind)
-        found = logits.shape[1]
+            scores = _four_axes(values, kind)
+            if wrong := wrong_softmax(values.float()):
+                raise ValueError(f"the {kind} {wrong}.")
+            logits = _two_classes(scores, kind)
+        found, (height, width) = logits.shape[1], logits.shape[2:]
+        if num_classes is None and 4 * width < min(found, height):
+            raise ValueError(
+                f"the {kind} are {_shape(values)}, which looks like [h, w, K] with {width} classes "
+                f"last, expected [B, K, h, w] or [K, h, w]. Move the classes to the front, or say "
+                f"num_classes."
+            )
         if num_classes not in (None, found):
             raise ValueError(
                 f"the prediction ({kind}) has {found} classes, expected {num_classes}. Give "
@@ -199,6 +209,7 @@ def _four_axes(values: Tensor, kind: Kind) -> Float[Tensor, "B K h w"]:
 def _two_classes(values: Tensor, kind: Kind) -> Float[Tensor, "B K h w"]:
     """Logits of at least two classes, where a single channel means the foreground."""
     if kind == "logits":
+        _refuse_probabilities(values)
         return F.pad(values, (0, 0, 0, 0, 1, 0)) if values.shape[1] == 1 else values
     low, high = float(values.min()), float(values.max())
     if low < -1e-6 or high > 1 + SUM_TOLERANCE:
@@ -217,6 +228,17 @@ def _two_classes(values: Tensor, kind: Kind) -> Float[Tensor, "B K h w"]:
             f"a time."
         )
     return as_log(values)
+
+
+def _refuse_probabilities(logits: Tensor) -> None:
+    """A softmax over probabilities is nearly uniform: every pixel would be chosen."""
+    sums = logits.sum(1)
+    mixed = bool((logits != logits.round()).any())
+    if mixed and float(logits.min()) >= 0 and float((sums - 1).abs().max()) < SUM_TOLERANCE:
+        raise ValueError(
+            "the logits go from 0 to 1 and add up to 1 over the classes, as probabilities do. Say "
+            'kind="probabilities".'
+        )
 
 
 def _logits_of_labels(values: Tensor, num_classes: int | None) -> Float[Tensor, "B K h w"]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sparserefine.dense.adapters.wrapped import WrappedModel
+from sparserefine.dense.softmax_axis import wrong_softmax
 
 # Of unequal sides, so that swapped axes show; the larger are tried where the smaller are refused.
 _SIZES = ((64, 96), (256, 384))
@@ -108,6 +109,8 @@ def _check_values(model: WrappedModel, output: Tensor) -> None:
     low, high = output.min().item(), output.max().item()
     span = f"{low:.3g} to {high:.3g}"
     inside = low >= 0 and high <= 1 + _TOLERANCE
+    if wrong := wrong_softmax(output):
+        raise ValueError(f"the model returned values of an image of noise that {wrong}.")
     if model.kind == "probabilities":
         alone = output.shape[1] == 1
         if low < -_TOLERANCE or (alone and high > 1 + _TOLERANCE):
