@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "sparserefine"
 # Each layer may import itself and what stands before it.
 LAYERS = (
     "paths",
+    "arguments",
     "atomic",
     "extras",
     "progress",

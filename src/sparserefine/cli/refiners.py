@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 from cyclopts import Parameter
 
@@ -126,11 +126,22 @@ def _trained(options: RefinerOptions) -> SparseRefiner:
             )
         dense = _open(options.weights, None, options)
     elif any(v is not None for v in (options.kind, options.mean, options.std, options.output)):
-        raise ValueError(
-            f"--kind, --mean, --std and --output are those of an ONNX file, but --model is "
-            f"{options.model!r}. Leave them out."
-        )
+        _refuse_settings(options.model)
     return sr.SparseRefiner.from_pretrained(options.model, dense=dense)
+
+
+def _refuse_settings(model: str) -> NoReturn:
+    """Say why --kind and the like are of no use: there is no ONNX file, or a refiner."""
+    of_onnx = "--kind, --mean, --std and --output are those of an ONNX file"
+    path = Path(model).expanduser()
+    if path.is_dir() and not (path / "config.json").is_file() and not [*path.glob("*/config.json")]:
+        raise ValueError(
+            f"{of_onnx}, but the folder {model} has none. Name the file; or without these options "
+            f"a folder of transformers, or one that train wrote."
+        )
+    if not path.exists() and (model.startswith((".", "/", "~")) or path.suffix == ".onnx"):
+        raise ValueError(f"{of_onnx}, but {model} does not exist. Check the path.")
+    raise ValueError(f"{of_onnx}, but --model is {model!r}. Leave them out.")
 
 
 def _open(source: str, weights: str | None, options: RefinerOptions) -> DenseModel:

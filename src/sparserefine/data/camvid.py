@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from sparserefine.data.folder import AnyPath, LabeledFolder
+from sparserefine.data.label_values import Meaning
 from sparserefine.data.split_list import read_list
 from sparserefine.images import ImageError
 
@@ -27,7 +28,7 @@ class CamVid(LabeledFolder):
         split: str = "train",
         num_classes: int | None = None,
         *,
-        label_values: str | None = None,
+        label_values: Meaning | None = None,
     ) -> None:
         """Find the images of a split.
 

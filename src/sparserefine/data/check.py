@@ -17,7 +17,8 @@ from sparserefine.data.finding import describe
 from sparserefine.data.folder import AnyPath, ImageFolder, LabeledFolder
 from sparserefine.data.histogram import Histogram
 from sparserefine.data.label_map import orientation
-from sparserefine.data.layout import open_unchecked
+from sparserefine.data.label_values import Meaning
+from sparserefine.data.layout import open_dataset
 from sparserefine.data.sample import ignore_index
 from sparserefine.images import ImageError, list_images, read_image, write_image
 from sparserefine.progress import Progress, count_steps
@@ -91,7 +92,7 @@ def check(
     split: str | None = None,
     labels: AnyPath | None = None,
     layout: str = "auto",
-    label_values: str | None = None,
+    label_values: Meaning | None = None,
     num_classes: int | None = None,
     out: str | Path | None = None,
     progress: Progress | None = None,
@@ -117,8 +118,14 @@ def check(
     """
     start = time.perf_counter()
     try:
-        dataset = open_unchecked(
-            data, split, num_classes, labels=labels, layout=layout, label_values=label_values
+        dataset = open_dataset(
+            data,
+            split,
+            num_classes,
+            labels=labels,
+            layout=layout,
+            label_values=label_values,
+            check=False,
         )
     except ImageError:
         raise

@@ -12,10 +12,11 @@ import numpy as np
 from jaxtyping import Integer
 from torch.utils.data import Dataset
 
+from sparserefine.arguments import whole_number
 from sparserefine.data.finding import Finding
 from sparserefine.data.histogram import Histogram
 from sparserefine.data.label_map import LabelMap, read_label_map
-from sparserefine.data.label_values import AS_THEY_ARE, BINARY, VOC, LabelValues
+from sparserefine.data.label_values import AS_THEY_ARE, BINARY, VOC, LabelValues, Meaning
 from sparserefine.data.pairing import Key, key_of
 from sparserefine.data.sample import IGNORE_INDEX, Sample, image_tensor, labels_tensor
 from sparserefine.data.transitions import Transitions
@@ -92,7 +93,7 @@ class LabeledFolder(Dataset[Sample]):
         *,
         class_names: Sequence[str] = (),
         names: Sequence[str] | None = None,
-        label_values: str | None = None,
+        label_values: Meaning | None = None,
     ) -> None:
         """Pair the files; they are read when asked for.
 
@@ -134,7 +135,7 @@ class LabeledFolder(Dataset[Sample]):
         num_classes: int | None = None,
         *,
         class_names: Sequence[str] = (),
-        label_values: str | None = None,
+        label_values: Meaning | None = None,
     ) -> LabeledFolder:
         """A dataset of files that were found and paired.
 
@@ -153,8 +154,10 @@ class LabeledFolder(Dataset[Sample]):
         found: Finding,
         num_classes: int | None,
         class_names: Sequence[str],
-        label_values: str | None,
+        label_values: Meaning | None,
     ) -> None:
+        if num_classes is not None:
+            num_classes = whole_number("num_classes", num_classes, 1)
         self.names = tuple("/".join(found.photos[photo]) for photo in found.pairs)
         self.class_names = tuple(class_names)
         self.label_values = LabelValues.of(label_values, num_classes)

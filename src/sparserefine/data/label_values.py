@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,9 @@ MEANINGS = {
     VOC: "the colors of PASCAL VOC",
 }
 """Names of rules and what they say; besides them "0=0,255=1,…" and a file of colors."""
+
+Meaning = str | os.PathLike[str] | Mapping[int, int]
+"""How a user names a rule."""
 
 # Of the classes of training, in their order; all other ids are ignored.
 _CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
@@ -47,17 +52,27 @@ class LabelValues:
     ignored: int = IGNORE_INDEX
 
     @classmethod
-    def of(cls, text: str | None, num_classes: int | None = None) -> LabelValues:
+    def of(cls, text: Meaning | None, num_classes: int | None = None) -> LabelValues:
         """The rule that a user names.
 
         Args:
-            text: One of `MEANINGS`, "OLD=NEW,…", or the path of a file of colors; None for none.
+            text: One of `MEANINGS`, "OLD=NEW,…" or {OLD: NEW, …}, or the path of a file of colors;
+                None for none.
             num_classes: Number of classes K: with more than 255 it is 65535 that is ignored.
 
         Raises:
             ValueError: It is none of these.
         """
         ignored = ignore_index(num_classes)
+        if isinstance(text, Mapping):
+            text = ",".join(f"{old}={new}" for old, new in text.items())
+        if isinstance(text, os.PathLike):
+            text = os.fspath(text)
+        if not isinstance(text, str | None):
+            raise ValueError(
+                f"label_values is a {type(text).__name__}, expected one of {', '.join(MEANINGS)}, "
+                f"a mapping such as {{0: 0, 128: 1}}, or a file with a color per class."
+            )
         if text is None or text in (AS_THEY_ARE, BINARY, FROM_1):
             return cls(text, ignored=ignored)
         if text == CITYSCAPES:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from sparserefine.arguments import text
 from sparserefine.data.camvid import CamVid, find_splits, read_class_names
 from sparserefine.data.finding import Finding, find
 from sparserefine.data.folder import AnyPath, ImageFolder, LabeledFolder
-from sparserefine.data.label_values import CITYSCAPES
+from sparserefine.data.label_values import CITYSCAPES, Meaning
 from sparserefine.data.roles import split_of
 from sparserefine.data.sample import Sample
 from sparserefine.data.source import SampleSource
@@ -27,7 +28,8 @@ def open_dataset(
     *,
     labels: AnyPath | None = None,
     layout: str = "auto",
-    label_values: str | None = None,
+    label_values: Meaning | None = None,
+    check: bool = True,
 ) -> CamVid | LabeledFolder | ImageFolder:
     """Open the dataset at `path`, whatever its layout.
 
@@ -45,40 +47,27 @@ def open_dataset(
             the dataset must have.
         label_values: What the values in label maps mean: one of `MEANINGS`, "OLD=NEW,…", or a file
             of colors. None takes them for classes, unless there is reason to doubt that.
+        check: Look into some label maps now; False leaves that to their use.
 
     Raises:
         ImageError: There is nothing at `path`, or no such split.
         ValueError: The dataset has several splits and none is named, or none and one is named; it
             cannot be told which files are label maps, or what their values mean.
     """
-    dataset = open_unchecked(
-        path, split, num_classes, labels=labels, layout=layout, label_values=label_values
-    )
-    if isinstance(dataset, LabeledFolder):
-        dataset.check_meaning()
-    return dataset
-
-
-def open_unchecked(
-    path: AnyPath,
-    split: str | None = None,
-    num_classes: int | None = None,
-    *,
-    labels: AnyPath | None = None,
-    layout: str = "auto",
-    label_values: str | None = None,
-) -> CamVid | LabeledFolder | ImageFolder:
-    """Open the dataset at `path` as `open_dataset` does, but do not look into label maps yet."""
     root = user_path(path)
     names = find_splits(root) if labels is None and layout in ("auto", "camvid", "folders") else []
     if any(split_of(name) or (root / f"{name}.txt").is_file() for name in names):
         if split is None and len(names) > 1:
             raise ValueError(f'{root} has the splits {", ".join(names)}. Set split="{names[0]}".')
-        return CamVid(root, split or names[0], num_classes, label_values=label_values)
-    found = _find(root, split, labels, layout)
-    if not found.labels:
-        return _unlabeled(found)
-    return _labeled(found.paired(), num_classes, label_values)
+        dataset = CamVid(root, split or names[0], num_classes, label_values=label_values)
+    else:
+        found = _find(root, split, labels, layout)
+        if not found.labels:
+            return _unlabeled(found)
+        dataset = _labeled(found.paired(), num_classes, label_values)
+    if check:
+        dataset.check_meaning()
+    return dataset
 
 
 def open_photos(
@@ -175,7 +164,7 @@ def _find(root: Path, split: str | None, labels: AnyPath | None, layout: str) ->
                 f'{root} has the splits {", ".join(found.splits)}. Set split="{found.splits[0]}".'
             )
         return found
-    wanted = split_of(split) or split
+    wanted = split_of(text("split", split, "val")) or split
     if wanted in found.splits:
         return found.only(wanted)
     if (names := _listed(root, split)) is not None:
@@ -199,7 +188,9 @@ def _listed(root: Path, split: str) -> list[str] | None:
     return None
 
 
-def _labeled(found: Finding, num_classes: int | None, label_values: str | None) -> LabeledFolder:
+def _labeled(
+    found: Finding, num_classes: int | None, label_values: Meaning | None
+) -> LabeledFolder:
     ids = all(path.stem.endswith("labelIds") for path in found.pairs.values())
     if ids and label_values is None and num_classes in (None, _CITYSCAPES_CLASSES):
         label_values = CITYSCAPES  # the files say so themselves

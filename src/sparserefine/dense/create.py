@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sparserefine.arguments import text
 from sparserefine.dense import cityscapes
 from sparserefine.dense.adapters import published
 from sparserefine.dense.checkpoints import hrnet_state, segnext_state
@@ -130,6 +131,7 @@ def create(
             hub source or the hub cannot be reached, or the file cannot be read or does not fit.
         ImportError: The model is one of transformers, which is not installed.
     """
+    name = text("name", name, "u2netp")
     if name in published.MODELS:
         _check_options(name, options, ())
         build = partial(published.create, name, weights, allow_pickle)

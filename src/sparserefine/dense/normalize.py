@@ -8,12 +8,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sparserefine.arguments import colors
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def check_unit_range(mean: Sequence[float], std: Sequence[float]) -> None:
     """Raise ValueError for a mean and standard deviation of 0..255: images come in 0..1."""
+    mean, std = colors("mean", mean), colors("std", std)
     if any(abs(value) > 1 for value in mean) or any(value > 10 for value in std):
         raise ValueError(
             f"mean={tuple(mean)} and std={tuple(std)} are of images in 0..255, but images come in "
@@ -39,11 +42,9 @@ class Normalize(nn.Module):
         self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
     ) -> None:
         super().__init__()
-        if len(mean) != 3 or len(std) != 3 or not all(value > 0 for value in std):
-            raise ValueError(
-                f"mean={tuple(mean)} and std={tuple(std)}: expected three numbers each, of red, "
-                "green and blue, and standard deviations above 0. Repeat that of a gray image."
-            )
+        mean, std = colors("mean", mean), colors("std", std)
+        if not all(value > 0 for value in std):
+            raise ValueError(f"std is {std}, expected standard deviations above 0.")
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 

@@ -21,6 +21,7 @@ from sparserefine.data.source import SampleSource, unread_name
 from sparserefine.dense.fingerprint import is_identified
 from sparserefine.dense.weights import save_weights
 from sparserefine.images import ImageError
+from sparserefine.paths import user_path
 
 FOLDER = "cache"
 
@@ -66,7 +67,7 @@ def open_cache(out: str | Path | None, described: Mapping[str, Any]) -> Iterator
             yield Path(folder)
         return
     warn_without_identity(described)
-    yield Path(out) / FOLDER
+    yield user_path(out) / FOLDER
 
 
 def warn_without_identity(described: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from sparserefine.arguments import whole_number
 from sparserefine.data.folder import AnyPath
 from sparserefine.data.held_out import check_sample
 from sparserefine.data.source import SampleSource
@@ -34,6 +35,7 @@ from sparserefine.refinement.refiner import SparseRefiner
 def evaluate(
     model: SparseRefiner,
     data: AnyPath | SampleSource,
+    progress: Progress | None = None,
     *,
     split: str | None = None,
     ensembler: Sequence[str] = (),
@@ -41,7 +43,6 @@ def evaluate(
     gallery: int = 0,
     seed: int = 0,
     out: str | Path | None = None,
-    progress: Progress | None = None,
 ) -> Evaluation:
     """Score a refiner.
 
@@ -52,6 +53,7 @@ def evaluate(
         model: The refiner to score.
         data: Images that it was not trained on, with or without labels (all or none): a folder or
             a dataset.
+        progress: Told of each image.
         split: Part of the data, where the folder has train.txt, val.txt ….
         ensembler: Further ensemblers, each a row of its own: some of `ENSEMBLERS`.
         selector: Score that chooses the pixels, as many as the model's own selector: one of
@@ -60,7 +62,6 @@ def evaluate(
         seed: Seeds the random selector.
         out: Folder for scores.md, evaluation.json, images.csv, the gallery, and what was counted of
             each image, so that a run that was stopped goes on; None writes nothing.
-        progress: Told of each image.
 
     Raises:
         ValueError: The dataset is empty or was trained on, no image of it can be read, only a part
@@ -68,7 +69,9 @@ def evaluate(
         OSError: A file cannot be written.
     """
     check_refiner(model)
+    ensembler = (ensembler,) if isinstance(ensembler, str) else ensembler
     _check(ensembler, selector)
+    gallery, seed = whole_number("gallery", gallery), whole_number("seed", seed)
     dataset = dataset_for(model, data, split)
     advance = count_steps(progress, "evaluate", len(dataset))
     model = model.in_evaluation()

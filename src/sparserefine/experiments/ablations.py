@@ -24,7 +24,7 @@ from sparserefine.evaluation.result import Evaluation
 from sparserefine.evaluation.tables import comparison
 from sparserefine.experiments.point_head import PointMLP
 from sparserefine.extras import check_installed
-from sparserefine.progress import Progress, count_steps
+from sparserefine.progress import Progress, as_report, count_steps
 from sparserefine.refinement.ensembler import GatedEnsembler
 from sparserefine.refinement.extractor import PRESETS, Extractor, SparseUNet
 from sparserefine.refinement.features import Input, count_channels
@@ -341,7 +341,8 @@ def _named(progress: Progress | None, name: str) -> Progress | None:
     """A progress whose stages say which refiner they are of."""
     if progress is None:
         return None
-    return lambda stage, done, total: progress(f"{name}: {stage}", done, total)
+    report = as_report(progress)
+    return lambda stage, done, total: report(f"{name}: {stage}", done, total)
 
 
 def _file_name(name: str) -> str:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from numbers import Integral, Real
 
 import numpy as np
 from jaxtyping import UInt8, UInt16
@@ -214,12 +215,19 @@ def as_source(image: object) -> ImageSource | np.ndarray:
 
 def check_choices(bands: Sequence[int], value_range: tuple[float, float] | None) -> None:
     """Refuse bands and ranges of which no file can have any; see `open_photo`."""
-    if len(bands) not in (0, 1, 3) or any(band < 1 for band in bands):
+    numbers = not isinstance(bands, str) and all(isinstance(band, Integral) for band in bands)
+    if not numbers or len(bands) not in (0, 1, 3) or any(band < 1 for band in bands):
         raise ValueError(
-            f"bands are {', '.join(map(str, bands))}, expected three numbers from 1, for red, "
+            f"bands are {bands!r}, expected three numbers from 1, for red, "
             f"green and blue, or one for gray. Such as --bands 4,3,2."
         )
     if value_range is not None:
+        pair = not isinstance(value_range, str) and len(value_range) == 2
+        if not pair or not all(isinstance(end, Real) for end in value_range):
+            raise ValueError(
+                f"the range of values is {value_range!r}, expected the values of black and white. "
+                f"Such as (0, 4095)."
+            )
         low, high = value_range
         if not (np.isfinite(low) and np.isfinite(high) and low < high):
             raise ValueError(

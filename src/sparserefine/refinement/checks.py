@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from sparserefine.arguments import whole_number
 from sparserefine.dense import DenseModel
-from sparserefine.refinement.dense_pass import DensePass
+from sparserefine.refinement.dense_pass import BACKGROUND, DensePass
 from sparserefine.refinement.edge_extractor import EdgeExtractor
 from sparserefine.refinement.extractor import Extractor
 from sparserefine.refinement.features import count_channels
@@ -40,12 +41,7 @@ def count_classes(dense: DenseModel | None, num_classes: int | None) -> int:
         raise ValueError(
             f"num_classes={num_classes}, but the dense model has {found}. Leave num_classes out."
         )
-    if not isinstance(found, int) or found < 2:
-        raise ValueError(
-            f"num_classes={found}: expected a whole number of 2 or more; a mask has background "
-            f"and foreground."
-        )
-    return found
+    return whole_number("num_classes", found, 2, BACKGROUND)
 
 
 def check_shipped(refiner: str, extractor: object, ensembler: object) -> None:

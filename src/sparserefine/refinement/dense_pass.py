@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from sparserefine.arguments import whole_number
 from sparserefine.dense.mask_scores import as_log
 from sparserefine.dense.softmax_axis import wrong_softmax
 from sparserefine.images import read_labels
@@ -34,6 +35,7 @@ Given = (
 
 # How far the probabilities of a pixel may sum up to something else than 1: half precision rounds.
 SUM_TOLERANCE = 0.02
+BACKGROUND = "; a mask has background and foreground"
 # The highest value of 8 bits: foreground in masks, "ignore" in the label maps of datasets.
 IGNORE = 255
 
@@ -78,11 +80,8 @@ class DensePass:
         """
         if kind not in get_args(Kind):
             raise ValueError(f"kind={kind!r}: expected one of {', '.join(get_args(Kind))}.")
-        if num_classes is not None and num_classes < 2:
-            raise ValueError(
-                f"num_classes is {num_classes}, expected 2 or more; a mask has background and "
-                f"foreground."
-            )
+        if num_classes is not None:
+            num_classes = whole_number("num_classes", num_classes, 2, BACKGROUND)
         values = _as_tensor(prediction, kind)
         if kind == "labels":
             return cls(_logits_of_labels(values, num_classes), hard=True)

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 from torch.nn import functional as F
 
+from sparserefine.arguments import real_number
 from sparserefine.refinement.dense_pass import DensePass
 from sparserefine.refinement.resampling import classes_of
 from sparserefine.refinement.selector import check_density
@@ -40,7 +41,8 @@ class EdgeSelector:
     max_density: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.distance) and self.distance >= 0):
+        distance = real_number("distance", self.distance, "1.0")
+        if not (math.isfinite(distance) and distance >= 0):
             raise ValueError(
                 f"distance is {self.distance}, expected a number of low-resolution cells, 0 or "
                 f"more and finite. 1 takes the cells on both sides of an edge."

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from sparserefine.arguments import real_number
 from sparserefine.refinement.dense_pass import DensePass
 from sparserefine.refinement.resampling import nearest_index
 
@@ -45,7 +46,8 @@ class EntropySelector:
     max_density: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.threshold) and self.threshold >= 0):
+        threshold = real_number("threshold", self.threshold, "0.3")
+        if not (math.isfinite(threshold) and threshold >= 0):
             raise ValueError(
                 f"threshold is {self.threshold}, expected an entropy in nats, 0 or more and "
                 f"finite. Typical values are 0.005 to 0.5."

@@ -23,7 +23,7 @@ from sparserefine.evaluation.own_dataset import dataset_for
 from sparserefine.extras import check_installed
 from sparserefine.images import write_image
 from sparserefine.plots import training_curves
-from sparserefine.progress import Progress, count_steps
+from sparserefine.progress import Progress, as_report, count_steps
 from sparserefine.refinement.edge_extractor import EdgeExtractor
 from sparserefine.refinement.refiner import SparseRefiner
 from sparserefine.refinement.selector import EntropySelector
@@ -105,6 +105,11 @@ def train(
         OSError: A file cannot be written. The same call goes on once there is room.
     """
     config = config or TrainConfig()
+    if not isinstance(config, TrainConfig):
+        raise ValueError(
+            f"the config is a {type(config).__name__}, expected a TrainConfig, such as "
+            f"TrainConfig(steps=1000)."
+        )
     dataset = dataset_for(model, data, split, needs_labels=config.targets == "labels")
     _check(model, config)
     with ExitStack() as stack:
@@ -145,14 +150,14 @@ def _train(
         # The same call after a kill must start from these weights, not from new random ones.
         save_checkpoint(out / CHECKPOINT, step, parts, optimizer, run)
     model.train()
+    report = as_report(progress)
     with timer.stage("train"), StepLog(out / LOG, step) as log:
         while step < config.steps:
             loss = _step(model, optimizer, views, config, step)
             step += 1
             losses.append(loss["loss"])
             log.append({"step": step, **loss})
-            if progress is not None:
-                progress("train", step, config.steps)
+            report("train", step, config.steps)
             if step % config.checkpoint_every == 0 or step == config.steps:
                 save_checkpoint(out / CHECKPOINT, step, parts, optimizer, run)
     model.eval()

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sparserefine.arguments import whole_number
 from sparserefine.dense.adapters.small_images import with_room
 from sparserefine.dense.adapters.windows import in_windows
 from sparserefine.dense.fingerprint import fingerprint
@@ -65,6 +66,7 @@ class WrappedModel(DenseModel):
         super().__init__()
         if kind not in get_args(Kind):
             raise ValueError(f"kind={kind!r}: expected one of {', '.join(get_args(Kind))}.")
+        num_classes = whole_number("num_classes", num_classes)
         if num_classes < 2 or (kind == "binary" and num_classes != 2):
             raise ValueError(
                 f"num_classes={num_classes} with kind={kind!r}: expected 2 or more, and 2 for "
@@ -79,6 +81,7 @@ class WrappedModel(DenseModel):
             first = next(model.parameters(), None)
             self.normalize.to(None if first is None else first.device, dtype_of(model))
         self.channels: Channels = channels
+        size_divisor = whole_number("size_divisor", size_divisor, 1)
         self.size_divisor = size_divisor if window is None else 1
         self.window = window
         self.preset = preset or Preset()
