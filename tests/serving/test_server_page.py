@@ -93,14 +93,16 @@ def test_the_requests_of_the_page_are_answered(
             done += 1
         assert done >= 3
         if model == "edges":
-            assert Image.open("alpha.png").size == (360, 240)
+            with Image.open("alpha.png") as alpha:
+                assert alpha.size == (360, 240)
             return
         assert {one.name for one in tmp_path.iterdir()} >= {"cutout.png", "found.json", "white.png"}
         Path("cutout.png").unlink()
         pytest.importorskip("requests", reason="the page's client in Python needs requests")
         (code,) = blocks("python")
         exec(code.replace(":7000", f":{server.port}"), {})
-        assert Image.open("cutout.png").mode == "RGBA"
+        with Image.open("cutout.png") as cutout:
+            assert cutout.mode == "RGBA"
 
 
 def test_the_service_of_the_page_is_one_that_systemd_reads(tmp_path: Path) -> None:
