@@ -288,6 +288,9 @@ def test_commands_are_pinned() -> None:
         "frontier",
         "benchmark",
         "report",
+        "export",
+        "bulk",
+        "serve",
         "app",
     ]
 

@@ -52,11 +52,11 @@ def test_the_three_calls_work_as_written() -> None:
 
 
 def test_the_tree_is_that_of_the_folders() -> None:
-    tree = README.split("## The code")[1].split("## Licenses")[0]
+    tree = (ROOT / "CONTRIBUTING.md").read_text().split("## The code")[1]
     package = ROOT / "src" / "sparserefine"
     for folder in package.iterdir():
         if (folder / "__init__.py").is_file():
-            assert f"    {folder.name}/ " in tree, f"{folder.name} has no caption in the README"
+            assert f"    {folder.name}/ " in tree, f"{folder.name} has no caption in CONTRIBUTING.md"
 
 
 def test_it_stays_short() -> None:
