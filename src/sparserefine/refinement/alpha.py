@@ -114,7 +114,6 @@ def refine_alpha(
     with stage(timer, "matte"):
         if method != "guided":
             matte = matte.solved()
-        carrier = matte.carrier("guided" if method == "guided" else "closed-form")
     with stage(timer, "carry"):
         mask = enlarge_cells(matte.trimap.unknown, size)
         full = enlarge_cells(matte.trimap.foreground, size).float()
@@ -122,6 +121,7 @@ def refine_alpha(
         _, y, x = coords.long().unbind(1)
         colors = as_unit_floats(images[0, :, y, x].t())
         if net is None:
+            carrier = matte.carrier("guided" if method == "guided" else "closed-form")
             found = carrier.alpha(sample(carrier.coefficients[None], coords, size), colors)
         else:
             (one,) = corrected_alphas(images, {1: matte}, mask, net)

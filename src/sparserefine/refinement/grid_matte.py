@@ -150,4 +150,5 @@ def enlarge_cells(cells: Shaped[Tensor, "h w"], size: tuple[int, int]) -> Shaped
     """Each cell as a block of pixels."""
     rows = nearest_index(cells.shape[0], size[0], cells.device)
     columns = nearest_index(cells.shape[1], size[1], cells.device)
-    return cells.index_select(0, rows).index_select(1, columns)
+    # Whole rows are copied quickly; columns, one by one, while there are few rows.
+    return cells.index_select(1, columns).index_select(0, rows)
