@@ -3,9 +3,11 @@
     python benchmarks/refine.py [--photo FILE] [--megapixels 1 12] [--rounds 7] [--threads 2]
     python benchmarks/refine.py --page            # only write the table into the docs
 
-The mask is U²-Net-p's at 320 of the photo; by default that of the wren that ships, at each size.
+The masks are U²-Net-p's at 320 of the photo, by default the wren that ships, and a hard one of 1024
+cells, made of what is found with the first; at each size.
 All ways take turns, from decoded image and mask to alpha. ViTMatte-S runs as rembg's `-vm` runs it,
-with random weights, which take as long as others. "dense refiner" is the network of `edges` as
+with random weights, which take as long as others, and so does CascadePSP, where its package is
+installed (cascade_psp.py). "dense refiner" is the network of `edges` as
 ordinary convolutions on every pixel, without what comes before it. Memory is the most that each way
 adds to a process of its own that has the photo and the mask. Writes results/refine.json and
 docs/refine.md.
@@ -28,6 +30,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 from PIL import Image
+from torch.nn import functional as F
 
 import sparserefine as sr
 from sparserefine.environment import Environment
@@ -39,6 +42,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "cutout"))
 from peak import peak_kib, reset_peak
 from ways import make_source, vitmatte
 
+from cascade_psp import cascade_psp, is_installed  # isort: skip
 from sparse_unets import dense_unet  # isort: skip
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,9 +54,10 @@ OURS = ("edges", "closed-form", "guided", "bilinear")
 MARGIN = 0.2
 # 4000×3000 and its like.
 SHAPE = (4, 3)
-# Beyond it a network on every pixel takes tens of gigabytes.
+# Beyond it a network on every pixel takes tens of gigabytes, and CascadePSP an hour.
 MOST_DENSE = 2.0
-ViT, DENSE = "ViTMatte-S", "dense refiner"
+ViT, CASCADE, DENSE = "ViTMatte-S", "CascadePSP", "dense refiner"
+SOFT, HARD = "U²-Net-p 320", "hard 1024"
 
 
 def main() -> None:
@@ -62,6 +67,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--peak", help="only this way, once, in this process")
+    parser.add_argument("--mask", choices=(SOFT, HARD), default=SOFT, help="of --peak")
     parser.add_argument("--page", action="store_true")
     options = parser.parse_args()
     if options.page:
@@ -69,36 +75,13 @@ def main() -> None:
         return
     torch.set_num_threads(options.threads)
     if options.peak:
-        print(json.dumps(peak_of(options.peak, options.photo, options.megapixels[0])))
+        print(json.dumps(peak_of(options)))
         return
-    sizes = {}
+    sizes: dict[str, dict[str, Any]] = {}
     for megapixels in options.megapixels:
-        image, low = given(options.photo, megapixels)
-        names = ways_at(megapixels)
-        runs = {name: make_way(name, image, low) for name in names}
-        taken: dict[str, list[float]] = {name: [] for name in names}
-        for turn in range(options.rounds + 1):
-            for name, run in runs.items():
-                start = time.perf_counter()
-                run()
-                milliseconds = 1000 * (time.perf_counter() - start)
-                if turn:  # the first warms up
-                    taken[name].append(milliseconds)
-                print(f"{megapixels:g} MP, {name}: {milliseconds:.0f} ms", flush=True)
-        matte = refine_alpha(_tensor(image), low, method="edges", clean_colors=False)
-        sizes[f"{megapixels:g}"] = {
-            "height": image.shape[0],
-            "width": image.shape[1],
-            "density": matte.density,
-            "ways": {
-                name: {
-                    "p50_ms": median(values),
-                    "p95_ms": quantiles(values, n=20)[-1] if len(values) > 1 else values[0],
-                    **_peak_elsewhere(name, options, megapixels),
-                }
-                for name, values in taken.items()
-            },
-        }
+        for mask in (SOFT, HARD):
+            found = compared(options, megapixels, mask)
+            sizes.setdefault(f"{megapixels:g}", {})[mask] = found
     document = {
         "photo": options.photo.stem,
         "rounds": options.rounds,
@@ -112,8 +95,43 @@ def main() -> None:
     print(RESULT)
 
 
-def given(photo: Path, megapixels: float) -> tuple[UInt8[np.ndarray, "H W 3"], sr.DensePass]:
-    """The photo with mirrored margins at a size, 4:3, and U²-Net-p's prediction of it."""
+def compared(options: argparse.Namespace, megapixels: float, mask: str) -> dict[str, Any]:
+    """Time and memory of all ways at one size, of one mask."""
+    image, low = given(options.photo, megapixels, mask)
+    names = ways_at(megapixels)
+    runs = {name: make_way(name, image, low) for name in names}
+    taken: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(options.rounds + 1):
+        for name, run in runs.items():
+            if name == CASCADE and turn != 1:  # minutes
+                continue
+            start = time.perf_counter()
+            run()
+            milliseconds = 1000 * (time.perf_counter() - start)
+            if turn:  # the first warms up
+                taken[name].append(milliseconds)
+            print(f"{megapixels:g} MP, {mask}, {name}: {milliseconds:.0f} ms", flush=True)
+    matte = refine_alpha(_tensor(image), low, method="edges", clean_colors=False)
+    return {
+        "height": image.shape[0],
+        "width": image.shape[1],
+        "density": matte.density,
+        "ways": {
+            name: {
+                "p50_ms": median(values),
+                "p95_ms": quantiles(values, n=20)[-1] if len(values) > 1 else values[0],
+                "runs": len(values),
+                **_peak_elsewhere(name, options, megapixels, mask),
+            }
+            for name, values in taken.items()
+        },
+    }
+
+
+def given(
+    photo: Path, megapixels: float, mask: str
+) -> tuple[UInt8[np.ndarray, "H W 3"], sr.DensePass]:
+    """The photo with mirrored margins at a size, 4:3, and a prediction of it."""
     pixels = np.asarray(Image.open(photo).convert("RGB"))
     margins = [(round(MARGIN * side),) * 2 for side in pixels.shape[:2]]
     picture = Image.fromarray(np.pad(pixels, (*margins, (0, 0)), "reflect"))
@@ -124,7 +142,12 @@ def given(photo: Path, megapixels: float) -> tuple[UInt8[np.ndarray, "H W 3"], s
     larger = picture.resize((round(picture.width * scale), round(picture.height * scale)))
     left, top = (larger.width - width) // 2, (larger.height - height) // 2
     image = np.array(larger.crop((left, top, left + width, top + height)))
-    return image, make_source("u2netp", 320, None).predict(_tensor(image))[0]
+    low = make_source("u2netp", 320, None).predict(_tensor(image))[0]
+    if mask == SOFT:
+        return image, low
+    alpha = refine_alpha(_tensor(image), low, method="edges", clean_colors=False).alpha
+    hard = F.interpolate(alpha[None, None], (768, 1024), mode="bilinear", antialias=True) > 0.5
+    return image, sr.DensePass.of(hard[0, 0], kind="mask")
 
 
 def ways_at(megapixels: float) -> list[str]:
@@ -132,7 +155,9 @@ def ways_at(megapixels: float) -> list[str]:
     names: list[str] = list(OURS)
     if find_spec("transformers") is not None:
         names.append(ViT)
-    return [*names, DENSE] if megapixels <= MOST_DENSE else names
+    if megapixels > MOST_DENSE:
+        return names
+    return [*names, CASCADE, DENSE] if is_installed() else [*names, DENSE]
 
 
 def make_way(name: str, image: np.ndarray, low: sr.DensePass) -> Callable[[], object]:
@@ -141,6 +166,9 @@ def make_way(name: str, image: np.ndarray, low: sr.DensePass) -> Callable[[], ob
     if name == ViT:
         network = vitmatte(None)
         return lambda: network(image, low)
+    if name == CASCADE:
+        found = refine_alpha(images, low, method="bilinear", clean_colors=False)
+        return cascade_psp(image, found.alpha > 0.5)
     if name == DENSE:
         unet = dense_unet(WIDTHS, 2, 1).eval().to(memory_format=torch.channels_last)
         height, width = (side // 8 * 8 for side in image.shape[:2])
@@ -154,35 +182,38 @@ def make_way(name: str, image: np.ndarray, low: sr.DensePass) -> Callable[[], ob
     return lambda: refine_alpha(images, low, method=name, clean_colors=False)  # type: ignore[arg-type]
 
 
-def peak_of(name: str, photo: Path, megapixels: float) -> dict[str, float]:
+def peak_of(options: argparse.Namespace) -> dict[str, float]:
     """Most MiB that one way adds to this process."""
-    image, low = given(photo, megapixels)
-    run = make_way(name, image, low)
+    image, low = given(options.photo, options.megapixels[0], options.mask)
+    run = make_way(options.peak, image, low)
     before = reset_peak()
     run()
     return {"mib": peak_kib() / 1024 - before}
 
 
-def _peak_elsewhere(name: str, options: argparse.Namespace, megapixels: float) -> dict[str, float]:
+def _peak_elsewhere(
+    name: str, options: argparse.Namespace, megapixels: float, mask: str
+) -> dict[str, float]:
     command = [sys.executable, __file__, "--photo", str(options.photo), "--peak", name]
-    command += ["--megapixels", str(megapixels), "--threads", str(options.threads)]
+    command += ["--megapixels", str(megapixels), "--threads", str(options.threads), "--mask", mask]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def write_page(document: dict[str, Any]) -> None:
     """Replace the table in the docs."""
-    lines = ["| megapixels | refined | way | p50 | p95 | memory |", "|---|---|---|---|---|---|"]
-    for megapixels, size in document["sizes"].items():
-        for name, way in size["ways"].items():
-            lines.append(
-                f"| {megapixels} | {size['density']:.1%} | {name} | {way['p50_ms']:.0f} ms | "
-                f"{way['p95_ms']:.0f} ms | {way['mib']:.0f} MiB |"
-            )
+    lines = ["| megapixels | mask | refined | way | p50 | p95 | memory |", "|" + "---|" * 7]
+    for megapixels, masks in document["sizes"].items():
+        for mask, found in masks.items():
+            for name, way in found["ways"].items():
+                lines.append(
+                    f"| {megapixels} | {mask} | {found['density']:.1%} | {name} | "
+                    f"{way['p50_ms']:.0f} ms | {way['p95_ms']:.0f} ms | {way['mib']:.0f} MiB |"
+                )
     environment = document["environment"]
     lines += [
         "",
-        f"{document['rounds']} rounds in turns, {document['threads']} threads, "
+        f"{document['rounds']} rounds in turns (CascadePSP 1), {document['threads']} threads, "
         f"{environment['device']}, `{document['command']}`.",
     ]
     text = PAGE.read_text()
