@@ -36,7 +36,8 @@ VENV ?= .venv
 
 .PHONY: demo demo-train cutout-bench edges-train edges-look edges-street refine-bench cases
 .PHONY: test test-all test-app app-bench lint fuzz wheel clean
-.PHONY: gpu-test gpu-extractor gpu-timeline gpu-pipeline gpu-tune gpu-train gpu-wheels orin
+.PHONY: gpu-test gpu-extractor gpu-timeline gpu-pipeline gpu-tune gpu-train gpu-edges
+.PHONY: gpu-wheels orin
 
 demo: .venv/demo.stamp
 	$(BIN)/sparserefine demo --out $(OUT)/demo
@@ -127,6 +128,9 @@ gpu-tune:
 
 gpu-train:
 	$(GPU)/training.py --out $(OUT) $(TRAIN)
+
+gpu-edges:
+	$(GPU)/edges.py --out $(OUT) $(EDGES)
 
 # The paper's table A3, on a Jetson AGX Orin: all five models, by precision and batch size.
 orin:

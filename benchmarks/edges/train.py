@@ -13,7 +13,7 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,32 +58,14 @@ def main() -> None:
     rng = np.random.default_rng(options.seed)
     net = EdgeNet(options.widths)
     if options.init is not None:
-        net.load_state_dict(load_file(options.init))
-    optimizer = torch.optim.AdamW(net.parameters(), lr=options.rate, weight_decay=WEIGHT_DECAY)
-    # The mean of the last some hundred steps errs less than any of them.
-    mean = {name: value.clone() for name, value in net.state_dict().items()}
-    start, losses = time.perf_counter(), []
-    for step in range(1, options.steps + 1):
-        done = step / options.steps
-        rate = options.rate * min(1, step / WARM_UP) * (0.51 + 0.49 * math.cos(math.pi * done))
-        optimizer.param_groups[0]["lr"] = rate
-        pick = np.sort(rng.choice(trained, options.batch, replace=False))
-        rows = augmented({name: crops[name][pick] for name in NAMES}, rng)
-        loss = loss_of(net.train(), rows, options.transparent)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        losses.append(loss.item())
-        decay = min(0.998, step / (step + 10))
-        for name, value in net.state_dict().items():
-            if value.dtype.is_floating_point:
-                mean[name].lerp_(value, 1 - decay)
-            else:
-                mean[name].copy_(value)
-        if step % (10 * REPORT_EVERY) == 0 or step == REPORT_EVERY:
+        net.load_state_dict(with_all_outputs(load_file(options.init), net))
+    start = time.perf_counter()
+    mean = {}
+    for state in training(net, crops, trained, Recipe.of(options), rng):
+        mean = state.mean
+        if state.step % (10 * REPORT_EVERY) == 0 or state.step == REPORT_EVERY:
             score = held_out(mean, options.widths, crops, held)
-            print(step, f"{done:.0%}", f"{np.mean(losses[-REPORT_EVERY:]):.4f}", score, flush=True)
+            print(state.step, f"{state.done:.0%}", f"{state.loss:.4f}", score, flush=True)
             save_file(mean, options.out)
     save_file(mean, options.out)
     document = {
@@ -101,6 +83,99 @@ def main() -> None:
     options.out.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n")
     save_refiner(options.out)
     print(json.dumps(document["held_out"]), options.out)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained.
+
+    Attributes:
+        steps: How many, unless time ends before.
+        batch: Crops a step.
+        rate: Highest learning rate.
+        transparent: How much more a pixel counts that is half transparent.
+        seconds: When to end; the learning rate falls with whichever ends first. None: never.
+    """
+
+    steps: int
+    batch: int = 8
+    rate: float = LEARNING_RATE
+    transparent: float = 0.0
+    seconds: float | None = None
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> Recipe:
+        """That of the command line."""
+        return cls(options.steps, options.batch, options.rate, options.transparent)
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """Where a training is.
+
+    Attributes:
+        step: Number of steps so far.
+        done: Share of all of them.
+        loss: Mean of the last ones.
+        mean: Weights: the mean of the last some hundred steps errs less than any of them.
+    """
+
+    step: int
+    done: float
+    loss: float
+    mean: dict[str, Tensor]
+
+
+def training(
+    net: EdgeNet,
+    crops: dict[str, UInt8[np.ndarray, "N C h w"]],
+    trained: Int[np.ndarray, " n"],
+    recipe: Recipe,
+    rng: np.random.Generator,
+) -> Iterator[Step]:
+    """Train a network where it is, a step at a time.
+
+    Args:
+        net: The network.
+        crops: All of them.
+        trained: The numbers of those to train on.
+        recipe: How.
+        rng: Draws crops and changes them.
+    """
+    device = next(net.parameters()).device
+    optimizer = torch.optim.AdamW(net.parameters(), lr=recipe.rate, weight_decay=WEIGHT_DECAY)
+    mean = {name: value.clone() for name, value in net.state_dict().items()}
+    start, losses, step, done = time.perf_counter(), [], 0, 0.0
+    while done < 1:
+        step += 1
+        done = step / recipe.steps
+        if recipe.seconds is not None:
+            done = max(done, min(1.0, (time.perf_counter() - start) / recipe.seconds))
+        rate = recipe.rate * min(1, step / WARM_UP) * (0.51 + 0.49 * math.cos(math.pi * done))
+        optimizer.param_groups[0]["lr"] = rate
+        pick = np.sort(rng.choice(trained, recipe.batch, replace=False))
+        rows = augmented({name: crops[name][pick] for name in NAMES}, rng, device)
+        loss = loss_of(net.train(), rows, recipe.transparent)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        losses = [*losses[1 - REPORT_EVERY :], loss.item()]
+        decay = min(0.998, step / (step + 10))
+        for name, value in net.state_dict().items():
+            if value.dtype.is_floating_point:
+                mean[name].lerp_(value, 1 - decay)
+            else:
+                mean[name].copy_(value)
+        yield Step(step, done, float(np.mean(losses)), mean)
+
+
+def with_all_outputs(weights: dict[str, Tensor], net: EdgeNet) -> dict[str, Tensor]:
+    """Weights of a network that may have had fewer outputs; further ones start as in a new one."""
+    own = net.state_dict()
+    for name in ("unet.head.weight", "unet.head.bias"):
+        own[name][: len(weights[name])] = weights[name]
+    return weights | {name: own[name] for name in ("unet.head.weight", "unet.head.bias")}
 
 
 def save_refiner(weights: Path) -> None:
@@ -139,21 +214,31 @@ def read_crops(
     return crops, is_held
 
 
-def augmented(crops: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, Tensor]:
+def augmented(
+    crops: dict[str, np.ndarray], rng: np.random.Generator, device: torch.device
+) -> dict[str, Tensor]:
     """Flipped and transposed; colors changed alike of all that has any: closed form stays."""
-    found = {name: torch.from_numpy(values).float() / 255 for name, values in crops.items()}
+    found = as_floats(crops, device)
     if rng.random() < 0.5:
         found = {name: values.flip(-1) for name, values in found.items()}
     if rng.random() < 0.5:
         found = {name: values.transpose(-1, -2) for name, values in found.items()}
-    gain = torch.from_numpy(rng.uniform(0.8, 1.25, (len(found["rgb"]), 3, 1, 1))).float()
-    shift = torch.from_numpy(rng.uniform(-0.1, 0.1, (len(found["rgb"]), 3, 1, 1))).float()
+    each = (len(found["rgb"]), 3, 1, 1)
+    gain = torch.from_numpy(rng.uniform(0.8, 1.25, each)).float().to(device)
+    shift = torch.from_numpy(rng.uniform(-0.1, 0.1, each)).float().to(device)
     order = torch.from_numpy(rng.permutation(3)) if rng.random() < 0.3 else torch.arange(3)
     found["rgb"] = ((found["rgb"] * gain + shift).clamp(0, 1))[:, order]
     front, back = found["sides"].split(3, 1)
     sides = [((one * gain + shift).clamp(0, 1))[:, order] for one in (front, back)]
     found["sides"] = torch.cat(sides, 1)
     return found
+
+
+def as_floats(crops: dict[str, np.ndarray], device: torch.device) -> dict[str, Tensor]:
+    """Crops as numbers from 0 to 1, on a device."""
+    return {
+        name: torch.from_numpy(values).to(device).float() / 255 for name, values in crops.items()
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,16 +310,14 @@ def held_out(
     held: Int[np.ndarray, " N"],
 ) -> dict[str, float]:
     """Mean absolute error and the share on the wrong side of 0.5 in the band, of unseen crops."""
-    net = EdgeNet(widths)
+    device = state["unet.head.weight"].device
+    net = EdgeNet(widths).to(device)
     net.load_state_dict(state)
     net.eval()
     sums = np.zeros(5)
     for first in range(0, len(held), 8):
-        part = {
-            name: torch.from_numpy(crops[name][held[first : first + 8]]).float() / 255
-            for name in NAMES
-        }
-        seen = Seen.of(net, part)
+        rows = {name: crops[name][held[first : first + 8]] for name in NAMES}
+        seen = Seen.of(net, as_floats(rows, device))
         for place, one in enumerate((seen.alpha, seen.closed_form)):
             difference = (one - seen.truth).abs()
             wrong = (one > 0.5) != (seen.truth > 0.5)

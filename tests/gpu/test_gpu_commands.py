@@ -130,3 +130,14 @@ def test_gpu_wheels(tmp_path: Path) -> None:
     (line,) = run("wheels", tmp_path, "WHEELS", "--peers")
     assert "--python-version 3.12" in line and "--no-deps" in line
     assert "kornia==" in line and "spconv-cu126==2.3.8" in line
+
+
+@pytest.mark.slow
+def test_gpu_edges(tmp_path: Path) -> None:
+    lines = run("edges", tmp_path, "EDGES")
+    scores = json.loads(lines[-1])
+    assert 0 < scores["wrong"] < 1 and Path(scores["weights"]).exists()
+    _, *rows, _ = documents(tmp_path / "gpu_edges.jsonl")
+    assert [row["step"] for row in rows] == [1, 2] and rows[-1]["done"] == 1
+    facts = json.loads((tmp_path / "edges.json").read_text())
+    assert facts["steps"] == 2 and facts["widths"] == [8]
