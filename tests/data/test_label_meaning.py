@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
+from PIL.PngImagePlugin import PngImageFile
 
 from dataset_files import SIZE, label_map, photo, stripes
 from sparserefine.data import LabeledFolder, open_dataset
@@ -338,3 +341,41 @@ def test_the_last_value_is_likely_no_class(root: Path, none: int, dtype: type) -
     Image.fromarray(values).save(root / "masks/a.png")
     with pytest.raises(ValueError, match=rf"and {none} does not count, say .*0=0,1=1,{none}=255"):
         open_dataset(root, num_classes=19)
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+@pytest.mark.parametrize("quality", [60, 100])
+def test_an_avif_label_map_is_refused(root: Path, quality: int) -> None:
+    (root / "labels").mkdir()
+    Image.fromarray(stripes((0, 1, 2))).convert("RGB").save(root / "labels/a.avif", quality=quality)
+    with pytest.raises(ValueError, match=r"a\.avif is an AVIF, which changes class numbers"):
+        open_dataset(root, num_classes=3)
+    Image.fromarray(stripes((0, 255))).convert("RGB").save(root / "labels/a.avif", quality=quality)
+    with pytest.raises(ValueError, match=r'a\.avif is an AVIF.*label_values="binary"'):
+        open_dataset(root, num_classes=2)
+    assert labels(root, rule="binary") == [[0, 1]]
+
+
+def test_a_heif_label_map_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read by an imitation of pillow-heif: a PNG behind the first bytes of a HEIC."""
+    head = b"\0\0\0\x18ftypheic"
+
+    class Opened(PngImageFile):
+        format = "HEIF"  # type: ignore[assignment]
+
+    def read(file: BinaryIO, name: str) -> Opened:
+        file.seek(len(head))
+        return Opened(BytesIO(file.read()))
+
+    monkeypatch.setattr(Image, "OPEN", {**Image.OPEN})
+    monkeypatch.setattr(Image, "EXTENSION", {**Image.EXTENSION})
+    monkeypatch.setattr(Image, "ID", [*Image.ID])
+    Image.register_open("HEIF", read, lambda prefix: prefix.startswith(head[:8]))  # type: ignore[arg-type]
+    Image.register_extension("HEIF", ".heic")
+    monkeypatch.setattr("sparserefine.images.reading.can_read_heif", lambda: True)
+    picture = BytesIO()
+    Image.fromarray(stripes((0, 1, 2))).save(picture, "PNG")
+    (root / "labels").mkdir()
+    (root / "labels/a.heic").write_bytes(head + picture.getvalue())
+    with pytest.raises(ValueError, match=r"a\.heic is a HEIF, which changes class numbers"):
+        open_dataset(root, num_classes=3)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from dataset_files import label_map, photo
 from sparserefine.data import ImageFolder, LabeledFolder, open_dataset, open_photos
 from sparserefine.data.finding import LAYOUTS
 from sparserefine.data.layout import check_samples
+from sparserefine.data.photos import find_photos
 from sparserefine.data.roles import Role, core_of, role_of_folder
 from sparserefine.images import ImageError
 from sparserefine.paths import user_path
@@ -295,3 +298,33 @@ def test_what_is_no_dataset(data: object, match: str) -> None:
 def test_what_is_no_path(given: object) -> None:
     with pytest.raises(ValueError, match=rf"a path is given as {type(given).__name__}, expected"):
         user_path(given)
+
+
+@pytest.mark.parametrize(
+    ("image", "label"),
+    [
+        ("train/a_jpg.rf.0b1c.jpg", "train/a_jpg.rf.0b1c_mask.png"),
+        ("IMG-001.jpg", "IMG-001_mask.png"),
+        ("my photo.jpg", "my photo label.png"),
+        ("2_Ortho_RGB/top_2_10_RGB.tif", "5_Labels_all/top_2_10_label.tif"),
+        ("Train/Rural/images_png/0.png", "Train/Rural/masks_png/0.png"),
+        ("images/10k/train/a.jpg", "labels/sem_seg/masks/train/a.png"),
+    ],
+)
+def test_one_pair_of_names_with_other_marks_in_them(tmp_path: Path, image: str, label: str) -> None:
+    photo(tmp_path / image)
+    label_map(tmp_path / label)
+    if "sem_seg" in label:
+        photo(tmp_path / "labels/sem_seg/colormaps/train/a.png")
+    dataset = open_dataset(tmp_path, num_classes=3)
+    assert isinstance(dataset, LabeledFolder)
+    assert dataset.files(0) == (tmp_path / image, tmp_path / label)
+    assert [*find_photos(tmp_path).images] == [tmp_path / image]
+
+
+def test_negative_labels_are_named(tmp_path: Path) -> None:
+    photo(tmp_path / "images/a.png")
+    (tmp_path / "labels").mkdir()
+    Image.fromarray(np.full((24, 32), -1, np.int32)).save(tmp_path / "labels/a.tif")
+    with pytest.raises(ImageError, match=r"a\.tif has values from -1 to -1, expected classes 0"):
+        _ = open_dataset(tmp_path, num_classes=3)[0]

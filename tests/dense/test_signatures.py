@@ -136,7 +136,7 @@ def test_a_model_is_fed_in_its_own_precision(dtype: torch.dtype) -> None:
     ("mean", "std", "message"),
     [
         ((123.7, 116.3, 103.5), (58.4, 57.1, 57.4), r"of images in 0\.\.255.*Divide both by 255"),
-        ((0.5,), (0.5,), "expected three numbers each"),
+        ((0.5,), (0.5,), "expected three numbers, of red"),
         ((0.5, 0.5, 0.5), (0.5, 0.0, 0.5), "standard deviations above 0"),
     ],
 )

@@ -197,5 +197,5 @@ def test_what_is_no_refiner(given: object, match: str) -> None:
 
 
 def test_no_classes_are_refused() -> None:
-    with pytest.raises(ValueError, match="num_classes=0: expected a whole number of 2 or more"):
+    with pytest.raises(ValueError, match="num_classes is 0, expected a whole number of 2 or more"):
         sr.load("edges", num_classes=0)

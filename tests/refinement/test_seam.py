@@ -272,7 +272,7 @@ MISUSES = {
         r"Wrap yours: .*from_callable",
     ),
     "a number": (lambda m: make(selector=0.3), r"the selector is a float, expected one such as"),
-    "half a class": (lambda m: sr.SparseRefiner(None, num_classes=2.5), r"2.5: expected a whole"),
+    "half a class": (lambda m: sr.SparseRefiner(None, num_classes=2.5), r"2.5, expected a whole"),
 }
 
 

@@ -262,14 +262,11 @@ def _by_folders(root: Path, files: Sequence[Path]) -> Finding:
 
 
 def _beside(root: Path, files: Sequence[Path], found: Finding, asked: bool) -> Finding:
-    """Take a.png and a_mask.png of one folder for a photo and its label map."""
+    """Take a.png and a_mask.png for a photo and its label map, of one folder or of two."""
     cores = {path: core_of(path.stem) for path in found.photos}
-    photos = {(path.parent, path.stem) for path in found.photos}
-    photos |= {(path.parent, core) for path, (role, core) in cores.items() if role is Role.PHOTO}
+    photos = {core for role, core in cores.values() if role in (None, Role.PHOTO)}
     labels = {
-        path
-        for path, (role, core) in cores.items()
-        if role is Role.LABELS and (path.parent, core) in photos
+        path for path, (role, core) in cores.items() if role is Role.LABELS and core in photos
     }
     others = {path for path, (role, _) in cores.items() if role is Role.OTHER}
     others = others if labels else set()

@@ -33,7 +33,8 @@ _LABELS = _words(
 # They lie beside label maps and are neither those nor photos.
 _OTHERS = _words(
     """segmentationobject segmentationobjectpng annotationsinstance instances instanceids
-    instancetrainids polygons disparity visualizations visualization colorlabels"""
+    instancetrainids polygons disparity visualizations visualization colorlabels colormaps
+    colormap"""
 )
 # What only the name of a file says: 0001TP_L, x_gtFine_labelIds, 21_manual1.
 _LABEL_ENDINGS = _LABELS | {"l", "labeltrainids", "labelids", "lbl", "manual1", "bw"}
@@ -76,7 +77,7 @@ def role_of_folder(name: str) -> tuple[Role | None, str]:
         if found := _role("".join(parts[-count:])):
             return found, "_".join(parts[:-count])
         rest = parts[count:]
-        known = all(split_of(part) or part.isdigit() for part in rest)
+        known = all(split_of(part) or part.isdigit() or part in _SUFFIXES for part in rest)
         if known and (found := _role("".join(parts[:count]))):
             return found, "_".join(rest)
     return None, name

@@ -16,7 +16,10 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 def check_unit_range(mean: Sequence[float], std: Sequence[float]) -> None:
     """Raise ValueError for a mean and standard deviation of 0..255: images come in 0..1."""
-    mean, std = colors("mean", mean), colors("std", std)
+    if mean != ():  # which is said where a file has its own
+        colors("mean", mean)
+    if std != ():
+        colors("std", std)
     if any(abs(value) > 1 for value in mean) or any(value > 10 for value in std):
         raise ValueError(
             f"mean={tuple(mean)} and std={tuple(std)} are of images in 0..255, but images come in "

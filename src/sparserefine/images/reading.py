@@ -65,6 +65,10 @@ def read_labels(source: ImageSource) -> UInt8[np.ndarray, "H W"] | UInt16[np.nda
             labels = np.array(image)
             if labels.min() >= 0 and labels.max() <= np.iinfo(np.uint16).max:
                 return labels.astype(np.uint16)
+            raise ImageError(
+                f"{name_of(source)} has values from {labels.min()} to {labels.max()}, expected "
+                f"classes 0..K−1. Save what does not count as 255, or 65535 of more than 255."
+            )
         raise ImageError(
             f"{name_of(source)} has mode {image.mode}, expected class indices in a palette or gray "
             f"image. Map its colors or values to 0..K−1 first."
