@@ -167,7 +167,7 @@ def test_words_of_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (["predict", "https://example.org/a.jpg"], "https://example.org/a.jpg is a URL"),
         (["predict", "*.jpg"], "take off the quotes"),
         (["predict", "a.png", "--bands", "x"], "--bands x: expected numbers"),
-        (["predict", "a.png", "--bands", "0"], "bands are 0, expected three numbers from 1"),
+        (["predict", "a.png", "--bands", "0"], "bands are (0,), expected three numbers from 1"),
         (["predict", "a.png", "--range", "5"], "--range 5: expected the values of black and white"),
         (["refine", "a.png", "https://example.org/m.png", "-o", "o.png"], "is a URL"),
     ):

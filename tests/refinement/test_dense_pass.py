@@ -97,7 +97,6 @@ BAD = {
         r"along the batch instead of over the classes: the softmax was taken over the wrong axis",
     ),
     "a plane of one": (SCORES.softmax(2)[1], "probabilities", r"along w instead of .* \[K, h, w\]"),
-    "one channel": (SCORES[:1].softmax(0), "probabilities", r"1 everywhere, .* take the sigmoid"),
     "probabilities": (SCORES.softmax(0), "logits", r"as probabilities do. Say kind=.probabilities"),
     "classes last": (
         SCORES.repeat(1, 2, 2).permute(1, 2, 0),
@@ -159,7 +158,7 @@ def test_the_number_of_classes_is_checked() -> None:
         DensePass.of(torch.zeros(1, 3, 2, 2), kind="logits", num_classes=19)
     with pytest.raises(ValueError, match=r"go from 0 to 255.*a mask of 0 and 255 is kind=.mask"):
         DensePass.of(torch.tensor([[0, 255]]), kind="labels", num_classes=2)
-    with pytest.raises(ValueError, match=r"num_classes is 1, expected 2 or more"):
+    with pytest.raises(ValueError, match=r"num_classes is 1, expected a whole number of 2 or more"):
         DensePass.of(torch.tensor([[0, 0]]), kind="labels", num_classes=1)
 
 

@@ -21,8 +21,6 @@ def wrong_softmax(values: Tensor | np.ndarray) -> str:
         What is to be said of them, and what to do; empty where there is no sign of it.
     """
     low, high = float(values.min()), float(values.max())
-    if low == high == 1 and values.ndim > 2:
-        return "are 1 everywhere, as a softmax over one value is. Of one channel take the sigmoid"
     if low < 0 or high > 1 + _TOLERANCE or float(abs(values - values.round()).max()) == 0:
         return ""  # other scores, or masks of zeros and ones
     if values.ndim > 2 and float(abs(values.sum(-3) - 1).max()) < _TOLERANCE:

@@ -109,7 +109,10 @@ def _check_values(model: WrappedModel, output: Tensor) -> None:
     low, high = output.min().item(), output.max().item()
     span = f"{low:.3g} to {high:.3g}"
     inside = low >= 0 and high <= 1 + _TOLERANCE
-    if wrong := wrong_softmax(output):
+    wrong = wrong_softmax(output)
+    if low == high == 1:  # of one image that may be so, of noise never
+        wrong = "are 1 everywhere, as a softmax over one value is. Of one channel take the sigmoid"
+    if wrong:
         raise ValueError(f"the model returned values of an image of noise that {wrong}.")
     if model.kind == "probabilities":
         alone = output.shape[1] == 1
