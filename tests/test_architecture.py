@@ -32,6 +32,7 @@ LAYERS = (
     "calibration",
     "photos",
     "cluster",
+    "rasters",
     "rembg",
     "serving",
     "experiments",

@@ -36,6 +36,7 @@ def test_public_names_are_pinned() -> None:
         "load",
         "measure_latency",
         "predict",
+        "predict_raster",
         "refine",
         "rembg",
         "report",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sparserefine.photos.predict import predict
     from sparserefine.photos.refine import refine
     from sparserefine.photos.report import report
+    from sparserefine.rasters.predict import predict_raster
     from sparserefine.refinement.dense_pass import DensePass
     from sparserefine.refinement.edge_selector import EdgeSelector
     from sparserefine.refinement.ensembler import GatedEnsembler
@@ -66,6 +67,7 @@ __all__ = [
     "load",
     "measure_latency",
     "predict",
+    "predict_raster",
     "refine",
     "rembg",
     "report",
@@ -99,6 +101,7 @@ _HOME = {
     "load": "sparserefine.refinement.load",
     "measure_latency": "sparserefine.experiments.latency",
     "predict": "sparserefine.photos.predict",
+    "predict_raster": "sparserefine.rasters.predict",
     "refine": "sparserefine.photos.refine",
     "report": "sparserefine.photos.report",
     "serve": "sparserefine.serving.server",

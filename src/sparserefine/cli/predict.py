@@ -14,6 +14,7 @@ from sparserefine.cli.console import (
     report_remarks,
     stage_table,
 )
+from sparserefine.cli.rasters import is_of_raster, predict_by_window
 from sparserefine.cli.refiners import RefinerOptions, load_refiner, show_license
 from sparserefine.cli.stopping import stoppable
 from sparserefine.cli.words import parsed_bands, parsed_outputs, parsed_range
@@ -34,7 +35,8 @@ def predict(
     value_range: Annotated[str, Parameter(name="--range")] = "",
     refiner: Annotated[RefinerOptions, Parameter(name="*")] | None = None,
 ) -> None:
-    """Segment photos and folders of photos.
+    """Segment photos and folders of photos; or by window one raster of any size, where --out names
+    a file NAME.tif, or IMAGE.zarr/labels/NAME.
 
     Parameters
     ----------
@@ -42,7 +44,9 @@ def predict(
         Photos, and folders that are searched for photos.
     out
         Folder for the results: one folder per photo with labels.png, overlay.png, result.json, in
-        the subfolders of the photos; and manifest.jsonl, with a line of each photo.
+        the subfolders of the photos; and manifest.jsonl, with a line of each photo. NAME.tif (a
+        GeoTIFF), or IMAGE.zarr/labels/NAME of an OME-Zarr image: the labels of one raster, done by
+        window.
     write
         Pictures that are written, such as labels,mask: labels, overlay, alpha (of models of two
         classes), mask (what was refined), or none. Default: labels,overlay.
@@ -68,6 +72,9 @@ def predict(
     from sparserefine.photos.predict import predict as run
     from sparserefine.photos.shard import parsed_shard
 
+    if is_of_raster(photos, out):
+        predict_by_window(photos, out, bands, value_range, refiner or RefinerOptions())
+        return
     model = load_refiner(refiner or RefinerOptions())
     with (
         stoppable("What is done is kept: --resume goes on from there."),

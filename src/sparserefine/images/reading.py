@@ -122,8 +122,8 @@ def check_pixels(width: int, height: int, name: str) -> None:
 
 def _too_large(name: str) -> ImageError:
     return ImageError(
-        f"{name} has more than {MAX_PIXELS / 1e6:.0f} megapixels. Scale it down, or cut it into "
-        f"tiles."
+        f"{name} has more than {MAX_PIXELS / 1e6:.0f} megapixels. Scale it down, cut it into "
+        f"tiles, or let `predict` go by window: --out NAME.tif."
     )
 
 

@@ -43,6 +43,26 @@ def run_dense(
         images = as_unit_floats(images)
         if tuple(images.shape[2:]) != size:
             images = F.interpolate(images, size, mode="bilinear", antialias=True)
+    return run_resized(dense, images, dense_size, timer)
+
+
+@torch.no_grad()
+def run_resized(
+    dense: DenseModel,
+    images: Float[Tensor, "B 3 h w"],
+    dense_size: DenseSize,
+    timer: StageTimer | None = None,
+) -> Float[Tensor, "B K h w"]:
+    """Predict images that have been resized; see `run_dense`.
+
+    Args:
+        dense: The model.
+        images: RGB, float32 in 0..1.
+        dense_size: Knows the number that the model's sides must be multiples of.
+        timer: Collects the stages "resize" and "dense".
+    """
+    size = (images.shape[2], images.shape[3])
+    with stage(timer, "resize"):
         padded = dense_size.padded(size)
         bottom, right = padded[0] - size[0], padded[1] - size[1]
         if bottom or right:

@@ -13,6 +13,9 @@ from sparserefine.refinement.uncertainty import entropy
 # Rows taken at a time: what they need stays in the cache, and a 30-megapixel image does not need
 # gigabytes of hidden activations.
 CHUNK_ROWS = 1 << 14
+# Of fewer rows BLAS takes other sums, and what a pixel gets would depend on how many others there
+# are (dev/LOG.md).
+LEAST_ROWS = 1024
 # On an accelerator starting the kernels for so few rows takes longer than running them.
 CHUNK_ROWS_ACCELERATOR = 1 << 18
 
@@ -89,6 +92,11 @@ class GatedEnsembler(nn.Module):
         return weights[:, :1] * dense + weights[:, 1:] * sparse
 
     def _fuse(self, dense: Tensor, sparse: Tensor) -> Tensor:
+        rows = len(dense)
+        if rows < LEAST_ROWS and dense.device.type == "cpu":
+            missing = (0, 0, 0, LEAST_ROWS - rows)
+            dense, sparse = nn.functional.pad(dense, missing), nn.functional.pad(sparse, missing)
+            return self._fuse(dense, sparse)[:rows]
         mixture = self._mix(dense, sparse)
         corrected = self.fuser(mixture)
         return mixture + corrected if self.residual else corrected

@@ -81,7 +81,27 @@ def _read(
         return table.index_select(0, (batch * height + row) * width + column)
     top, bottom, down = (part[y] for part in bilinear_index(height, size[0], device))
     left, right, across = (part[x] for part in bilinear_index(width, size[1], device))
-    top, bottom = (batch * height + top) * width, (batch * height + bottom) * width
+    above, below = batch * height + top, batch * height + bottom
+    return mix_cells(table, width, (above, below, down), (left, right, across))
+
+
+def mix_cells(
+    table: Float[Tensor, "n K"],
+    width: int,
+    rows: tuple[Tensor, Tensor, Tensor],
+    columns: tuple[Tensor, Tensor, Tensor],
+) -> Float[Tensor, "N K"]:
+    """The weighted means of the four cells around some pixels.
+
+    Args:
+        table: Logits of the cells, row-major.
+        width: Cells in a row.
+        rows: Of each pixel the row of cells above it, the one below, and the weight of the latter.
+        columns: Likewise the columns to its left and right.
+    """
+    top, bottom, down = rows
+    left, right, across = columns
+    top, bottom = top * width, bottom * width
     corners = torch.stack([top + left, top + right, bottom + left, bottom + right], 1)
     weights = torch.stack(
         [(1 - down) * (1 - across), (1 - down) * across, down * (1 - across), down * across], 1
