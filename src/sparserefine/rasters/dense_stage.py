@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import IO
 
 import numpy as np
 import torch
@@ -128,12 +129,15 @@ def _reduce(
 ) -> None:
     cells = CellsWithData(colors.size, low.grid) if colors.has_nodata else None
     advance: Callable[[], None] = count_steps(progress, "resize", len(row_parts(colors)))
-    # The mark of the stage is the resized image, so that comes last.
-    name = _REDUCED + ".new"
-    journal.commit(name, lambda file: reduce_raster(colors, low.grid, file, advance, cells=cells))
-    if cells is not None:
-        journal.commit(_VALID, lambda file: np.save(file, cells.found))
-    (journal.folder / name).rename(journal.folder / _REDUCED)
+
+    def write(file: IO[bytes]) -> None:
+        reduce_raster(colors, low.grid, file, advance, cells=cells)
+        # The resized image is the mark of the stage, so that comes last.
+        if cells is not None:
+            found = cells.found
+            journal.commit(_VALID, lambda other: np.save(other, found))
+
+    journal.commit(_REDUCED, write)
 
 
 def _predict(

@@ -9,6 +9,7 @@ same weights; sums are then taken in another order.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import IO
 
@@ -31,7 +32,7 @@ _AT_ONCE = 1 << 22
 def reduce_raster(
     colors: RasterColors,
     size: tuple[int, int],
-    reduced: IO[bytes],
+    reduced: IO[bytes] | BytesIO,
     advance: Callable[[], None],
     *,
     cells: CellsWithData | None = None,

@@ -47,7 +47,7 @@ class ChosenCells:
         if area <= budget:
             return cls(low, threshold, -1, area / total)
         # Bits of numbers above 0 are ordered as the numbers: sixteen of them first, then the rest.
-        over, high = _bin_of(low, threshold, budget, 0, None)
+        over, high = _bin_of(low, threshold, budget, 0.0, None)
         over, rest = _bin_of(low, threshold, budget, over, high)
         cut = np.uint32(high << 16 | rest).view(np.float32)
         last, number = -1, 0

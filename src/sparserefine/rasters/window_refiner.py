@@ -93,7 +93,8 @@ class WindowRefiner:
         timer: StageTimer | None,
     ) -> Integer[np.ndarray, "h w"]:
         """Labels of a window, in parts where it has more pixels to refine than fit."""
-        parts = quarters(window, self._view.step)
+        # Smaller than the margin around it no part pays.
+        parts = quarters(window, max(self._view.step, self._view.margin))
         if np.count_nonzero(mask) <= self._most or len(parts) == 1:
             return self._refined(window, outer, rgb, mask, timer)
         labels = np.empty(shape_of(window), np.int32)
