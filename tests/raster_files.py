@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,3 +77,32 @@ def make_raster_model(
         inputs=("rgb", "probabilities", "entropy"),
         **({"dense_size": 0.5} | whole),
     )
+
+
+RGB_CHANNELS = {"channels": [{"color": color} for color in ("FF0000", "00FF00", "0000FF")]}
+
+
+def write_zarr(path: Path, image: np.ndarray, version: str, **more: Any) -> Path:
+    """An image [H, W, 3] as a pyramid of three levels, axes t, c, z, y, x."""
+    import zarr
+
+    group = zarr.open_group(str(path), mode="w", zarr_format=3 if version == "0.5" else 2)
+    datasets = []
+    for level in range(3):
+        values = image[:: 2**level, :: 2**level].transpose(2, 0, 1)[None, :, None]
+        array = group.create_array(
+            str(level), shape=values.shape, chunks=(1, 1, 1, 64, 64), dtype=values.dtype
+        )
+        array[:] = values
+        scale = [1.0, 1.0, 1.0, 0.5 * 2**level, 0.5 * 2**level]
+        transforms = [{"type": "scale", "scale": scale}]
+        datasets.append({"path": str(level), "coordinateTransformations": transforms})
+    kinds = {"t": "time", "c": "channel"}
+    axes = [{"name": name, "type": kinds.get(name, "space")} for name in "tczyx"]
+    metadata: dict[str, Any] = {"multiscales": [{"axes": axes, "datasets": datasets}], **more}
+    if version == "0.5":
+        metadata = {"ome": {"version": "0.5", **metadata}}
+    else:
+        metadata["multiscales"][0]["version"] = "0.4"
+    group.attrs.update(metadata)
+    return path

@@ -23,6 +23,7 @@ from sparserefine.rasters.window_refiner import WindowRefiner
 from sparserefine.sparse import use_backend
 
 SIZE = (203, 262)
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "scale.md"
 
 
 def by_window(
@@ -141,6 +142,13 @@ def test_the_network_sees_as_far_as_is_said(
             found.append(net(sr.sparse.SparseTensor(seen.view(-1, 1), pixels)))
     changed = (found[0] != found[1]).any(1).view(side, side).nonzero() - side // 2
     assert radius / 2 < int(changed.abs().max()) <= radius
+
+
+def test_the_page_says_how_far_the_shipped_and_the_paper_s_look() -> None:
+    assert "(33 pixels for `demo`, 245 for the paper's)" in PAGE.read_text()
+    assert (unet_radius(3, 1), unet_radius(5, 2)) == (33, 245)
+    view = FieldOfView.of(sr.load("demo"))
+    assert (view.margin, view.step) == (36, 4)
 
 
 @pytest.mark.parametrize(("size", "block"), [((500, 700), (64, 64)), ((500, 3000), (1, 3000))])

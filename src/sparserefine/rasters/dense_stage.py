@@ -23,8 +23,8 @@ from sparserefine.refinement.dense_run import run_resized
 from sparserefine.refinement.refiner import SparseRefiner
 from sparserefine.refinement.timing import StageTimer, stage
 
-# Pixels of a resized image that the dense model sees at once: 2048².
-DENSE_PIXELS = 1 << 22
+# Pixels of a resized image that the dense model sees at once.
+DENSE_PIXELS = 3 << 20
 # Pixels around a part of a larger one, which the model sees and another part keeps.
 CONTEXT = 256
 
@@ -52,7 +52,7 @@ def predict_low(
         journal: What is finished.
         dense_pixels: Pixels of the resized image that the model sees at once.
         progress: Told of each part read and predicted.
-        timer: Collects the stages "resize" and "dense".
+        timer: Collects the stages "resize", "read", "dense" and "write".
 
     Returns:
         Number of parts that the resized image was predicted in; 1 is the whole.
@@ -75,7 +75,8 @@ def predict_low(
             name = f"dense_{index:06d}.done"
             if name not in journal:
                 _predict(model, low, journal, window, outer, valid, timer)
-                journal.note(name, LOGITS, SCORES)
+                with stage(timer, "write"):
+                    journal.note(name, LOGITS, SCORES)
             advance()
     except OSError as error:
         raise unwritable(journal.folder, error) from error
@@ -155,7 +156,8 @@ def _predict(
     if here is not None and not here.any():
         low.write_scores(window, np.full(here.shape, NO_DATA, np.float32))
         return
-    images = read_reduced(journal.folder / _REDUCED, low.grid, outer[0])
+    with stage(timer, "read"):
+        images = read_reduced(journal.folder / _REDUCED, low.grid, outer[0])
     if outer[1] != (0, low.grid[1]):
         images = images[:, :, :, slice(*outer[1])].contiguous(memory_format=torch.channels_last)
     dense = require_dense(model)
@@ -163,7 +165,8 @@ def _predict(
     scores = DensePass(logits).entropy[0].cpu()
     if here is not None:
         scores = _marked(scores, own, here)
-    low.write(window, logits[0][:, own[0], own[1]], scores[own])
+    with stage(timer, "write"):
+        low.write(window, logits[0][:, own[0], own[1]], scores[own])
 
 
 def _marked(

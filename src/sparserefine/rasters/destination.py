@@ -30,8 +30,10 @@ class Destination:
 
     @property
     def journal(self) -> Path:
-        """Folder for what is finished of it."""
-        return self.path.with_name(f".{self.path.name}.unfinished")
+        """Folder for what is finished of it; beside an image, in which others would look at it."""
+        if self.image is not None:
+            return self.image.with_name(f".{self.image.name}.{self.name}.unfinished")
+        return self.path.with_name(f".{self.name}.unfinished")
 
 
 def destination(out: str | os.PathLike[str]) -> Destination | None:

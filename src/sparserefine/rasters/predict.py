@@ -255,7 +255,8 @@ def _refine(
             except RasterError as error:
                 failed.append(str(error))
             else:
-                journal.keep_labels(index, labels)
+                with stage(timer, "write"):
+                    journal.keep_labels(index, labels)
         advance()
     if failed:
         more = f" And {len(failed) - 1} more windows of {len(windows)}." if failed[1:] else ""

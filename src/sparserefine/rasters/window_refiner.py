@@ -50,7 +50,7 @@ class WindowRefiner:
 
         Args:
             window: It begins at multiples of the view's step.
-            timer: Collects the stages "read", "extract" and "ensemble".
+            timer: Collects the stages "read", "select", "extract" and "ensemble".
 
         Raises:
             RasterError: The window cannot be read.
@@ -78,7 +78,8 @@ class WindowRefiner:
             if self._colors.has_nodata:
                 with stage(timer, "read"):
                     valid = self._colors.read(window)[1]
-            labels = self._chosen.low.part(window).labels(None).numpy()
+            with stage(timer, "ensemble"):
+                labels = self._chosen.low.part(window).labels(None).numpy()
         labels = labels.astype(dtype)
         if valid is not None:
             labels[~valid] = self._nodata
@@ -113,15 +114,16 @@ class WindowRefiner:
         timer: StageTimer | None,
     ) -> Integer[np.ndarray, "h w"]:
         own = inside(window, outer)
-        part = self._chosen.low.part(window)
         settled = torch.from_numpy(np.ascontiguousarray(mask[own]))
-        labels = part.labels(settled)
+        with stage(timer, "ensemble"):
+            labels = self._chosen.low.part(window).labels(settled)
         if not bool(settled.any()):
             return labels.numpy()
         device = self._model.device
-        pixels = ActivePixels.from_mask(torch.from_numpy(np.ascontiguousarray(mask))[None])
-        _, y, x = pixels.coords.long().unbind(1)
-        dense = self._chosen.low.part(outer).at(y, x).to(device)
+        with stage(timer, "select"):
+            pixels = ActivePixels.from_mask(torch.from_numpy(np.ascontiguousarray(mask))[None])
+            _, y, x = pixels.coords.long().unbind(1)
+            dense = self._chosen.low.part(outer).at(y, x).to(device)
         images = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None].to(device)
         with use_backend(exact=True):
             found = self._model.refine_pixels(images, pixels.to(device), dense, timer=timer)

@@ -1,0 +1,136 @@
+"""Time and memory of rasters that are segmented by window, by size; the table of docs/scale.md.
+
+    python benchmarks/rasters.py [--megapixels 8,30,120] [--page]
+
+Each size is a raster of its own, the same photo laid side by side with noise, and a process of its
+own, so that its peak of memory is its own too. Writes results/rasters.json; --page writes the page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULT = ROOT / "benchmarks" / "results" / "rasters.json"
+PAGE = ROOT / "docs" / "scale.md"
+PHOTO = ROOT / "src" / "sparserefine" / "assets" / "photos" / "lund.jpg"
+START, END = "<!-- figures: benchmarks/rasters.py -->\n", "<!-- end of figures of rasters -->"
+BAND = 512
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--megapixels", default="8,30,120")
+    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--page", action="store_true", help="write the page, measure nothing")
+    parser.add_argument("--only", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.page:
+        PAGE.write_text(with_figures(PAGE.read_text()))
+        return
+    if options.only:
+        print(json.dumps(run(*map(Path, options.only))))
+        return
+    from sparserefine.environment import Environment
+
+    rows = []
+    for megapixels in map(int, options.megapixels.split(",")):
+        with tempfile.TemporaryDirectory() as folder:
+            source, out = Path(folder) / "field.tif", Path(folder) / "labels.tif"
+            make_raster(source, megapixels)
+            command = [sys.executable, __file__, "--only", str(source), str(out)]
+            row = json.loads(subprocess.check_output(command).splitlines()[-1])
+        rows.append(row)
+        print(json.dumps(row))
+    result = {"rows": rows, "environment": Environment.current().to_json()}
+    options.out.write_text(json.dumps(result, indent=2) + "\n")
+    print(options.out)
+
+
+def run(source: Path, out: Path) -> dict[str, Any]:
+    """Segment a raster with the shipped pair."""
+    import sparserefine as sr
+
+    model = sr.load("demo")
+    start = time.perf_counter()
+    result = sr.predict_raster(model, source, out)
+    seconds = time.perf_counter() - start
+    megapixels = math.prod(result.size) / 1e6
+    return {
+        "megapixels": round(megapixels, 1),
+        "seconds": round(seconds, 1),
+        "seconds_per_megapixel": round(seconds / megapixels, 3),
+        "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "density": round(result.density, 4),
+        "dense_parts": result.dense_parts,
+        "windows": result.windows,
+        "stages_s": {name: round(ms / 1000, 1) for name, ms in result.stages_ms.items()},
+    }
+
+
+def make_raster(path: Path, megapixels: int) -> None:
+    """Write a raster of about so many megapixels, 4:3, row by row."""
+    import rasterio
+
+    from sparserefine.images import read_image
+
+    photo = read_image(PHOTO)
+    height = round(math.sqrt(megapixels * 1e6 * 3 / 4))
+    width = round(height * 4 / 3)
+    generator = np.random.default_rng(0)
+    settings: dict[str, Any] = {
+        "driver": "GTiff", "height": height, "width": width, "count": 3, "dtype": "uint8",
+        "photometric": "RGB", "tiled": True, "blockxsize": BAND, "blockysize": BAND,
+        "compress": "deflate", "zlevel": 1, "BIGTIFF": "IF_SAFER", "crs": "EPSG:32633",
+        "transform": rasterio.Affine(1, 0, 500_000, 0, -1, 5_600_000),
+    }  # fmt: skip
+    columns = np.arange(width) % photo.shape[1]
+    with rasterio.open(path, "w", **settings) as file:
+        for top in range(0, height, BAND):
+            rows = np.arange(top, min(top + BAND, height))
+            noise = generator.integers(-12, 13, (len(rows), width, 1), np.int16)
+            band = photo[rows % photo.shape[0]][:, columns] + noise
+            window = ((top, top + len(rows)), (0, width))
+            file.write(band.clip(0, 255).astype(np.uint8).transpose(2, 0, 1), window=window)
+
+
+def with_figures(text: str) -> str:
+    """The page with its table made anew."""
+    before, rest = text.split(START)
+    figures = table(json.loads(RESULT.read_text()))
+    return before + START + "\n" + figures + "\n" + END + rest.split(END)[1]
+
+
+def table(result: dict[str, Any]) -> str:
+    """Sizes with their peak of memory and time."""
+    lines = [
+        "| megapixels | peak of memory | time | s per megapixel | refined | dense model |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in result["rows"]:
+        parts = "as a whole" if row["dense_parts"] == 1 else f"in {row['dense_parts']} parts"
+        lines.append(
+            f"| {row['megapixels']:,.0f} | {row['peak_mib']:,} MiB | {row['seconds']:,.0f} s | "
+            f"{row['seconds_per_megapixel']:.2f} | {row['density']:.0%} | {parts} |"
+        )
+    machine = result["environment"]
+    lines.append(
+        f"\nThe shipped pair, `demo`, on {machine['device']}, torch {machine['torch']}, commit "
+        f"{machine['commit']}, by `python benchmarks/rasters.py`.\n"
+    )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
