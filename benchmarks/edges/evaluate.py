@@ -39,7 +39,7 @@ from pictures import read_backgrounds, read_foregrounds
 from scores import AlphaScores, Truth
 from ways import Source, make_source
 
-from masks import drawn_mask, sam_like_mask, simulated_mask  # isort: skip
+from masks import drawn_mask, right_mask, sam_like_mask, simulated_mask  # isort: skip
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULT = ROOT / "benchmarks" / "results" / "edges.json"
@@ -52,6 +52,7 @@ RIGHT = 0.04
 WAYS: tuple[Method, ...] = ("bilinear", "guided", "closed-form", "edges")
 U2NETP, HARD, ISNET = "U²-Net-p 320", "U²-Net-p 320, hard", "IS-Net 512"
 DRAWN, SAM, SIMULATED = "drawn by hand", "SAM-like 256", "simulated"
+HARD_TRUTH, SOFT_TRUTH = "right already, hard", "right already, soft"
 
 
 def main() -> None:
@@ -104,7 +105,8 @@ def evaluate(megapixels: float, options: argparse.Namespace, net: EdgeNet) -> di
     large = None if options.isnet is None else make_source("isnet", 512, options.isnet)
     scores: dict[str, list[dict[str, AlphaScores]]] = defaultdict(list)
     milliseconds: dict[str, list[float]] = defaultdict(list)
-    sources = [U2NETP, HARD, DRAWN, SAM, SIMULATED] + ([] if large is None else [ISNET])
+    sources = [U2NETP, HARD, DRAWN, SAM, SIMULATED, HARD_TRUTH, SOFT_TRUTH]
+    sources += [] if large is None else [ISNET]
     seed = FIRST_SEED
     while any(len(scores[name]) < options.count for name in sources):
         composite = Scene.draw(seed, foregrounds, backgrounds).render(megapixels)
@@ -147,6 +149,10 @@ def masks(
     for name, make in made.items():
         if name in wanted:
             yield name, make(alpha, random.Random(seed))
+    if HARD_TRUTH in wanted:
+        yield HARD_TRUTH, sr.DensePass.of(alpha > 0.5, kind="mask")
+    if SOFT_TRUTH in wanted:
+        yield SOFT_TRUTH, right_mask(alpha)
 
 
 def _error(low: sr.DensePass, alpha: Tensor) -> float:

@@ -80,6 +80,12 @@ def sam_like_mask(alpha: Float[Tensor, "H W"], r: random.Random) -> sr.DensePass
     return sr.DensePass.of(12 * (coarse - 0.5), kind="logits")
 
 
+def right_mask(alpha: Float[Tensor, "H W"]) -> sr.DensePass:
+    """Alpha as it is, in 255 steps as a file has it."""
+    steps = (alpha * 255).round() / 255
+    return sr.DensePass.of(steps[None, None].clamp(1e-4, 1 - 1e-4), kind="probabilities")
+
+
 def _fine(alpha: Tensor, r: random.Random, generator: torch.Generator) -> sr.DensePass:
     """A mask as fine as the picture, hard or soft."""
     fine = alpha[None, None]
@@ -89,8 +95,7 @@ def _fine(alpha: Tensor, r: random.Random, generator: torch.Generator) -> sr.Den
         fine = _blurred(fine, r.choice([0.3, 0.5, 1.0, 2.0]))
     if r.random() < 0.5:
         return sr.DensePass.of(fine[0, 0] > 0.5, kind="mask")
-    soft = (fine * 255).round() / 255
-    return sr.DensePass.of(soft.clamp(1e-4, 1 - 1e-4), kind="probabilities")
+    return right_mask(fine[0, 0])
 
 
 def _kept(side: int, size: tuple[int, int]) -> tuple[int, int]:

@@ -84,7 +84,7 @@ def test_across_an_edge_it_rises_and_never_falls() -> None:
     inside = found[40:-40]
     assert float(inside.diff(dim=1).min()) > -0.02
     assert float(inside.diff(dim=1).max()) < 0.4  # no step: the edge is soft
-    assert float((inside - alpha[40:-40]).abs().max()) < 0.12
+    assert float((inside - alpha[40:-40]).abs().max()) < 0.15
 
 
 def test_outside_the_band_nothing_changes_by_a_bit() -> None:

@@ -23,6 +23,9 @@ WIDTHS = (16, 32, 64, 96)
 """Channels of each stage of the network that ships."""
 
 CHANNELS = 13
+GIVEN = 12
+"""Which of the features is the mask as it was given, from -1 to 1."""
+
 # Channels of the map on the grid, in its order.
 _MAP = {"closed form": 4, "guided": 4, "front": 3, "back": 3, "coarse": 1}
 # Of probabilities; beyond, one step of uint8 would be a large step of the logit.
@@ -32,9 +35,9 @@ _EPSILON = 0.01
 class EdgeNet(nn.Module):
     """A sparse U-Net over the band that corrects closed form's alpha.
 
-    It starts as closed form itself: its last layer is zero, and its gate is half closed. The gate
+    It starts as closed form itself: its last layer is zero, and its gates are half closed. The one
     says how much of the correction is taken, so that closed form stays where there is no ground
-    to stand on.
+    to stand on; the other how much of the mask as it was given, which may be right already.
 
     Args:
         widths: Channels of each stage.
@@ -44,11 +47,11 @@ class EdgeNet(nn.Module):
     def __init__(self, widths: Sequence[int] = WIDTHS, blocks: int = 1) -> None:
         super().__init__()
         self.unet = SparseUNet(
-            2, in_channels=CHANNELS, widths=widths, blocks=blocks, pyramid="dilate"
+            3, in_channels=CHANNELS, widths=widths, blocks=blocks, pyramid="dilate"
         )
         nn.init.zeros_(self.unet.head.weight)
         with torch.no_grad():
-            self.unet.head.bias.copy_(torch.tensor([0.0, -1.0]))
+            self.unet.head.bias.copy_(torch.tensor([0.0, -1.0, -2.0]))
 
     def describe(self) -> dict[str, Any]:
         """All settings as plain values."""
@@ -67,9 +70,11 @@ class EdgeNet(nn.Module):
             closed_form: Closed form's alpha there.
             pixels: Where they are.
         """
-        correction, gate = self.unet(SparseTensor(features, pixels)).unbind(1)
+        correction, gate, kept = self.unet(SparseTensor(features, pixels)).unbind(1)
         corrected = torch.sigmoid(_logit(closed_form) + 4 * correction)
-        return closed_form + torch.sigmoid(2 * gate) * (corrected - closed_form)
+        found = closed_form + torch.sigmoid(2 * gate) * (corrected - closed_form)
+        given = (features[:, GIVEN] + 1) / 2
+        return found + torch.sigmoid(2 * kept) * (given - found)
 
 
 def edge_maps(matte: GridMatte) -> Float[Tensor, "1 15 h w"]:
