@@ -62,7 +62,7 @@ def cascade_psp(
     spec = find_spec(PACKAGE)
     assert spec is not None and spec.submodule_search_locations is not None
     package = ModuleType(PACKAGE)
-    package.__path__ = list(spec.submodule_search_locations)
+    package.__path__, package.__spec__ = list(spec.submodule_search_locations), spec
     sys.modules[PACKAGE] = package
     torch.manual_seed(0)
     network = import_module(f"{PACKAGE}.models.psp.pspnet").RefinementModule()

@@ -98,7 +98,7 @@ def main() -> None:
 def compared(options: argparse.Namespace, megapixels: float, mask: str) -> dict[str, Any]:
     """Time and memory of all ways at one size, of one mask."""
     image, low = given(options.photo, megapixels, mask)
-    names = ways_at(megapixels)
+    names = ways_at(megapixels, mask)
     runs = {name: make_way(name, image, low) for name in names}
     taken: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(options.rounds + 1):
@@ -150,14 +150,14 @@ def given(
     return image, sr.DensePass.of(hard[0, 0], kind="mask")
 
 
-def ways_at(megapixels: float) -> list[str]:
-    """Names of what can run at a size here."""
+def ways_at(megapixels: float, mask: str) -> list[str]:
+    """Names of what can run at a size here; CascadePSP, which takes a minute, of one mask."""
     names: list[str] = list(OURS)
     if find_spec("transformers") is not None:
         names.append(ViT)
     if megapixels > MOST_DENSE:
         return names
-    return [*names, CASCADE, DENSE] if is_installed() else [*names, DENSE]
+    return [*names, CASCADE, DENSE] if is_installed() and mask == SOFT else [*names, DENSE]
 
 
 def make_way(name: str, image: np.ndarray, low: sr.DensePass) -> Callable[[], object]:

@@ -56,7 +56,9 @@ def test_the_tree_is_that_of_the_folders() -> None:
     package = ROOT / "src" / "sparserefine"
     for folder in package.iterdir():
         if (folder / "__init__.py").is_file():
-            assert f"    {folder.name}/ " in tree, f"{folder.name} has no caption in CONTRIBUTING.md"
+            assert f"    {folder.name}/ " in tree, (
+                f"{folder.name} has no caption in CONTRIBUTING.md"
+            )
 
 
 def test_it_stays_short() -> None:
