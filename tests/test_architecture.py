@@ -33,6 +33,7 @@ LAYERS = (
     "photos",
     "cluster",
     "rasters",
+    "video",
     "rembg",
     "serving",
     "experiments",

@@ -37,6 +37,7 @@ def test_public_names_are_pinned() -> None:
         "measure_latency",
         "predict",
         "predict_raster",
+        "predict_video",
         "refine",
         "rembg",
         "report",

@@ -45,6 +45,8 @@ def test_a_command_has_a_twin_of_the_same_arguments(command: Callable[..., objec
         models = [inspect.signature(one).parameters["model"].default for one in (command, twin)]
         assert models == ["u2netp", "u2netp"]
         return
+    if command.__name__ == "predict":  # of a video too, whose twin is predict_video
+        assert {ours.pop("every"), ours.pop("change")} == {1, None}
     if command.__name__ == "train":  # the command makes the model too, and caches in its own folder
         assert others.keys() - {"cache"} <= ours.keys()
         ours = {name: default for name, default in ours.items() if name in others}

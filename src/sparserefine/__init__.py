@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from sparserefine.serving.server import serve
     from sparserefine.training.config import TrainConfig
     from sparserefine.training.train import train
+    from sparserefine.video.predict_video import predict_video
 
 __version__ = "0.1.0.dev0"
 
@@ -68,6 +69,7 @@ __all__ = [
     "measure_latency",
     "predict",
     "predict_raster",
+    "predict_video",
     "refine",
     "rembg",
     "report",
@@ -102,6 +104,7 @@ _HOME = {
     "measure_latency": "sparserefine.experiments.latency",
     "predict": "sparserefine.photos.predict",
     "predict_raster": "sparserefine.rasters.predict",
+    "predict_video": "sparserefine.video.predict_video",
     "refine": "sparserefine.photos.refine",
     "report": "sparserefine.photos.report",
     "serve": "sparserefine.serving.server",

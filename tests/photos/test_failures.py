@@ -175,7 +175,7 @@ def test_words_of_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert done.returncode == 1 and message in done.stderr, words
         assert len(done.stderr.strip().splitlines()) == 1
     (tmp_path / "v.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
-    assert "a video, expected photos" in run("predict", "v.mp4", "--out", "o").stderr
+    assert "is a video, but --out o is none" in run("predict", "v.mp4", "--out", "o").stderr
 
 
 def test_decisions_in_reading_are_said_and_taken(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from sparserefine.cli.console import (
 from sparserefine.cli.rasters import is_of_raster, predict_by_window
 from sparserefine.cli.refiners import RefinerOptions, load_refiner, show_license
 from sparserefine.cli.stopping import stoppable
+from sparserefine.cli.video import names_video, predict_clip, refuse_options
 from sparserefine.cli.words import parsed_bands, parsed_outputs, parsed_range
 
 
@@ -33,23 +34,26 @@ def predict(
     batch: int = 1,
     bands: str = "",
     value_range: Annotated[str, Parameter(name="--range")] = "",
+    every: int = 1,
+    change: float | None = None,
     refiner: Annotated[RefinerOptions, Parameter(name="*")] | None = None,
 ) -> None:
-    """Segment photos and folders of photos; or by window one raster of any size, where --out names
-    a file NAME.tif, or IMAGE.zarr/labels/NAME.
+    """Segment photos and folders of photos, a video, or by window a raster of any size.
 
     Parameters
     ----------
     photos
-        Photos, and folders that are searched for photos.
+        Photos, and folders that are searched for photos; or one video, where --out is one too.
     out
         Folder for the results: one folder per photo with labels.png, overlay.png, result.json, in
-        the subfolders of the photos; and manifest.jsonl, with a line of each photo. NAME.tif (a
-        GeoTIFF), or IMAGE.zarr/labels/NAME of an OME-Zarr image: the labels of one raster, done by
-        window.
+        the subfolders of the photos; and manifest.jsonl, with a line of each photo. Of a video:
+        the video to write, .mp4, .mov, .mkv or .webm. Of a raster: NAME.tif (a GeoTIFF), or
+        IMAGE.zarr/labels/NAME of an OME-Zarr image.
     write
         Pictures that are written, such as labels,mask: labels, overlay, alpha (of models of two
-        classes), mask (what was refined), or none. Default: labels,overlay.
+        classes), mask (what was refined), or none. Default: labels,overlay. Of a video one:
+        overlay, labels, or alpha, a cut-out in .mov (ProRes 4444) or .webm (VP9). Default:
+        overlay.
     resume
         Leave out photos whose result lies there, of the same bytes, model and settings.
     shard
@@ -66,15 +70,33 @@ def predict(
         files that do not say it.
     value_range
         Values that become black and white, such as 0,4095 for 12 bits in files of 16.
+    every
+        Of a video: predict every n-th frame, and hold its labels in those between.
+    change
+        Of a video: levels of 255 that the mean of 8×8 pixels must differ from the picture that
+        its labels are of, to be predicted anew; 0 predicts every frame. Default: 4.
     refiner
         The model and its settings.
     """
     from sparserefine.photos.predict import predict as run
     from sparserefine.photos.shard import parsed_shard
 
+    of_photos = {
+        "--resume": resume,
+        "--shard": bool(shard),
+        "--manifest": manifest is not None,
+        "--workers": workers is not None,
+        "--batch": batch != 1,
+    }
+    of_video = {"--every": every != 1, "--change": change is not None}
+    if names_video(photos, out):
+        of_stills = {"--bands": bool(bands), "--range": bool(value_range)}
+        refuse_options(of_photos | of_stills, "photos")
+        return predict_clip(photos[0], out, write, every, change, refiner or RefinerOptions())
+    refuse_options(of_video, "a video")
     if is_of_raster(photos, out):
-        predict_by_window(photos, out, bands, value_range, refiner or RefinerOptions())
-        return
+        refuse_options(of_photos | {"--write": bool(write)}, "photos")
+        return predict_by_window(photos, out, bands, value_range, refiner or RefinerOptions())
     model = load_refiner(refiner or RefinerOptions())
     with (
         stoppable("What is done is kept: --resume goes on from there."),

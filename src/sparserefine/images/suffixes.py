@@ -38,8 +38,8 @@ def foreign_kind(path: str | os.PathLike[str]) -> str | None:
     suffix = Path(path).suffix.lower()
     if suffix in VIDEO_SUFFIXES:
         return (
-            "a video, expected photos. Extract its frames, upright as ffmpeg writes them, and name "
-            "their folder"
+            "a video, expected photos. Segment it alone, with --out that ends in .mp4 too; or "
+            "extract its frames, upright as ffmpeg writes them, and name their folder"
         )
     if suffix in RAW_SUFFIXES:
         return (

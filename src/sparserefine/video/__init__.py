@@ -1,0 +1,1 @@
+"""Segmentation of videos, frame by frame in constant memory (extra `video`: PyAV)."""
