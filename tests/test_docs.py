@@ -158,3 +158,11 @@ def test_the_figures_of_the_page_on_deploying_are_those_of_the_result_file() -> 
     page = export.PAGE.read_text()
     assert export.with_figures(page) == page, "run: python benchmarks/export.py --page"
     del sys.modules["export"]
+
+
+def test_the_figures_on_videos_are_those_of_the_result_file() -> None:
+    import video
+
+    page = video.PAGE.read_text()
+    assert video.with_figures(page) == page, "run: python benchmarks/video.py --page"
+    del sys.modules["video"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from sparserefine import viz
 from sparserefine.atomic import WriteError
 from sparserefine.images.error import ImageError
 from sparserefine.video.predict_video import predict_video
+from sparserefine.video.source import Frame, VideoSource
 
 av = pytest.importorskip("av", reason="needs the extra video")
 
@@ -303,3 +305,61 @@ def test_what_was_done_before_an_interrupt_is_kept_and_plays(clip: Path, tmp_pat
     assert left(tmp_path) == {"clip.mp4", "out.part.mp4"}
     kept = times_of(tmp_path / "out.part.mp4")
     assert 1 <= len(kept) <= 5 and kept == times_of(clip)[: len(kept)]
+
+
+def test_a_frame_that_the_decoder_patched_up_keeps_the_labels_before(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = VideoSource._frame
+
+    def damaged(self: VideoSource, frame: Any) -> Frame:
+        made = whole(self, frame)
+        seconds = made.time * self.facts.time_base
+        return replace(made, damaged=seconds == Fraction(TIMES[2], 1000))
+
+    monkeypatch.setattr(VideoSource, "_frame", damaged)
+    model, out = make_patch_model(), tmp_path / "labels.mkv"
+    result = predict_video(model, clip, out, write="labels", change=0.0)
+    assert result.broken == 1 and result.predicted == 5 and result.frames == 6
+    frames, labels = still_and_moving(), shown(out)
+    for index, of in enumerate((0, 1, 1, 3, 4, 5)):
+        assert np.array_equal(labels[index], colors(model, frames[of])), index
+
+
+@pytest.mark.parametrize(
+    ("encoder", "pixels", "size"),
+    [
+        ("libx264", "yuv444p", SIZE),
+        ("mjpeg", "yuvj420p", SIZE),  # all of 0 to 255
+        pytest.param("prores_ks", "yuv422p10le", SIZE, marks=pytest.mark.slow),
+        pytest.param("libx265", "yuv420p10le", (64, 64), marks=pytest.mark.slow),
+    ],
+)
+def test_colors_are_read_as_they_are_shown(
+    encoder: str, pixels: str, size: tuple[int, int], tmp_path: Path
+) -> None:
+    frames = still_and_moving(1, size)
+    clip = write_clip(tmp_path / "clip.mov", frames, encoder=encoder, pixels=pixels)
+    with VideoSource(clip) as source:
+        (frame,) = source.read()
+    assert np.abs(frame.image.mean((0, 1)) - frames[0].mean((0, 1))).max() < 3
+
+
+@pytest.mark.slow
+def test_memory_does_not_depend_on_the_length(tmp_path: Path) -> None:
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("resident memory is read from /proc")
+    frames = still_and_moving(8, (256, 320)) * 40
+    clip = write_clip(
+        tmp_path / "clip.mp4", frames, times=range(0, 40 * len(frames), 40), encoder="libx264",
+        pixels="yuv420p",
+    )  # fmt: skip
+    sizes: dict[int, float] = {}
+
+    def told(stage: str, done: int, total: int) -> None:
+        sizes[done] = int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
+
+    predict_video(make_patch_model(), clip, tmp_path / "out.mp4", progress=told)
+    # A frame is a quarter of a MiB, so that 160 of them would be 40.
+    late, early = (max(sizes[done] for done in range(at, at + 100)) for at in (220, 60))
+    assert late - early < 8

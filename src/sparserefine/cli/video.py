@@ -65,13 +65,16 @@ def predict_clip(
         options: The model and its settings.
     """
     from sparserefine.extras import check_installed
+    from sparserefine.paths import user_path
     from sparserefine.video.changes import CHANGE
     from sparserefine.video.predict_video import predict_video
+    from sparserefine.video.source import VideoSource
     from sparserefine.video.target import check_target, part_path
 
     check_installed("video", "av", extra="video")
     shown = write or "overlay"
-    check_target(out, shown)  # before the model is loaded
+    check_target(user_path(out), shown)  # before the model is loaded
+    VideoSource(source).close()
     model = load_refiner(options)
     with (
         stoppable(f"Frames that were done are kept, and play: {part_path(out)}."),

@@ -95,7 +95,11 @@ class VideoSource:
     def __enter__(self) -> VideoSource:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
         self._container.close()
 
     def read(self) -> Iterator[Frame | Any]:
@@ -120,11 +124,12 @@ class VideoSource:
                 # No two frames may be shown at one time; a time stamp that is wrong is moved.
                 last = max(frame.time, last + 1)
                 yield replace(frame, time=last)
-        # By the frames that its header counts, or else by the time that it tells, which is rounded.
-        expected = (self._container.duration or 0) / self._av.time_base
-        if picture.frames:
-            self.ended_early |= count + self.broken < picture.frames
-        elif end < expected - TOLERANCE_S:
+        # Headers that count frames also count some that are not shown.
+        if picture.duration:
+            expected = ((picture.start_time or 0) + picture.duration) * float(picture.time_base)
+        else:
+            expected = (self._container.duration or 0) / self._av.time_base
+        if end < expected - TOLERANCE_S:
             self.ended_early = True
 
     def _packets(self, picture: Any) -> Iterator[Any]:

@@ -172,6 +172,9 @@ class VideoTarget:
     def _add_sounds(self, source: VideoSource) -> Iterator[tuple[int, Any]]:
         silent = []
         for sound in source.sounds:
+            if sound.codec_context is None:
+                silent.append("an unknown codec")
+                continue
             try:
                 yield sound.index, self._container.add_stream_from_template(sound)
             except ValueError:
