@@ -25,6 +25,14 @@ def test_what_is_read_ahead_comes_in_order_and_is_bounded() -> None:
     assert next(reader, None) is None
 
 
+def test_when_reading_is_closed_its_thread_has_ended() -> None:
+    before = threading.active_count()
+    reader = read_ahead(iter(range(10)), 2)
+    assert next(reader) == 0 and threading.active_count() == before + 1
+    reader.close()
+    assert threading.active_count() == before
+
+
 def test_an_error_of_reading_comes_after_what_was_read_before() -> None:
     def items() -> Iterator[int]:
         yield 1

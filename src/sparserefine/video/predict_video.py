@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,8 +128,10 @@ def predict_video(
 
         expected = video.facts.frames
         report("predict", 0, expected)
-        with WriteBehind(WAITING_FRAMES) as writer:
-            for item in read_ahead(_timed(video.read(), read), WAITING_FRAMES):
+        ahead = read_ahead(_timed(video.read(), read), WAITING_FRAMES)
+        # Neither file is closed while a thread is at work on it.
+        with closing(ahead), WriteBehind(WAITING_FRAMES) as writer:
+            for item in ahead:
                 if not isinstance(item, Frame):
                     writer.call(target.copy, item)
                     continue

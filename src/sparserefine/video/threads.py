@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -11,8 +11,11 @@ T = TypeVar("T")
 _END: Any = object()
 
 
-def read_ahead(items: Iterator[T], steps: int) -> Iterator[T]:
-    """The items of an iterator that is run in a thread, at most `steps` ahead."""
+def read_ahead(items: Iterator[T], steps: int) -> Generator[T, None, None]:
+    """The items of an iterator that is run in a thread, at most `steps` ahead.
+
+    When it is closed, the thread has ended.
+    """
     with ThreadPoolExecutor(1) as pool:
         waiting = deque(pool.submit(next, items, _END) for _ in range(steps))
         try:
