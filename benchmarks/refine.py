@@ -24,6 +24,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median, quantiles
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--peak", help="only this way, once, in this process")
-    parser.add_argument("--mask", choices=(SOFT, HARD), default=SOFT, help="of --peak")
+    parser.add_argument("--mask", type=Path, help="of --peak: a file with the logits of the mask")
+    parser.add_argument("--memory", action="store_true", help="only memory anew, into the result")
     parser.add_argument("--page", action="store_true")
     options = parser.parse_args()
     if options.page:
@@ -76,6 +78,14 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     if options.peak:
         print(json.dumps(peak_of(options)))
+        return
+    if options.memory:
+        document = json.loads(RESULT.read_text())
+        for megapixels, masks in document["sizes"].items():
+            for mask, found in masks.items():
+                measure_memory(found["ways"], options, float(megapixels), mask)
+        RESULT.write_text(json.dumps(document, indent=1) + "\n")
+        write_page(document)
         return
     sizes: dict[str, dict[str, Any]] = {}
     for megapixels in options.megapixels:
@@ -112,26 +122,51 @@ def compared(options: argparse.Namespace, megapixels: float, mask: str) -> dict[
                 taken[name].append(milliseconds)
             print(f"{megapixels:g} MP, {mask}, {name}: {milliseconds:.0f} ms", flush=True)
     matte = refine_alpha(_tensor(image), low, method="edges", clean_colors=False)
-    return {
-        "height": image.shape[0],
-        "width": image.shape[1],
-        "density": matte.density,
-        "ways": {
-            name: {
-                "p50_ms": median(values),
-                "p95_ms": quantiles(values, n=20)[-1] if len(values) > 1 else values[0],
-                "runs": len(values),
-                **_peak_elsewhere(name, options, megapixels, mask),
-            }
-            for name, values in taken.items()
-        },
+    ways: dict[str, dict[str, float]] = {
+        name: {
+            "p50_ms": median(values),
+            "p95_ms": quantiles(values, n=20)[-1] if len(values) > 1 else values[0],
+            "runs": len(values),
+        }
+        for name, values in taken.items()
     }
+    measure_memory(ways, options, megapixels, mask)
+    height, width = image.shape[:2]
+    return {"height": height, "width": width, "density": matte.density, "ways": ways}
+
+
+def measure_memory(
+    ways: dict[str, dict[str, float]], options: argparse.Namespace, megapixels: float, mask: str
+) -> None:
+    """Add the most MiB that each way adds to a process of its own, which has photo and mask."""
+    low = given(options.photo, megapixels, mask)[1]
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "low.pt"
+        torch.save({"logits": low.logits, "hard": low.hard}, file)
+        for name in ways:
+            command = [sys.executable, __file__, "--photo", str(options.photo), "--peak", name]
+            command += ["--megapixels", str(megapixels), "--threads", str(options.threads)]
+            done = subprocess.run(
+                [*command, "--mask", str(file)], capture_output=True, text=True, check=True
+            )
+            ways[name] |= json.loads(done.stdout.splitlines()[-1])
 
 
 def given(
     photo: Path, megapixels: float, mask: str
 ) -> tuple[UInt8[np.ndarray, "H W 3"], sr.DensePass]:
-    """The photo with mirrored margins at a size, 4:3, and a prediction of it."""
+    """The photo at a size, and a prediction of it."""
+    image = photo_at(photo, megapixels)
+    low = make_source("u2netp", 320, None).predict(_tensor(image))[0]
+    if mask == SOFT:
+        return image, low
+    alpha = refine_alpha(_tensor(image), low, method="edges", clean_colors=False).alpha
+    hard = F.interpolate(alpha[None, None], (768, 1024), mode="bilinear", antialias=True) > 0.5
+    return image, sr.DensePass.of(hard[0, 0], kind="mask")
+
+
+def photo_at(photo: Path, megapixels: float) -> UInt8[np.ndarray, "H W 3"]:
+    """The photo with mirrored margins at a size, 4:3."""
     pixels = np.asarray(Image.open(photo).convert("RGB"))
     margins = [(round(MARGIN * side),) * 2 for side in pixels.shape[:2]]
     picture = Image.fromarray(np.pad(pixels, (*margins, (0, 0)), "reflect"))
@@ -141,13 +176,7 @@ def given(
     scale = max(width / picture.width, height / picture.height)
     larger = picture.resize((round(picture.width * scale), round(picture.height * scale)))
     left, top = (larger.width - width) // 2, (larger.height - height) // 2
-    image = np.array(larger.crop((left, top, left + width, top + height)))
-    low = make_source("u2netp", 320, None).predict(_tensor(image))[0]
-    if mask == SOFT:
-        return image, low
-    alpha = refine_alpha(_tensor(image), low, method="edges", clean_colors=False).alpha
-    hard = F.interpolate(alpha[None, None], (768, 1024), mode="bilinear", antialias=True) > 0.5
-    return image, sr.DensePass.of(hard[0, 0], kind="mask")
+    return np.array(larger.crop((left, top, left + width, top + height)))
 
 
 def ways_at(megapixels: float, mask: str) -> list[str]:
@@ -184,20 +213,12 @@ def make_way(name: str, image: np.ndarray, low: sr.DensePass) -> Callable[[], ob
 
 def peak_of(options: argparse.Namespace) -> dict[str, float]:
     """Most MiB that one way adds to this process."""
-    image, low = given(options.photo, options.megapixels[0], options.mask)
+    image = photo_at(options.photo, options.megapixels[0])
+    low = sr.DensePass(**torch.load(options.mask, weights_only=True))
     run = make_way(options.peak, image, low)
     before = reset_peak()
     run()
     return {"mib": peak_kib() / 1024 - before}
-
-
-def _peak_elsewhere(
-    name: str, options: argparse.Namespace, megapixels: float, mask: str
-) -> dict[str, float]:
-    command = [sys.executable, __file__, "--photo", str(options.photo), "--peak", name]
-    command += ["--megapixels", str(megapixels), "--threads", str(options.threads), "--mask", mask]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def write_page(document: dict[str, Any]) -> None:

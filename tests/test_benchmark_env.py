@@ -34,6 +34,7 @@ def test_a_forced_backend_that_cannot_run_is_named_in_json() -> None:
     assert CANNOT in json.loads(done.stdout)["backends"]["triton"]
 
 
+@pytest.mark.slow
 def test_a_wrong_name_in_the_variable_is_one_line() -> None:
     done = run(SPARSEREFINE_BACKEND="cudnn")
     assert done.returncode == 1

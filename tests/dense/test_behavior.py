@@ -126,7 +126,7 @@ def test_every_family_is_run_here() -> None:
     "kind",
     [
         pytest.param(TestESPNetv2, marks=pytest.mark.slow),
-        TestSegFormer,
+        pytest.param(TestSegFormer, marks=pytest.mark.slow),
         pytest.param(TestMaskFormer, marks=pytest.mark.slow),
     ],
 )

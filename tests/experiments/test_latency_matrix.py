@@ -159,6 +159,7 @@ def test_macs_are_those_of_a_dense_convolution_where_all_is_active() -> None:
     assert extractor_macs(network, mask) == inner * (3 * 4 + 2 * 4 * 4)
 
 
+@pytest.mark.slow
 def test_macs_of_a_dense_model_need_no_memory() -> None:
     dense = sr.dense.create("espnetv2-0.5")
     small, large = (dense_macs(dense, (64 * n, 64 * n)) for n in (1, 64))

@@ -91,6 +91,7 @@ def test_gpu_timeline(tmp_path: Path) -> None:
     assert by_name["launches"] == len(steps) and by_name["share"] == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_gpu_pipeline(tmp_path: Path) -> None:
     run("pipeline", tmp_path, "PIPELINE", "--models", "espnetv2-0.5")
     _, *rows, last = documents(tmp_path / "gpu_pipeline.jsonl")
