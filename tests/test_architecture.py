@@ -31,6 +31,7 @@ LAYERS = (
     "training",
     "calibration",
     "photos",
+    "workflows",
     "cluster",
     "rasters",
     "video",

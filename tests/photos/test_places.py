@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 import time
 from pathlib import Path, PurePath
+
+import pytest
 
 from sparserefine.photos.places import result_folders
 
@@ -85,3 +89,10 @@ def test_many_equal_names_take_no_longer_each(tmp_path: Path) -> None:
 
     seconds(100)
     assert seconds(800) < 10 * seconds(200)
+
+
+def test_its_old_place_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "sparserefine.workflows.predict", raising=False)
+    with pytest.warns(DeprecationWarning, match=r"is now sparserefine\.photos\.predict"):
+        old = importlib.import_module("sparserefine.workflows.predict")
+    assert old.result_folders is result_folders

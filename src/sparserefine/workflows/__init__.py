@@ -1,0 +1,1 @@
+"""Old name of `sparserefine.photos`: what was imported from here still is, with a warning."""
