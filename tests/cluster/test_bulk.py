@@ -67,7 +67,8 @@ def manifest(out: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.usefixtures("cluster")
 def test_results_are_those_of_predict(photos: Path, tmp_path: Path) -> None:
-    sr.predict(make_patch_model(), photos, out=tmp_path / "predict")
+    path = tmp_path / "predict/manifest.jsonl"
+    sr.predict(make_patch_model(), photos, out=path.parent, manifest=path)
     told: list[tuple[int, int]] = []
     result = sr.bulk(
         make_patch_model(), photos, out=tmp_path / "bulk", batch=4,

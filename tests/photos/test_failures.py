@@ -95,7 +95,7 @@ def test_results_of_cutouts_and_masks_name_their_photo(tmp_path: Path) -> None:
     with Image.open(tmp_path / "p/out/a.png") as image:
         assert source_of(image) == str(tmp_path / "p/a.png")
     done = run("predict", tmp_path / "p", "--out", tmp_path / "o")
-    assert {path.name for path in (tmp_path / "o").iterdir()} == {"a", "b", "manifest.jsonl"}
+    assert {path.name for path in (tmp_path / "o").iterdir()} == {"a", "b"}
     sr.refine(photo, inside).save(tmp_path / "plain.png", "labels")
     assert is_result(tmp_path / "plain.png")
 

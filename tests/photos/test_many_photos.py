@@ -76,7 +76,9 @@ def make_two_classes(upsampling: Any = None) -> sr.SparseRefiner:
 
 def test_threads_change_no_bit(patches: sr.SparseRefiner, photos: Path, tmp_path: Path) -> None:
     for workers in (0, 3):
-        results = sr.predict(patches, photos, out=tmp_path / str(workers), workers=workers)
+        out = tmp_path / str(workers)
+        manifest = out / "manifest.jsonl"
+        results = sr.predict(patches, photos, out=out, manifest=manifest, workers=workers)
         assert len(results.done) == 5
     assert files(tmp_path / "0") == files(tmp_path / "3") != {}
     rows = [list(read_manifest(tmp_path / name / "manifest.jsonl")) for name in "03"]
@@ -226,8 +228,10 @@ def test_the_manifest_has_each_photo_in_order(
     patches: sr.SparseRefiner, photos: Path, tmp_path: Path
 ) -> None:
     (photos / "3a.jpg").write_text("no photo")
-    results = sr.predict(patches, [photos, tmp_path / "none.jpg"], out=tmp_path / "out", workers=2)
-    assert results.manifest == tmp_path / "out/manifest.jsonl"
+    given, out = [photos, tmp_path / "none.jpg"], tmp_path / "out"
+    assert sr.predict(patches, photos, out=tmp_path / "few").manifest is None
+    results = sr.predict(patches, given, out=out, write=("labels",), workers=2)
+    assert results.manifest == out / "manifest.jsonl"
     rows = list(read_manifest(results.manifest))
     assert [Path(row["source"]).stem for row in rows] == ["none", "0", "1", "2", "3", "3a", "4"]
     assert all(row.keys() == set(COLUMNS) for row in rows)
@@ -245,7 +249,7 @@ def test_a_manifest_of_somebody_else_is_left_alone(
     mine.parent.mkdir()
     mine.write_text('{"mine": 1}\n')
     with pytest.raises(ForeignFileError, match=r"manifest\.jsonl is there already and was not"):
-        sr.predict(patches, photos, out=mine.parent)
+        sr.predict(patches, photos, out=mine.parent, resume=True)
     assert mine.read_text() == '{"mine": 1}\n' and len(list(mine.parent.iterdir())) == 1
     with pytest.raises(ValueError, match=r"ends in \.jsonl or \.parquet"):
         sr.predict(patches, photos, out=mine.parent, manifest=tmp_path / "m.csv")
@@ -286,7 +290,7 @@ def test_a_stopped_run_finishes_what_it_writes_and_goes_on(
     monkeypatch.setattr(module.PhotoRun, "segment", stopped)
     before = signal.getsignal(signal.SIGTERM)
     words = ("predict", photos, "--out", tmp_path / "out", "--workers", 2)
-    done = run(*words)
+    done = run(*words, "--write", "labels,overlay")
     assert done.returncode == (130 if by == "ctrl-c" else 143)
     assert "stopped. What is done is kept: --resume goes on" in done.stderr
     rows = list(read_manifest(tmp_path / "out/manifest.jsonl"))

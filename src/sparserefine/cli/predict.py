@@ -46,7 +46,7 @@ def predict(
         Photos, and folders that are searched for photos; or one video, where --out is one too.
     out
         Folder for the results: one folder per photo with labels.png, overlay.png, result.json, in
-        the subfolders of the photos; and manifest.jsonl, with a line of each photo. Of a video:
+        the subfolders of the photos. Of a video:
         the video to write, .mp4, .mov, .mkv or .webm. Of a raster: NAME.tif (a GeoTIFF), or
         IMAGE.zarr/labels/NAME of an OME-Zarr image.
     write
@@ -59,7 +59,8 @@ def predict(
     shard
         The share of this process, such as 0/8 to 7/8.
     manifest
-        File for the manifest, ending in .jsonl or .parquet. Default: manifest.jsonl in --out.
+        File with a row of each photo, ending in .jsonl or .parquet. Default: manifest.jsonl in
+        --out with --write, --resume or --shard, else none.
     workers
         Threads that read, and as many that write; 0 does one after the other. Default: half of the
         cores.

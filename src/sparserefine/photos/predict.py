@@ -100,8 +100,9 @@ def predict(
         resume: Leave out photos whose result lies there, of the same bytes, model and settings,
             and as it was written.
         shard: (index, count): do only the share of the process `index`, from 0, of `count`.
-        manifest: File for the manifest, ending in .jsonl or .parquet. Default: manifest.jsonl in
-            `out`, of a share manifest-0-of-8.jsonl.
+        manifest: File for the manifest, ending in .jsonl or .parquet. Default: of a run that says
+            what to write, resumes or is a share, manifest.jsonl in `out`, of a share
+            manifest-0-of-8.jsonl; of others none.
         workers: Threads that read, and as many that write; 0 does one after the other. Default:
             half of the cores.
         batch: Photos of one size that follow each other and are segmented together. More than one
@@ -118,6 +119,7 @@ def predict(
     """
     check_refiner(model)
     check_choices(bands, value_range)
+    of_many = resume or shard is not None or write is not None
     write = DEFAULT_OUTPUTS if write is None else tuple(write)
     check_outputs(write)
     if "alpha" in write:
@@ -128,7 +130,8 @@ def predict(
         raise ValueError("resume goes on where results are written. Say where: out=…")
     found = find_photos(photos)
     folder = None if out is None else make_folder(out)
-    path = manifest_path(folder, manifest, shard)
+    # Beside a few results nobody asked for one.
+    path = manifest_path(folder if of_many else None, manifest, shard)
     sources = list(found.images)
     # Of all photos, so that the place of a result does not depend on the share.
     folders = [None] * len(sources) if folder is None else result_folders(found.images, folder)
