@@ -72,7 +72,7 @@ def test_a_file_finds_what_the_refiner_finds(
     assert [path.name for path in done.files] == ["refiner.onnx", "refiner.pt2"]
     assert operators(done.files[0]) <= OPERATORS
     image, logits = torch.rand(1, 3, 48, 64), 3 * torch.randn(1, 5, 24, 32)
-    feed = {"image": image.numpy(), "logits": logits.numpy()}
+    feed = {"image": image.numpy(), "low_logits": logits.numpy()}
     with torch.no_grad():
         active, _ = FixedRefiner(model, (48, 64)).select(logits)
         expected = model.refine(image, sr.DensePass(logits), active[0][None])
@@ -150,7 +150,7 @@ def test_parity_at_any_number_of_selected_pixels(
     else:
         sizes = {"none": 0, "few": 2400, "budget": fixed.plan.budget // 4 * 4}
         assert count == sizes[selected] and torch.equal(active[0], wanted)
-    feed = {"image": picture.numpy(), "logits": logits.numpy()}
+    feed = {"image": picture.numpy(), "low_logits": logits.numpy()}
     (found,) = session(folder / "refiner.onnx").run(None, feed)
     reference = full_logits(model, expected, size)
     changed = torch.from_numpy(found)
@@ -183,7 +183,7 @@ def test_half_precision_agrees_on_all_but_a_few_pixels(tmp_path: Path, pyramid: 
     model = trained_like(sr.EntropySelector(0.5, 0.3), widths=(16, 32), pyramid=pyramid)
     done = sr.export(model, (96, 64), form="both", precision="fp16", out=tmp_path / "out")
     image, logits = torch.rand(1, 3, 96, 64), 3 * torch.randn(1, 19, 48, 32)
-    feed = {"image": image.numpy(), "logits": logits.numpy()}
+    feed = {"image": image.numpy(), "low_logits": logits.numpy()}
     with torch.no_grad():
         active, _ = FixedRefiner(model, (96, 64)).select(logits)
         expected = model.refine(image, sr.DensePass(logits), active[0][None]).labels
@@ -271,7 +271,7 @@ def test_the_command_writes_a_folder_and_says_where(tmp_path: Path) -> None:
     ports = re.findall(r'name: "(\w+)"\s+data_type: (\w+)\s+dims: \[ ([\d, ]+) \]', config)
     assert ports == [
         ("image", "TYPE_FP32", "1, 3, 64, 96"),
-        ("logits", "TYPE_FP32", "1, 19, 32, 48"),
+        ("low_logits", "TYPE_FP32", "1, 19, 32, 48"),
         ("labels", "TYPE_UINT8", "1, 64, 96"),
     ]
     assert re.findall(r"\bplatform: \"(\w+)\"", config) == ["onnxruntime_onnx"]

@@ -194,7 +194,7 @@ def _module(
     plan = refiner.plan
     inputs = {"image": torch.zeros(1, 3, *plan.size)}
     if name == "refiner":
-        inputs["logits"] = torch.zeros(1, refiner.num_classes, *plan.low_size)
+        inputs["low_logits"] = torch.zeros(1, refiner.num_classes, *plan.low_size)
         return refiner.cpu(), inputs
     pipeline = FixedPipeline(model, refiner)
     if precision == "fp16":
