@@ -322,20 +322,17 @@ def test_a_run_that_is_killed_goes_on(tmp_path: Path) -> None:
     field = write_tif(tmp_path / "field.tif", picture(1500, 1700), photometric="RGB")
     command = [sys.executable, "-c", _SCRIPT, str(field)]
     subprocess.run([*command, str(tmp_path / "undisturbed.tif")], check=True)
-    out, kills = tmp_path / "labels.tif", 0
-    wait = np.random.default_rng(0).uniform(3, 9, 20)
-    while kills < 10:
+    out, left = tmp_path / "labels.tif", tmp_path / ".labels.tif.unfinished"
+    for kills in range(1, 6):
         process = subprocess.Popen([*command, str(out)])
-        try:
-            assert process.wait(wait[kills]) == 0
-            break
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            kills += 1
-    else:
-        subprocess.run([*command, str(out)], check=True)
-    assert kills and out.read_bytes() == (tmp_path / "undisturbed.tif").read_bytes()
+        # Wherever it is once so many more things are finished.
+        while process.poll() is None and len(list(left.glob("*"))) < 9 * kills:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL and not out.exists()
+    subprocess.run([*command, str(out)], check=True)
+    assert out.read_bytes() == (tmp_path / "undisturbed.tif").read_bytes()
+    assert not left.exists()
 
 
 _SCRIPT = """
