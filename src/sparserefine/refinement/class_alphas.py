@@ -89,8 +89,8 @@ def corrected_alphas(
         seen.append(coords)
         features.append(own)
         closed_form.append(start)
-    pixels = ActivePixels(torch.cat(seen), size, len(seen))
-    alphas = net(torch.cat(features), torch.cat(closed_form), pixels).split([len(c) for c in seen])
+    pixels = ActivePixels(_joined(seen), size, len(seen))
+    alphas = net(_joined(features), _joined(closed_form), pixels).split([len(c) for c in seen])
     _, asked_y, asked_x = _coords_of(asked).long().unbind(1)
     found = []
     for place, (index, matte) in enumerate(mattes.items()):
@@ -102,6 +102,11 @@ def corrected_alphas(
         # Both are row-major, so the same pixels have the same order.
         found.append(ClassAlpha(index, rows, alpha[(band & asked)[y, x]]))
     return found
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """Of one part no copy: of 12 megapixels it takes tens of them."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _coords_of(asked: Bool[Tensor, "H W"]) -> Int[Tensor, "N 3"]:
