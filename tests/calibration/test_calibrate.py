@@ -112,6 +112,7 @@ def test_a_missing_extra_is_named(
         sr.calibrate(make_patch_model(), street, out=tmp_path)
 
 
+@pytest.mark.slow
 def test_latency(street: list[Sample], tmp_path: Path) -> None:
     model = make_patch_model()
     selector = model.selector
@@ -165,6 +166,7 @@ def test_wrong_data(model: sr.SparseRefiner, street: list[Sample], tmp_path: Pat
         sr.calibrate(model, [ignored], out=tmp_path)
 
 
+@pytest.mark.slow
 def test_one_bad_image_among_good_ones(photos: Path, tmp_path: Path) -> None:
     model = make_patch_model()
     (photos / "0 broken.png").write_bytes((photos / "0.png").read_bytes()[:1000])
@@ -220,6 +222,7 @@ def test_goes_on_where_it_was_stopped(
     assert len(computed) == 3
 
 
+@pytest.mark.slow
 def test_images_that_were_trained_on_are_refused(street: list[Sample], tmp_path: Path) -> None:
     model = make_model()
     config = sr.TrainConfig(

@@ -107,6 +107,7 @@ def test_memory_beyond_the_limit_becomes_a_row() -> None:
     assert result.to_json()["speedup"] == {}
 
 
+@pytest.mark.slow
 def test_a_case_that_cannot_be_built_says_why() -> None:
     result = measure_matrix([[LatencyCase(model="no/thing", method="dense", threads=1)]], 1)
     assert result.rows[0].status == "failed"

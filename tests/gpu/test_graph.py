@@ -96,6 +96,7 @@ def test_what_does_not_fit_is_noticed_and_run_again() -> None:
     torch.testing.assert_close(again.double(), y64, rtol=0, atol=2e-6 * float(y64.abs().max()))
 
 
+@pytest.mark.slow
 def test_results_stay_when_the_next_frame_runs() -> None:
     net, mask = network(), MASKS["one_by_one"]
     extractor = captured(net, mask)

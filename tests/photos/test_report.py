@@ -82,6 +82,7 @@ def test_an_empty_folder_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "report.html").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")
 def test_a_browser_shows_it_offline(run: Path, tmp_path: Path) -> None:
     picture, page = tmp_path / "page.png", run / "report.html"

@@ -299,6 +299,7 @@ def test_a_dense_model_of_ones_own(street: list[Sample], tmp_path: Path) -> None
     sr.SparseRefiner.from_pretrained(tmp_path / "model", dense=model.dense)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_keeps_the_checkpoint(
     street: list[Sample], tmp_path: Path
 ) -> None:
