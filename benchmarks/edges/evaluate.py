@@ -75,7 +75,7 @@ def main() -> None:
     found = {f"{size:g}": evaluate(size, options, net) for size in options.megapixels}
     document = {
         "sizes": dict(sorted((kept | found).items(), key=_megapixels)),
-        "command": " ".join(["python benchmarks/edges/evaluate.py", *_without_paths(sys.argv[1:])]),
+        "command": " ".join(["python benchmarks/edges/evaluate.py", *without_paths(sys.argv[1:])]),
         "environment": Environment.current().to_json(),
     }
     options.out.write_text(json.dumps(document, indent=1) + "\n")
@@ -220,7 +220,7 @@ def _tables(document: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _without_paths(arguments: list[str]) -> list[str]:
+def without_paths(arguments: list[str]) -> list[str]:
     """The options, without where things lie on this machine."""
     return [Path(one).name or one if "/" in one else one for one in arguments]
 

@@ -37,7 +37,7 @@ from sparserefine.refinement.shipped_edges import shipped_net
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from espnetv2_camvid import CAMVID_CLASSES, CAMVID_OF_CITYSCAPES
 
-from evaluate import read_net  # isort: skip
+from evaluate import read_net, without_paths  # isort: skip
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULT = ROOT / "benchmarks" / "results" / "edges_street.json"
@@ -68,7 +68,7 @@ def main() -> None:
     document = {
         "camvid": camvid(model, net, data / "camvid-360p", options.every),
         "demo": demo(net),
-        "command": " ".join(["python benchmarks/edges/street.py", *sys.argv[1:]]),
+        "command": " ".join(["python benchmarks/edges/street.py", *without_paths(sys.argv[1:])]),
         "environment": Environment.current().to_json(),
     }
     RESULT.write_text(json.dumps(document, indent=1) + "\n")
