@@ -50,6 +50,8 @@ CONFIG = sr.TrainConfig(
     jitter=0.0,
     learning_rate=3e-3,
     checkpoint_every=50,
+    set_aside=0.0,
+    dense_logits="cached",
 )
 
 

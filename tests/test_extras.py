@@ -10,7 +10,7 @@ import pytest
 import sparserefine as sr
 from sparserefine.extras import check_installed, require
 
-TRAINING = r"training needs kornia and matplotlib: pip install 'sparserefine\[train\]'"
+TRAINING = r"training needs matplotlib: pip install 'sparserefine\[train\]'"
 PICTURE = r"picture needs matplotlib: pip install 'sparserefine\[train\]'"
 TRANSFORMERS = r"needs transformers: pip install 'sparserefine\[hf\]'"
 

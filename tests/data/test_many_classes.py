@@ -18,7 +18,8 @@ from sparserefine.data.source import sample_key
 from sparserefine.evaluation.metrics import ConfusionMatrix, Truth
 from sparserefine.refinement.output import RefinedPixels
 from sparserefine.training.loss import refinement_loss
-from sparserefine.training.teacher_cache import TeacherCache
+from sparserefine.training.survey import Survey
+from sparserefine.training.views import view_of
 
 K = 300
 
@@ -72,20 +73,20 @@ def test_255_is_a_class_in_training() -> None:
     pixels = RefinedPixels(torch.zeros(6, 3, dtype=torch.int32), logits, logits, logits)
     targets = torch.tensor([255, 255, 7, 299, 65535, 65535])
     expected = 2 * torch.nn.functional.cross_entropy(logits[:4], targets[:4])
-    loss, parts = refinement_loss(pixels, targets)
+    loss, figures = refinement_loss(pixels, targets)
     torch.testing.assert_close(loss, expected)
-    assert parts["pixels"] == 4
+    assert figures[-1] == 4
 
 
-def test_255_is_a_class_in_the_cache_of_views(
-    root: Path, halved: sr.SparseRefiner, tmp_path: Path
-) -> None:
+def test_255_is_a_class_in_views(root: Path, halved: sr.SparseRefiner) -> None:
     config = sr.TrainConfig(steps=1, views=2, targets="labels")
-    cache = TeacherCache(tmp_path / "cache", halved, open_dataset(root, num_classes=K), config)
-    cache.fill(lambda: None)
+    sample = open_dataset(root, num_classes=K)[0]
     for view in range(2):
-        assert {*cache.load(0, view).targets.unique().tolist()} <= {255, 299, 65535}
-    assert 255 in cache.load(0, 0).targets
+        _, labels = view_of(sample, "key", view, K, config)
+        assert labels is not None and {*labels.unique().tolist()} <= {255, 299, 65535}
+        assert view or 255 in labels
+    facts = Survey([sample], K, needs_labels=True).take(None, 0, lambda: None)
+    assert facts[0].pixels[255] > 0 and len(facts[0].pixels) == K
 
 
 @pytest.mark.parametrize("rule", ["from-1", "0=0,256=255,300=299", "classes", None])

@@ -15,7 +15,7 @@ from small_models import make_model
 from sparserefine.data import Sample
 from sparserefine.evaluation import evaluate as evaluate_module
 from sparserefine.experiments.ablations import Variant, points_of, train_variant, variants_of
-from sparserefine.training import train as train_module
+from sparserefine.training.loop import Loop
 
 
 def test_each_differs_in_one_setting(model: sr.SparseRefiner) -> None:
@@ -46,7 +46,7 @@ def test_a_variant_that_is_trained_is_read(
 
     (own,) = variants_of(model)
     first = train_variant(model, own, street[:1], tmp_path, steps=1)
-    monkeypatch.setattr(train_module, "_step", refuse)
+    monkeypatch.setattr(Loop, "advance", refuse)
     again = train_variant(model, own, street[:1], tmp_path, steps=1)
     assert all(
         (one == other).all()
@@ -87,7 +87,7 @@ def test_ablations_are_trained_alike_and_scored_together(
     assert (tmp_path / "ablations.md").read_text() == found.markdown()
     assert stages["pyramid dilate: train"] == (1, 1) and stages["other: evaluate"] == (2, 2)
     # What is there is not trained or scored again.
-    monkeypatch.setattr(train_module, "_step", None)
+    monkeypatch.setattr(Loop, "advance", None)
     monkeypatch.setattr(evaluate_module, "score_image", None)
     assert sr.ablate(model, held_out, **settings, out=tmp_path) == found
 

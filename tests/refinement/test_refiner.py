@@ -103,10 +103,13 @@ def test_a_batch_never_changes_an_image(mode: str) -> None:
 
 def test_paper_mode_changes_what_it_says() -> None:
     model = SparseRefiner(TinyDense(), mode="paper")
-    assert model.upsampling == "nearest"
-    assert model.extractor.padding == 0
+    assert model.upsampling == "floor" and model.selector.cells == "floor"
+    assert model.extractor.padding == 0 and model.extractor.unet.down.padding == 0
     assert not model.ensembler.residual
     assert model.extractor.widths == (32, 64, 128, 256, 512)
+    small = SparseUNet.from_preset("tiny", TinyDense().num_classes)
+    given = SparseRefiner(TinyDense(), mode="paper", extractor=small, selector=EntropySelector(0.2))
+    assert small.padding == 0 and given.selector == EntropySelector(0.2, cells="floor")
 
 
 def test_no_array_of_all_classes_at_full_size(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from sparserefine.cli.benchmark import benchmark
 from sparserefine.cli.bulk import bulk
 from sparserefine.cli.calibrate import calibrate
 from sparserefine.cli.check import check
+from sparserefine.cli.config_words import with_config
 from sparserefine.cli.console import messages, plain_warnings
 from sparserefine.cli.cutout import cutout
 from sparserefine.cli.demo import demo
@@ -54,7 +55,8 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with plain_warnings():
-            app(checked_words(sys.argv[1:] if arguments is None else arguments))
+            words = checked_words(sys.argv[1:] if arguments is None else arguments)
+            app(with_config(words))
     except (ValueError, OSError, ImportError) as error:
         messages.print(f"sparserefine: {' '.join(str(error).split())}", markup=False)
         sys.exit(1)

@@ -83,7 +83,7 @@ def evaluate(
     if json_output:
         print(json.dumps(scores.to_json(), indent=2, allow_nan=False))
     else:
-        console.print(_scores_table(scores))
+        console.print(score_table(scores))
         document = scores.to_json()
         console.print(
             f"{len(scores.images)} images, density {scores.density:.1%}; refinement made "
@@ -100,7 +100,7 @@ def ways(text: str) -> list[str]:
     return [way.replace("-", "_") for way in listed(text)]
 
 
-def _scores_table(scores: Evaluation) -> Table:
+def score_table(scores: Evaluation) -> Table:
     """A table of each row's agreement with full resolution, and its scores."""
     from sparserefine.evaluation.tables import COLUMNS, percent
 

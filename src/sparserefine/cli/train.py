@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -9,7 +10,8 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from sparserefine.cli.console import console, messages, progress_bars, stage_table
-from sparserefine.cli.data_options import DataOptions, open_data
+from sparserefine.cli.data_options import DataOptions, open_data, open_more
+from sparserefine.cli.evaluate import score_table
 from sparserefine.cli.refiners import move, show_license
 from sparserefine.training.config import TrainConfig
 
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 
 def train(
     data: Path,
-    /,
     *,
     dense: str = "espnetv2-2.0",
     weights: str | None = None,
@@ -29,17 +30,25 @@ def train(
     output: str | None = None,
     out: Path = Path("out/train"),
     split: str | None = None,
+    validation: Path | None = None,
+    validation_split: str | None = None,
     reading: Annotated[DataOptions, Parameter(name="*")] | None = None,
     extractor: str = "tiny",
     pyramid: Literal["dilate", "floor"] = "dilate",
     inputs: tuple[Literal["rgb", "probabilities", "entropy"], ...] = ("rgb",),
     threshold: float | None = None,
     max_density: float = 1.0,
+    dense_size: tuple[float, ...] | None = None,
+    mode: Literal["default", "paper"] = "default",
     allow_pickle: bool = False,
     device: str = "auto",
     config: Annotated[TrainConfig, Parameter(name="*")] | None = None,
 ) -> None:
     """Train a refiner for a dense model, on labels or on the dense model's own full resolution.
+
+    `train CONFIG.yaml [DATA]` takes the options from a file, each by its name, or from one that
+    ships, such as cityscapes-hrnet-w48.yaml; those of the command line go before. Started by
+    torchrun, all processes work on one run: see docs/training.md.
 
     Parameters
     ----------
@@ -62,6 +71,11 @@ def train(
         Folder for the model, the checkpoint and the log.
     split
         Part of the data, where the folder has several: train, val ….
+    validation
+        Images that choose the best weights; other than those you will report on. Default: some of
+        the data, see --set-aside.
+    validation_split
+        Part of these, or of the data where --validation is not given.
     reading
         Where label maps are, and what is in them.
     extractor
@@ -74,6 +88,11 @@ def train(
         Entropy in nats above which a pixel is refined. Default: that of the dense model.
     max_density
         Pixel budget, the most that is refined of any image, 0 to 1.
+    dense_size
+        Size that the dense model runs at: a share of each side, or height and width, each with
+        --dense-size. Default: that of the dense model.
+    mode
+        Set of defaults: paper does what the authors' code does.
     allow_pickle
         Read weights from a .pth file too, without executing what is in it.
     device
@@ -84,8 +103,9 @@ def train(
     import sparserefine as sr
     from sparserefine.extras import check_installed
     from sparserefine.refinement.features import count_channels
+    from sparserefine.training.processes import is_first_process
 
-    check_installed("training", "kornia", "matplotlib", extra="train")
+    check_installed("training", "matplotlib", extra="train")
     if weights is None and dense in sr.dense.names():
         raise ValueError(f"{dense!r} needs its --weights: a file, folder, or hub id.")
     settings = config or TrainConfig()
@@ -109,21 +129,58 @@ def train(
             in_channels=count_channels(inputs, frozen.num_classes),
             pyramid=pyramid,
         ),
+        dense_size=_size(dense_size),
         inputs=inputs,
+        mode=mode,
     )
     labeled = settings.targets == "labels"
-    source, part = open_data(data, split, frozen.num_classes, reading, needs_labels=labeled)
-    with progress_bars() as progress:
+    classes = frozen.num_classes
+    source, part = open_data(data, split, classes, reading, needs_labels=labeled)
+    if validation is None and validation_split is None:
+        held, held_part = None, None
+    elif validation is None:
+        held, held_part = open_data(data, validation_split, classes, reading, needs_labels=labeled)
+    else:
+        held, held_part = open_more(validation, validation_split, classes, reading, labeled)
+    first = is_first_process()
+    with progress_bars() if first else nullcontext() as progress:
         result = sr.train(
-            move(refiner, device), source, settings, split=part, out=out, progress=progress
+            move(refiner, device),
+            source,
+            settings,
+            split=part,
+            validation=held,
+            validation_split=held_part,
+            out=out,
+            progress=progress,
+            tell=lambda text: messages.print(text, markup=False),
         )
+    if not first:
+        return
     console.print(_training_table(result))
+    if result.evaluation is not None:
+        console.print(
+            f"images set aside, which chose the weights of step {result.best_step}: report on "
+            f"others"
+        )
+        console.print(score_table(result.evaluation))
     console.print(stage_table(result.stages_ms, f"{len(result.losses)} steps"))
     for reason in result.skipped.values():
         messages.print(f"left out: {reason}", markup=False)
     show_license(refiner)
     for path in (*result.pictures, out / "model"):
         console.print(str(path), markup=False)
+
+
+def _size(given: tuple[float, ...] | None) -> float | tuple[int, int] | None:
+    """A share of each side, or (height, width)."""
+    if given is None:
+        return None
+    if len(given) == 1:
+        return given[0]
+    if len(given) == 2 and all(side == int(side) for side in given):
+        return int(given[0]), int(given[1])
+    raise ValueError(f"dense_size is {given}, expected a share of each side, or height and width.")
 
 
 def _training_table(result: TrainResult) -> Table:

@@ -23,6 +23,7 @@ from sparserefine.refinement.refiner import SparseRefiner
 from sparserefine.refinement.resampling import CHUNK_PIXELS, classes_of, upsampled_labels
 
 LOW_ROWS = ("low_res_nearest", "low_res_bilinear")
+LOW_FLOOR = "low_res_floor"  # of models that upsample so
 FULL_RES, ORACLE = "full_res", "oracle"
 ROWS = (*LOW_ROWS, "refinement_only", "refined", ORACLE)
 ENSEMBLERS = ("replace", "average", "lower_entropy", "gate", "gated")
@@ -125,7 +126,7 @@ def score_image(
 def rows_of(record: Record) -> list[str]:
     """Names of the rows of a record, in their order."""
     extra = [way for way in ENSEMBLERS if way not in ("replace", "gated")]
-    order = (*ROWS[:-1], *extra, ORACLE, FULL_RES)
+    order = (*LOW_ROWS, LOW_FLOOR, *ROWS[2:-1], *extra, ORACLE, FULL_RES)
     return [row for row in order if f"{row}.matrix" in record]
 
 
@@ -165,7 +166,7 @@ def _predict_rows(
     height, width = mask.shape
     predictions = {
         f"low_res_{way}": upsampled_labels(logits, (height, width), way)[0]
-        for way in ("nearest", "bilinear")
+        for way in dict.fromkeys(("nearest", "bilinear", model.upsampling))
     }
     unrefined = predictions[f"low_res_{model.upsampling}"]
     ways = {"refinement_only": pixels.sparse, "refined": pixels.refined}

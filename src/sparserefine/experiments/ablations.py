@@ -178,6 +178,8 @@ def train_variant(
         views=4,
         scales=(0.8, 1.1),
         learning_rate=3e-3,
+        set_aside=0.0,  # all variants train on all images, for as many steps
+        dense_logits="cached",
     )
     # The model's own extractor and ensembler play no part.
     shared = {**model.describe(), "extractor": None, "ensembler": None}
@@ -250,7 +252,7 @@ def ablate(
     Raises:
         ValueError: Nothing is to be compared, something is to be trained without `train`, or what
             `evaluate` and `train` raise.
-        ImportError: kornia or matplotlib, to train with, is not installed.
+        ImportError: matplotlib is not installed.
         OSError: A file cannot be written.
     """
     dataset = dataset_for(model, data, split)
@@ -266,7 +268,7 @@ def ablate(
             "refiners: compare (--compare)."
         )
     if asked:
-        check_installed("training", "kornia", "matplotlib", extra="train")
+        check_installed("training", "matplotlib", extra="train")
     with ExitStack() as stack:
         place = out if out is not None else stack.enter_context(tempfile.TemporaryDirectory())
         folder = make_folder(place)

@@ -104,13 +104,13 @@ def frontier(
     Raises:
         ValueError: The dataset is empty or was trained on, labels are missing or wrong, or `width`
             is given without `train`.
-        ImportError: matplotlib, or kornia to train with, is not installed.
+        ImportError: matplotlib is not installed.
         OSError: A file cannot be written.
     """
     if out is not None:
         check_installed("a frontier's picture", "matplotlib", extra="train")
     if train is not None:
-        check_installed("training", "kornia", "matplotlib", extra="train")
+        check_installed("training", "matplotlib", extra="train")
     dataset = dataset_for(model, data, split, needs_labels=against != "full")
     truth = choose_truth(dataset, against)
     refiners = {"": model, **checked_others(model, compare or {}, ("", "points", "retrained"))}

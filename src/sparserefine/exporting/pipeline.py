@@ -21,7 +21,7 @@ from sparserefine.refinement.ensembler import ExtractorAlone, GatedEnsembler
 from sparserefine.refinement.extractor import SparseUNet
 from sparserefine.refinement.features import MEAN, STD
 from sparserefine.refinement.refiner import SparseRefiner
-from sparserefine.refinement.resampling import bilinear_index, label_dtype, nearest_index
+from sparserefine.refinement.resampling import cells_around, label_dtype, nearest_index
 from sparserefine.refinement.selector import EntropySelector
 from sparserefine.refinement.uncertainty import MIN_PROBABILITY
 
@@ -83,17 +83,14 @@ class FixedRefiner(nn.Module):
             padding=extractor.padding,
             coarse_share=coarse_share,
         )
+        _check_cells(self.plan, selector)
         self.selection = BudgetSelection(self.plan, selector.threshold, model.num_classes)
         self.numbering = Numbering(self.plan)
         self.unet = FixedUNet(extractor)
         self.ensembler = _FixedEnsembler(model.ensembler)
         cpu = torch.device("cpu")
         for name, low, full in zip("yx", self.plan.low_size, size, strict=True):
-            if self.upsampling == "nearest":
-                index = nearest_index(low, full, cpu)
-                tables = index, index, torch.zeros(full)
-            else:
-                tables = bilinear_index(low, full, cpu)
+            tables = cells_around(self.upsampling, low, full, cpu)
             for part, table in zip(("first", "second", "weight"), tables, strict=True):
                 table = table if part == "weight" else table.int()
                 self.register_buffer(f"{name}_{part}", table, persistent=False)
@@ -171,7 +168,7 @@ class FixedRefiner(nn.Module):
                 (self.y_first, y), (self.y_second, y), (self.x_first, x), (self.x_second, x)
             )
         )  # fmt: skip
-        if self.upsampling == "nearest":
+        if self.upsampling != "bilinear":
             return rows.index_select(0, top * width + left)
         down = self.y_weight.index_select(0, y)[:, None]
         across = self.x_weight.index_select(0, x)[:, None]
@@ -183,13 +180,13 @@ class FixedRefiner(nn.Module):
         return upper * (1 - down) + lower * down
 
     def _upsampled(self, logits: Shaped[Tensor, "1 K h w"]) -> Shaped[Tensor, "1 K H W"]:
-        if self.upsampling == "nearest":
+        if self.upsampling != "bilinear":
             return logits.index_select(2, self.y_first).index_select(3, self.x_first)
         return F.interpolate(logits, self.plan.size, mode="bilinear", align_corners=False)
 
     def _labels(self, logits: Tensor, refined: Tensor, table: LevelTable) -> Tensor:
         kind = label_dtype(self.num_classes)
-        if self.upsampling == "nearest":
+        if self.upsampling != "bilinear":
             low = self._upsampled(logits.argmax(1, keepdim=True))[:, 0]
         else:
             low = self._upsampled(logits).argmax(1)
@@ -273,6 +270,19 @@ class FixedPipeline(nn.Module):
             logits = F.interpolate(logits, self.padded, mode="bilinear", align_corners=False)
         height, width = self.refiner.plan.low_size
         return self.refiner(image, logits[:, :, :height, :width])
+
+
+def _check_cells(plan: Plan, selector: EntropySelector) -> None:
+    """Refuse cells that begin elsewhere than the exported choice, which goes by pixel centers."""
+    for low, full in zip(plan.low_size, plan.size, strict=True):
+        cpu = torch.device("cpu")
+        ways = [nearest_index(low, full, cpu, floor=floor) for floor in (True, False)]
+        if selector.cells == "floor" and not torch.equal(*ways):
+            raise ValueError(
+                f"a refiner that selects as the authors' code does cannot be exported for "
+                f"{full} pixels from {low} cells, expected a whole number of pixels per cell. "
+                f"Use EntropySelector({selector.threshold:g}), or another size."
+            )
 
 
 def check_exportable(model: SparseRefiner, output: str) -> tuple[SparseUNet, EntropySelector]:

@@ -49,8 +49,9 @@ class LowGrid:
     ) -> None:
         self.folder, self.grid, self.num_classes, self.size = folder, grid, num_classes, size
         self.upsampling: Upsampling = upsampling
-        self.rows = nearest_index(grid[0], size[0], _CPU)
-        self.columns = nearest_index(grid[1], size[1], _CPU)
+        floor = upsampling == "floor"
+        self.rows = nearest_index(grid[0], size[0], _CPU, floor=floor)
+        self.columns = nearest_index(grid[1], size[1], _CPU, floor=floor)
         self._down = bilinear_index(grid[0], size[0], _CPU)
         self._across = bilinear_index(grid[1], size[1], _CPU)
 
@@ -103,7 +104,7 @@ class LowGrid:
         Args:
             window: Rows and columns of the raster.
         """
-        if self.upsampling == "nearest":
+        if self.upsampling != "bilinear":
             down = (self.rows, self.rows, torch.zeros(len(self.rows)))
             across = (self.columns, self.columns, torch.zeros(len(self.columns)))
         else:
@@ -117,7 +118,7 @@ class LowGrid:
             cells,
             (down[0] - rows[0], down[1] - rows[0], down[2]),
             (across[0] - columns[0], across[1] - columns[0], across[2]),
-            nearest=self.upsampling == "nearest",
+            nearest=self.upsampling != "bilinear",
         )
 
     def _read(self, name: str, rows: Span, columns: Span, values: int) -> np.ndarray:

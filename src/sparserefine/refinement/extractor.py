@@ -193,6 +193,20 @@ class SparseUNet(nn.Module):
             padding=padding,
         )
 
+    def set_padding(self, padding: int) -> None:
+        """Change the padding of the strided convolutions, which has no weights of its own.
+
+        Args:
+            padding: Zero padding, 1 or 0; with the pyramid "floor" it stays 1.
+        """
+        if self.pyramid == "floor":
+            return
+        check_downsampling(self.pyramid, padding)
+        self.padding = padding
+        for layer in self.modules():
+            if isinstance(layer, SparseConv2d | SparseInverseConv2d):
+                layer.padding = padding
+
     def describe(self) -> dict[str, Any]:
         """All settings as plain values."""
         return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from sparserefine.dense import DenseModel
@@ -65,7 +65,11 @@ class Parts:
         selector = self.selector
         if selector is None:
             selector = EdgeSelector() if dense is None else EntropySelector(dense.preset.threshold)
+        if paper and isinstance(selector, EntropySelector):
+            selector = replace(selector, cells="floor")
         if extractor is None:
-            extractor = SparseUNet(num_classes, in_channels=channels, padding=0 if paper else 1)
+            extractor = SparseUNet(num_classes, in_channels=channels)
+        if paper and isinstance(extractor, SparseUNet):
+            extractor.set_padding(0)
         ensembler = self.ensembler or GatedEnsembler(num_classes, residual=not paper)
         return selector, extractor, ensembler

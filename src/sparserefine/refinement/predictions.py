@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from sparserefine.refinement.output import RefinerOutput
 from sparserefine.refinement.prediction import Prediction
-from sparserefine.refinement.resampling import Upsampling, nearest_index
+from sparserefine.refinement.resampling import Upsampling, cells_around
 from sparserefine.refinement.timing import StageTimer
 
 if TYPE_CHECKING:
@@ -120,8 +120,8 @@ def foreground_shares(output: RefinerOutput, upsampling: Upsampling) -> Float[Te
     if upsampling == "bilinear":
         full = F.interpolate(difference, size, mode="bilinear")[:, 0]
     else:
-        rows = nearest_index(low.shape[2], size[0], low.device)
-        columns = nearest_index(low.shape[3], size[1], low.device)
+        rows = cells_around(upsampling, low.shape[2], size[0], low.device)[0]
+        columns = cells_around(upsampling, low.shape[3], size[1], low.device)[0]
         full = difference[:, 0].index_select(1, rows).index_select(2, columns)
     batch, y, x = output.pixels.coords.long().unbind(1)
     refined = output.pixels.refined

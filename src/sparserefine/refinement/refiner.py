@@ -66,12 +66,13 @@ class SparseRefiner(nn.Module):
         ensembler: Combines both predictions of a pixel. Default: `GatedEnsembler`.
         dense_size: Size the dense model runs at: a scale of each side, or (height, width).
             Default: that of the dense model's preset.
-        upsampling: How low-resolution logits are brought to full resolution, "bilinear" or
-            "nearest".
+        upsampling: How low-resolution logits are brought to full resolution: "bilinear", "nearest"
+            or "floor", which is what OpenCV calls nearest.
         inputs: What the extractor sees of a selected pixel: "rgb" at full resolution,
             "probabilities" and "entropy" of the upsampled low-resolution prediction.
-        mode: Set of defaults, "default" or "paper". The latter is what the authors' code does:
-            nearest upsampling, no padding in strided convolutions, no residual around the fuser.
+        mode: Set of defaults, "default" or "paper". The latter is what the authors' code does: the
+            upsampling "floor", of the selection too, no padding in strided convolutions, also of an
+            extractor that is given, no residual around the fuser.
 
     Attributes:
         trained_on: Content hashes of the images that the refiner was trained on, as far as known;
@@ -105,7 +106,7 @@ class SparseRefiner(nn.Module):
         given = Parts(selector, extractor, ensembler)
         parts = given.completed(dense, self.num_classes, seen, shipped=refiner, mode=mode)
         self.selector, self.extractor, self.ensembler = parts
-        self.upsampling: Upsampling = upsampling or ("nearest" if mode == "paper" else "bilinear")
+        self.upsampling: Upsampling = upsampling or ("floor" if mode == "paper" else "bilinear")
         self.dense_size = DenseSize(
             self.preset.dense_size if dense_size is None else dense_size,
             1 if dense is None else dense.size_divisor,

@@ -6,14 +6,14 @@ A grid of h cells and an image of H pixels cover the same length: the center of 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 from torch.nn import functional as F
 
-Upsampling = Literal["bilinear", "nearest"]
+Upsampling = Literal["bilinear", "nearest", "floor"]
 
 # Pixels read at a time: an image that is all edges then needs no more memory than a calm one.
 CHUNK_PIXELS = 1 << 16
@@ -21,9 +21,20 @@ CHUNK_PIXELS = 1 << 16
 CHUNK_PIXELS_ACCELERATOR = 1 << 19
 
 
-def nearest_index(cells: int, pixels: int, device: torch.device) -> Int[Tensor, " pixels"]:
-    """The cell that covers the center of each pixel, along one side."""
-    at = (torch.arange(pixels, device=device, dtype=torch.float64) + 0.5) * (cells / pixels)
+def nearest_index(
+    cells: int, pixels: int, device: torch.device, *, floor: bool = False
+) -> Int[Tensor, " pixels"]:
+    """The cell that covers the center of each pixel, along one side.
+
+    Args:
+        cells: Number of cells.
+        pixels: Number of pixels.
+        device: Where the result lies.
+        floor: The cell that covers the beginning of each pixel instead, as OpenCV's INTER_NEAREST
+            takes it; the same where a cell has a whole number of pixels.
+    """
+    start = 0.0 if floor else 0.5
+    at = (torch.arange(pixels, device=device, dtype=torch.float64) + start) * (cells / pixels)
     return at.long().clamp_(max=cells - 1)
 
 
@@ -37,6 +48,23 @@ def bilinear_index(
     return first, (first + 1).clamp(max=cells - 1), (at - first).float()
 
 
+def cells_around(
+    upsampling: Upsampling, cells: int, pixels: int, device: torch.device
+) -> tuple[Int[Tensor, " pixels"], Int[Tensor, " pixels"], Float[Tensor, " pixels"]]:
+    """The two cells that each pixel is read from, along one side, and the weight of the second.
+
+    Args:
+        upsampling: How values between cell centers are found; without "bilinear" both are the same.
+        cells: Number of cells.
+        pixels: Number of pixels.
+        device: Where the result lies.
+    """
+    if upsampling == "bilinear":
+        return bilinear_index(cells, pixels, device)
+    index = nearest_index(cells, pixels, device, floor=upsampling == "floor")
+    return index, index, torch.zeros(pixels, device=device)
+
+
 def sample(
     logits: Float[Tensor, "B K h w"],
     coords: Int[Tensor, "N 3"],
@@ -46,13 +74,13 @@ def sample(
     """Read upsampled logits at some pixels.
 
     Equal to `interpolate(logits, size)` read at `coords`, in mode "bilinear" (half-pixel centers)
-    or "nearest-exact".
+    or "nearest-exact"; "floor" is what OpenCV calls INTER_NEAREST.
 
     Args:
         logits: Logits of the low-resolution prediction.
         coords: (batch, y, x) of full-resolution pixels.
         size: (H, W) of the full-resolution image.
-        upsampling: How values between cell centers are found, "bilinear" or "nearest".
+        upsampling: How values between cell centers are found: "bilinear", "nearest" or "floor".
     """
     check_upsampling(upsampling)
     table = logits.permute(0, 2, 3, 1).contiguous()  # [B, h, w, K]
@@ -75,9 +103,9 @@ def _read(
     device = table.device
     table = table.view(-1, classes)
     batch, y, x = coords.long().unbind(1)
-    if upsampling == "nearest":
-        row = nearest_index(height, size[0], device)[y]
-        column = nearest_index(width, size[1], device)[x]
+    if upsampling != "bilinear":
+        row = cells_around(upsampling, height, size[0], device)[0][y]
+        column = cells_around(upsampling, width, size[1], device)[0][x]
         return table.index_select(0, (batch * height + row) * width + column)
     top, bottom, down = (part[y] for part in bilinear_index(height, size[0], device))
     left, right, across = (part[x] for part in bilinear_index(width, size[1], device))
@@ -124,7 +152,7 @@ def upsampled_labels(
     Args:
         logits: Logits of the low-resolution prediction.
         size: (H, W) of the full-resolution image.
-        upsampling: How values between cell centers are found, "bilinear" or "nearest".
+        upsampling: How values between cell centers are found: "bilinear", "nearest" or "floor".
         settled: True at pixels whose label the caller will overwrite; they get that of some cell
             near.
 
@@ -134,9 +162,9 @@ def upsampled_labels(
     check_upsampling(upsampling)
     height, width = logits.shape[2:]
     cells = classes_of(logits).to(label_dtype(logits.shape[1]))
-    if upsampling == "nearest":
-        rows = nearest_index(height, size[0], logits.device)
-        columns = nearest_index(width, size[1], logits.device)
+    if upsampling != "bilinear":
+        rows = cells_around(upsampling, height, size[0], logits.device)[0]
+        columns = cells_around(upsampling, width, size[1], logits.device)[0]
         return cells.index_select(1, rows).index_select(2, columns)
     top, bottom, _ = bilinear_index(height, size[0], logits.device)
     left, right, _ = bilinear_index(width, size[1], logits.device)
@@ -162,8 +190,10 @@ def classes_of(logits: Float[Tensor, "N K ..."]) -> Integer[Tensor, "N ..."]:
 
 def check_upsampling(upsampling: str) -> None:
     """Raise ValueError unless `upsampling` is a known way of upsampling."""
-    if upsampling not in ("bilinear", "nearest"):
-        raise ValueError(f'upsampling {upsampling!r} is unknown. Use "bilinear" or "nearest".')
+    if upsampling not in get_args(Upsampling):
+        raise ValueError(
+            f'upsampling {upsampling!r} is unknown. Use "bilinear", "nearest" or "floor".'
+        )
 
 
 def label_dtype(num_classes: int) -> torch.dtype:

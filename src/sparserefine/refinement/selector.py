@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -40,10 +40,14 @@ class EntropySelector:
             all but certain pixels, ln K none.
         max_density: Pixel budget as a share of the image, 0..1: at most so many full-resolution
             pixels of each image are selected. It bounds the latency of the worst image.
+        cells: Which pixels belong to a cell: "centers" those whose center it covers, "floor" those
+            whose beginning it covers, as in the authors' code. The same where a cell has a whole
+            number of pixels.
     """
 
     threshold: float
     max_density: float = 1.0
+    cells: Literal["centers", "floor"] = "centers"
 
     def __post_init__(self) -> None:
         threshold = real_number("threshold", self.threshold, "0.3")
@@ -53,6 +57,8 @@ class EntropySelector:
                 f"finite. Typical values are 0.005 to 0.5."
             )
         check_density(self.max_density)
+        if self.cells not in ("centers", "floor"):
+            raise ValueError(f'cells is {self.cells!r}, expected "centers" or "floor".')
 
     def __call__(self, low: DensePass, size: tuple[int, int]) -> Bool[Tensor, "B H W"]:
         """Select pixels.
@@ -72,11 +78,27 @@ class EntropySelector:
                 "the prediction is labels or a mask, which have no entropy to select by. Use "
                 "EdgeSelector(1.0), which takes the pixels near label edges."
             )
-        return select_cells(low.entropy, size, self.threshold, self.max_density)
+        return self.choose(low.entropy, size)
+
+    def choose(
+        self, entropies: Float[Tensor, "B h w"], size: tuple[int, int]
+    ) -> Bool[Tensor, "B H W"]:
+        """Select pixels by the entropy of the low-resolution cells.
+
+        Args:
+            entropies: Entropy of each cell, in nats.
+            size: (H, W) of the full-resolution images.
+        """
+        return select_cells(
+            entropies, size, self.threshold, self.max_density, floor=self.cells == "floor"
+        )
 
     def describe(self) -> dict[str, Any]:
         """All settings as plain values."""
-        return {"kind": "entropy", **asdict(self)}
+        settings = asdict(self)
+        if self.cells == "centers":  # files of before it could be said have no such key
+            del settings["cells"]
+        return {"kind": "entropy", **settings}
 
 
 def select_cells(
@@ -84,6 +106,8 @@ def select_cells(
     size: tuple[int, int],
     threshold: float,
     max_density: float = 1.0,
+    *,
+    floor: bool = False,
 ) -> Bool[Tensor, "B H W"]:
     """Select the pixels of the cells whose score exceeds a threshold, the highest first.
 
@@ -92,11 +116,12 @@ def select_cells(
         size: (H, W) of the full-resolution images.
         threshold: A cell is selected where its score is strictly greater.
         max_density: Pixel budget as a share of each image.
+        floor: A pixel belongs to the cell that covers its beginning, not its center.
     """
     height, width = scores.shape[1:]
     selected = scores > threshold
-    rows = nearest_index(height, size[0], scores.device)
-    columns = nearest_index(width, size[1], scores.device)
+    rows = nearest_index(height, size[0], scores.device, floor=floor)
+    columns = nearest_index(width, size[1], scores.device, floor=floor)
     if max_density < 1:
         area = torch.outer(rows.bincount(minlength=height), columns.bincount(minlength=width))
         budget = math.floor(max_density * size[0] * size[1])

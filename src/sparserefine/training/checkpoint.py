@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,56 +15,90 @@ from torch import Tensor, nn
 from sparserefine.dense.weights import save_weights
 
 
-def save_checkpoint(
-    path: Path,
-    step: int,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    run: Mapping[str, Any],
-) -> None:
-    """Write the model's and the optimizer's tensors.
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """The state of a run.
 
-    Args:
-        path: File to write; an older one is replaced when the new one is complete.
+    Attributes:
         step: Number of steps done.
-        model: Module whose parameters and buffers are kept.
-        optimizer: Optimizer whose state is kept.
-        run: Description of the run in plain values; `load_checkpoint` accepts only an equal one.
+        model: Tensors of the model by name.
+        optimizer: State of the optimizer, by the number of a parameter and by name.
+        average: Averages of the model's tensors; empty where none are kept.
+        values: What else goes on: plain values.
     """
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        for name, value in state.items():
-            tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
-    save_weights(tensors, path, metadata={"step": json.dumps(step), "run": json.dumps(run)})
 
+    step: int
+    model: dict[str, Tensor]
+    optimizer: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+    average: dict[str, Tensor] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
 
-def load_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, run: Mapping[str, Any]
-) -> int:
-    """Restore model and optimizer, and return the number of steps done.
+    @classmethod
+    def of(
+        cls,
+        step: int,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        average: Mapping[str, Tensor],
+        values: Mapping[str, Any],
+    ) -> Checkpoint:
+        """The state of a run now."""
+        state = {
+            index: {name: torch.as_tensor(value) for name, value in own.items()}
+            for index, own in optimizer.state_dict()["state"].items()
+        }
+        return cls(step, dict(model.state_dict()), state, dict(average), dict(values))
 
-    Raises:
-        ValueError: The checkpoint is of a run with other settings.
-    """
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata() or {}
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    found, wanted = json.loads(metadata.get("run", "{}")), json.loads(json.dumps(run))
-    differing = [key for key in wanted if found.get(key) != wanted[key]]
-    if differing:
-        key = differing[0]
-        raise ValueError(
-            f"{path} belongs to a run with other settings ({', '.join(differing)}; {key} was "
-            f"{found.get(key)}, is {wanted[key]}). Use another output folder, or delete this one."
+    def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Put model and optimizer into this state."""
+        model.load_state_dict(self.model)
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": self.optimizer, "param_groups": groups})
+
+    def save(self, path: Path, run: Mapping[str, Any]) -> None:
+        """Write a file; an older one is replaced when the new one is complete.
+
+        Args:
+            path: File to write.
+            run: Description of the run in plain values; `load` accepts only an equal one.
+        """
+        tensors = {f"model.{name}": value for name, value in self.model.items()}
+        tensors |= {f"average.{name}": value for name, value in self.average.items()}
+        for index, own in self.optimizer.items():
+            tensors |= {f"optimizer.{index}.{name}": value for name, value in own.items()}
+        metadata = {"step": self.step, "run": run, "values": self.values}
+        save_weights(tensors, path, {name: json.dumps(value) for name, value in metadata.items()})
+
+    @classmethod
+    def load(cls, path: Path, run: Mapping[str, Any]) -> Checkpoint:
+        """Read a file.
+
+        Raises:
+            ValueError: The checkpoint is of a run with other settings.
+        """
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        found, wanted = json.loads(metadata.get("run", "{}")), json.loads(json.dumps(run))
+        differing = [key for key in wanted if found.get(key) != wanted[key]]
+        if differing:
+            key = differing[0]
+            raise ValueError(
+                f"{path} belongs to a run with other settings ({', '.join(differing)}; {key} was "
+                f"{found.get(key)}, is {wanted[key]}). Use another output folder, or delete this "
+                f"one."
+            )
+        optimizer: dict[int, dict[str, Tensor]] = {}
+        for key, value in _below(tensors, "optimizer.").items():
+            index, name = key.split(".", 1)
+            optimizer.setdefault(int(index), {})[name] = value
+        return cls(
+            json.loads(metadata["step"]),
+            _below(tensors, "model."),
+            optimizer,
+            _below(tensors, "average."),
+            json.loads(metadata["values"]),
         )
-    model.load_state_dict(_below(tensors, "model."))
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in _below(tensors, "optimizer.").items():
-        index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
-    return json.loads(metadata["step"])
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,0 +1,116 @@
+"""Batch normalization over the active pixels of all processes; torch's own needs a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.autograd.function import once_differentiable
+
+from sparserefine.sparse.layers import BatchNorm
+
+
+class SynchronizedNorm(BatchNorm):
+    """Normalizes rows by the mean and variance of those of all processes.
+
+    Every process must call it as often, with any number of rows.
+    """
+
+    @classmethod
+    def around(cls, norm: BatchNorm) -> SynchronizedNorm:
+        """One that shares all tensors with a norm of this process."""
+        other = cls.__new__(cls)
+        other.__dict__ = dict(norm.__dict__)
+        return other
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalize rows of features."""
+        if not self.training:
+            return super().forward(input)
+        mean, squares, count = _statistics(input)
+        if count < 2:
+            scale, shift = self.scale_and_shift()
+            return input * scale + shift
+        assert self.running_mean is not None and self.running_var is not None
+        assert self.momentum is not None and self.num_batches_tracked is not None
+        variance = squares / count
+        with torch.no_grad():
+            self.num_batches_tracked.add_(1)
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(squares / (count - 1), self.momentum)
+        spread = torch.rsqrt(variance + self.eps)
+        normalized: Any = _Normalize.apply(input, self.weight, self.bias, mean, spread, count)
+        return normalized
+
+
+@contextmanager
+def synchronized_norms(module: nn.Module, count: int) -> Iterator[None]:
+    """Let all batch norms of a module work over all processes.
+
+    Args:
+        module: The module; its own norms are back at the end.
+        count: Number of processes; of one nothing changes.
+    """
+    replaced: list[tuple[nn.Module, str, BatchNorm]] = []
+    if count > 1:
+        for parent in list(module.modules()):
+            for name, child in parent.named_children():
+                if type(child) is BatchNorm:
+                    replaced.append((parent, name, child))
+                    setattr(parent, name, SynchronizedNorm.around(child))
+    try:
+        yield
+    finally:
+        for parent, name, child in replaced:
+            setattr(parent, name, child)
+
+
+@torch.no_grad()
+def _statistics(rows: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Mean, sum of squared distances from it, and number of the rows of all processes."""
+    count = len(rows)
+    rows = rows.float()
+    mean = rows.sum(0) / max(count, 1)
+    squares = (rows - mean).square().sum(0)
+    own = torch.cat([mean, squares, mean.new_tensor([count])])
+    parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, own)
+    means, sums, counts = torch.stack(parts).double().split([len(mean), len(mean), 1], 1)
+    total = counts.sum().clamp(min=1)
+    whole = (means * counts).sum(0) / total
+    squares = sums.sum(0) + (counts * (means - whole).square()).sum(0)
+    return whole.float(), squares.float(), int(counts.sum())
+
+
+class _Normalize(torch.autograd.Function):
+    """(x − mean) · spread · weight + bias, where mean and spread depend on all rows."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        rows: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        mean: Tensor,
+        spread: Tensor,
+        count: int,
+    ) -> Tensor:
+        ctx.save_for_backward(rows, weight, mean, spread)
+        ctx.count = count
+        return ((rows.float() - mean) * (spread * weight) + bias).to(rows.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        rows, weight, mean, spread = ctx.saved_tensors
+        normal, grad32 = (rows.float() - mean) * spread, grad.float()
+        own_bias, own_weight = grad32.sum(0), (grad32 * normal).sum(0)
+        sums = torch.cat([own_bias, own_weight])
+        dist.all_reduce(sums)
+        bias, scale = (sums / ctx.count).chunk(2)
+        grad_rows = (spread * weight) * (grad32 - bias - normal * scale)
+        return grad_rows.to(rows.dtype), own_weight, own_bias, None, None, None
