@@ -79,7 +79,7 @@ def test_importing_is_silent_and_needs_no_extra() -> None:
     code = (
         "import sys, sparserefine as sr; [getattr(sr, name) for name in sr.__all__]; "
         "sr.dense.create; "
-        "extras = ('kornia', 'onnxruntime', 'rembg', 'timm', 'torchvision', 'transformers', "
+        "extras = ('accelerate', 'onnxruntime', 'rembg', 'timm', 'torchvision', 'transformers', "
         "'triton'); print([name for name in extras if name in sys.modules])"
     )
     assert _run(code).strip() == "[]"

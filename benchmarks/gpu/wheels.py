@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 # What training needs and a machine with torch, torchvision, transformers and timm usually lacks.
-NEEDED = ("kornia==0.9.0", "kornia_rs==0.2.0", "cyclopts==5.4.0", "docstring_parser==0.18.0")
+NEEDED = ("cyclopts==5.4.0", "docstring_parser==0.18.0")
 NEEDED += ("rich-rst==2.2.0", "attrs==26.1.0", "beartype==0.23.1")
 PEERS = ("spconv-cu126==2.3.8", "cumm-cu126==0.7.11", "pccm", "ccimport", "fire", "termcolor")
 PEERS += ("lark", "portalocker")

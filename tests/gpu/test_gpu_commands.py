@@ -115,7 +115,6 @@ def test_gpu_tune(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_gpu_train(tmp_path: Path) -> None:
-    pytest.importorskip("kornia")
     lines = run("train", tmp_path, "TRAIN")
     assert json.loads(lines[-1])["miou"].keys() >= {"refined", "oracle"}
     _, *rows, _ = documents(tmp_path / "gpu_train.jsonl")
@@ -130,7 +129,7 @@ def test_gpu_train(tmp_path: Path) -> None:
 def test_gpu_wheels(tmp_path: Path) -> None:
     (line,) = run("wheels", tmp_path, "WHEELS", "--peers")
     assert "--python-version 3.12" in line and "--no-deps" in line
-    assert "kornia==" in line and "spconv-cu126==2.3.8" in line
+    assert "cyclopts==" in line and "spconv-cu126==2.3.8" in line
 
 
 @pytest.mark.slow

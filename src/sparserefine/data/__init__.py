@@ -3,6 +3,7 @@
 from sparserefine.data.camvid import CamVid
 from sparserefine.data.folder import ImageFolder, LabeledFolder
 from sparserefine.data.layout import as_dataset, open_dataset, open_photos
+from sparserefine.data.published import PUBLISHED, open_published
 from sparserefine.data.sample import IGNORE_INDEX, Sample, content_hash, ignore_index
 from sparserefine.data.transforms import (
     Crop,
@@ -15,6 +16,7 @@ from sparserefine.data.transforms import (
 
 __all__ = [
     "IGNORE_INDEX",
+    "PUBLISHED",
     "CamVid",
     "Crop",
     "ImageFolder",
@@ -29,5 +31,6 @@ __all__ = [
     "ignore_index",
     "open_dataset",
     "open_photos",
+    "open_published",
     "scaled_size",
 ]

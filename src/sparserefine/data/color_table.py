@@ -13,6 +13,21 @@ from jaxtyping import Integer, UInt8
 
 from sparserefine.data.sample import IGNORE_INDEX
 
+CAMVID_CLASSES: dict[str, tuple[tuple[int, int, int], ...]] = {
+    "sky": ((128, 128, 128),),
+    "building": ((128, 0, 0), (0, 128, 64), (64, 192, 0), (64, 0, 64), (192, 0, 128)),
+    "pole": ((192, 192, 128), (0, 0, 64)),
+    "road": ((128, 64, 128), (128, 0, 192), (192, 0, 64)),
+    "pavement": ((0, 0, 192), (64, 192, 128), (128, 128, 192)),
+    "tree": ((128, 128, 0), (192, 192, 0)),
+    "sign": ((192, 128, 128), (128, 128, 64), (0, 64, 64)),
+    "fence": ((64, 64, 128),),
+    "car": ((64, 0, 128), (64, 128, 192), (192, 128, 192), (192, 64, 128), (128, 64, 64)),
+    "pedestrian": ((64, 64, 0), (192, 128, 64), (64, 0, 192), (64, 128, 64)),
+    "bicyclist": ((0, 128, 192), (192, 0, 192)),
+}
+"""The 11 classes that SegNet makes of CamVid's 32 colors; black does not count."""
+_DEEPGLOBE = (0x00FFFF, 0xFFFF00, 0xFF00FF, 0x00FF00, 0x0000FF, 0xFFFFFF)
 _IGNORED = frozenset({"void", "ignore", "ignored", "unlabeled", "unlabelled"})
 
 
@@ -23,10 +38,12 @@ class ColorTable:
     Attributes:
         colors: Class of each color as 0xRRGGBB; `IGNORE_INDEX` for what does not count.
         names: Name of each class; empty where unknown.
+        rounded: Each channel of a color counts as 0 or 255, whichever is nearer.
     """
 
     colors: dict[int, int]
     names: tuple[str, ...] = ()
+    rounded: bool = False
 
     def labels_of(
         self, colors: UInt8[np.ndarray, "H W 3"]
@@ -36,6 +53,8 @@ class ColorTable:
         Args:
             colors: RGB of each pixel.
         """
+        if self.rounded:
+            colors = np.where(colors >= 128, np.uint8(255), np.uint8(0))
         packed = colors.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
         found, inverse, counts = np.unique(packed, return_inverse=True, return_counts=True)
         classes = np.array([self.colors.get(int(color), -1) for color in found])
@@ -58,6 +77,22 @@ def voc_colors() -> ColorTable:
             bits >>= 3
         table[color] = label
     return ColorTable({**table, 0xE0E0C0: IGNORE_INDEX})
+
+
+def camvid_colors() -> ColorTable:
+    """The 32 colors of CamVid, made 11 classes; black does not count."""
+    table = {
+        (red << 16) + (green << 8) + blue: label
+        for label, colors in enumerate(CAMVID_CLASSES.values())
+        for red, green, blue in colors
+    }
+    return ColorTable({**table, 0: IGNORE_INDEX}, tuple(CAMVID_CLASSES))
+
+
+def deepglobe_colors() -> ColorTable:
+    """The colors of DeepGlobe's 6 classes, which are not quite pure; black does not count."""
+    table = {color: label for label, color in enumerate(_DEEPGLOBE)}
+    return ColorTable({**table, 0: IGNORE_INDEX}, rounded=True)
 
 
 def read_color_table(path: Path) -> ColorTable:

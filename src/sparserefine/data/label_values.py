@@ -11,18 +11,28 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Integer
 
-from sparserefine.data.color_table import ColorTable, read_color_table, voc_colors
+from sparserefine.data.color_table import (
+    ColorTable,
+    camvid_colors,
+    deepglobe_colors,
+    read_color_table,
+    voc_colors,
+)
 from sparserefine.data.label_map import LabelMap
 from sparserefine.data.sample import IGNORE_INDEX, ignore_index
 
 AS_THEY_ARE, BINARY, FROM_1 = "classes", "binary", "from-1"
 CITYSCAPES, VOC = "cityscapes-ids", "voc-colors"
+CAMVID, DEEPGLOBE = "camvid-colors", "deepglobe-colors"
+_COLORS = {VOC: voc_colors, CAMVID: camvid_colors, DEEPGLOBE: deepglobe_colors}
 MEANINGS = {
     AS_THEY_ARE: "the values are the classes, 255 is ignored",
     BINARY: "masks of one object: 0 is class 0; 255, or 1 if no value is larger, is class 1",
     FROM_1: "classes count from 1, and 0 is ignored",
     CITYSCAPES: "the 34 ids of Cityscapes, made the 19 classes of training",
     VOC: "the colors of PASCAL VOC",
+    CAMVID: "the 32 colors of CamVid, made 11 classes",
+    DEEPGLOBE: "the colors of DeepGlobe's land cover",
 }
 """Names of rules and what they say; besides them "0=0,255=1,…" and a file of colors."""
 
@@ -77,8 +87,8 @@ class LabelValues:
             return cls(text, ignored=ignored)
         if text == CITYSCAPES:
             return cls(text, tuple((old, new) for new, old in enumerate(_CITYSCAPES_IDS)))
-        if text == VOC:
-            return cls(text, colors=voc_colors())
+        if text in _COLORS:
+            return cls(text, colors=_COLORS[text]())
         if re.fullmatch(r"\s*\d+\s*=\s*\d+\s*(,\s*\d+\s*=\s*\d+\s*)*,?\s*", text):
             pairs = [part.split("=") for part in text.split(",") if part.strip()]
             table = tuple((int(old), int(new)) for old, new in pairs)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from sparserefine.arguments import text
 from sparserefine.data.camvid import CamVid, find_splits, read_class_names
-from sparserefine.data.finding import Finding, find
+from sparserefine.data.finding import LAYOUTS, Finding, find
 from sparserefine.data.folder import AnyPath, ImageFolder, LabeledFolder
 from sparserefine.data.label_values import CITYSCAPES, Meaning
+from sparserefine.data.published import PUBLISHED, open_published
 from sparserefine.data.roles import split_of
 from sparserefine.data.sample import Sample
 from sparserefine.data.source import SampleSource
@@ -44,7 +45,7 @@ def open_dataset(
         num_classes: Number of classes K, to check labels against.
         labels: Folder of the label maps, as it is or below `path`; None finds it.
         layout: One of `LAYOUTS`: "auto"; "photos", where every image is a photo; or the layout that
-            the dataset must have.
+            the dataset must have. Or one of `PUBLISHED`, a dataset as its authors publish it.
         label_values: What the values in label maps mean: one of `MEANINGS`, "OLD=NEW,…", or a file
             of colors. None takes them for classes, unless there is reason to doubt that.
         check: Look into some label maps now; False leaves that to their use.
@@ -55,6 +56,17 @@ def open_dataset(
             cannot be told which files are label maps, or what their values mean.
     """
     root = user_path(path)
+    if (
+        layout in PUBLISHED
+        and labels is None
+        and _lies_as_published(layout, root, split, num_classes)
+    ):
+        dataset = open_published(
+            layout, root, split or "train", num_classes, label_values=label_values
+        )
+        if check:
+            dataset.check_meaning()
+        return dataset
     names = find_splits(root) if labels is None and layout in ("auto", "camvid", "folders") else []
     if any(split_of(name) or (root / f"{name}.txt").is_file() for name in names):
         if split is None and len(names) > 1:
@@ -89,7 +101,11 @@ def open_photos(
         ImageError: There is nothing at `path`, or no such split.
         ValueError: As `open_dataset`, but for what labels mean.
     """
-    found = _find(user_path(path), split, labels, layout)
+    root = user_path(path)
+    if layout in PUBLISHED and labels is None and _lies_as_published(layout, root, split, None):
+        dataset = open_published(layout, root, split or "train")
+        return ImageFolder((dataset.files(index)[0] for index in range(len(dataset))), root=root)
+    found = _find(root, split, labels, layout)
     return _unlabeled(found)
 
 
@@ -148,6 +164,20 @@ def check_samples(data: object) -> None:
         f"the data is {what}, expected a folder, a dataset, or a list of Sample. Open files with "
         f"sparserefine.data.ImageFolder(paths)."
     )
+
+
+def _lies_as_published(layout: str, root: Path, split: str | None, num_classes: int | None) -> bool:
+    """Whether a folder is that of a published dataset, where its name is that of a layout too."""
+    if layout not in LAYOUTS:
+        return True
+    dataset = PUBLISHED[layout]
+    if num_classes not in (None, dataset.num_classes):
+        return False
+    try:
+        dataset.find(root, dataset.splits[split or "train"])
+    except (ImageError, KeyError):
+        return False
+    return True
 
 
 def _unlabeled(found: Finding) -> ImageFolder:
