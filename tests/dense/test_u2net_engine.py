@@ -131,14 +131,15 @@ def plain(model: U2Net) -> U2Net:
     return other
 
 
-def test_other_models_and_machines_without_onnxruntime_stay(
+def test_machines_without_onnxruntime_run_torch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    other = sr.dense.from_callable(nn.Conv2d(3, 2, 1), "logits", 2)
-    assert sr.dense.optimize(other) is other
     model = narrow("u2netp", monkeypatch)
     monkeypatch.setattr(u2net_engine, "find_spec", lambda name: None)
-    assert sr.dense.optimize(model) is model
+    optimized = sr.dense.optimize(model)
+    assert optimized.optimization is not None and "extra onnx" in optimized.optimization.engine
+    images = torch.rand(1, 3, 32, 32)
+    assert torch.equal(optimized(images), model(images))
 
 
 @exports

@@ -26,7 +26,8 @@ def benchmark(
     env: Annotated[bool, Parameter(negative="")] = False,
     matrix: Annotated[MatrixOptions, Parameter(name="*")] | None = None,
     refiner: Annotated[RefinerOptions, Parameter(name="*")] | None = None,
-    rounds: int = 5,
+    rounds: int = 7,
+    optimize: bool = True,
     out: Path = Path("out/benchmark"),
     json_output: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
@@ -45,6 +46,9 @@ def benchmark(
         The model and its settings.
     rounds
         Number of timed runs of each method.
+    optimize
+        Run the dense model, at full and at low resolution, as fast as this CPU can without other
+        answers.
     out
         Folder for benchmark.json; with --models for latency.json, .md, .csv and .png.
     json_output
@@ -65,6 +69,7 @@ def benchmark(
         run_matrix(
             matrix,
             rounds=rounds,
+            optimize=optimize,
             device=options.device,
             calibration=options.calibration,
             out=out,
@@ -73,7 +78,7 @@ def benchmark(
         return
     model = load_refiner(options)
     with progress_bars() as progress:
-        result = run(model, photo, rounds=rounds, out=out, progress=progress)
+        result = run(model, photo, rounds=rounds, optimize=optimize, out=out, progress=progress)
     show_license(model)
     if json_output:
         print(json.dumps(result.to_json(), indent=2, allow_nan=False))
@@ -97,10 +102,13 @@ def _environment_table(environment: Mapping[str, Any]) -> Table:
     """A table of hardware, versions, and the sparse backends."""
     table = Table("", "", show_header=False)
     for key, value in environment.items():
-        if key != "backends":
+        if key not in ("backends", "optimize"):
             table.add_row(key, Text(str(value)))
     table.add_section()
     for name, answer in environment["backends"].items():
         # As it is: rich would take the brackets of sparserefine[triton] for a style.
         table.add_row(f"backend {name}", Text(answer))
+    table.add_section()
+    for name, answer in environment.get("optimize", {}).items():
+        table.add_row(f"dense model, {name}", Text(answer))
     return table

@@ -29,6 +29,7 @@ def bulk(
     batch: int = 16,
     bands: str = "",
     value_range: Annotated[str, Parameter(name="--range")] = "",
+    optimize: bool = True,
     refiner: Annotated[RefinerOptions, Parameter(name="*")] | None = None,
 ) -> None:
     """Segment a folder or a bucket of photos on a Ray cluster, as `predict` does one by one.
@@ -57,6 +58,8 @@ def bulk(
         Numbers of the bands that are red, green and blue, such as 4,3,2, or of one for gray.
     value_range
         Values that become black and white, such as 0,4095 for 12 bits in files of 16.
+    optimize
+        Run the dense model as fast as the CPU can without other answers.
     refiner
         The model and its settings.
     """
@@ -78,6 +81,7 @@ def bulk(
             batch=batch,
             bands=parsed_bands(bands),
             value_range=parsed_range(value_range),
+            optimize=optimize,
             progress=progress,
         )
     show_license(model)

@@ -29,7 +29,8 @@ def frontier(
     split: str | None = None,
     reading: Annotated[DataOptions, Parameter(name="*")] | None = None,
     against: Literal["labels", "full"] | None = None,
-    rounds: int = 3,
+    rounds: int = 7,
+    optimize: bool = True,
     memory: Annotated[bool, Parameter(negative="--no-memory")] = True,
     seed: int = 0,
     out: Path = Path("out/frontier"),
@@ -61,6 +62,8 @@ def frontier(
         labels where there are some.
     rounds
         Number of timed runs of each method on each image.
+    optimize
+        Run the dense model, for all methods, as fast as this CPU can without other answers.
     memory
         Measure peak memory too, each method in a process of its own.
     seed
@@ -90,6 +93,7 @@ def frontier(
             split=part,
             against=against,
             rounds=rounds,
+            optimize=optimize,
             memory=memory,
             seed=seed,
             out=out,

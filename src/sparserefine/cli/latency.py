@@ -30,8 +30,8 @@ class MatrixOptions:
     Attributes:
         models: Dense models by name (random weights), or refiners, comma-separated. Each is timed
             at full resolution, at low resolution, and refined.
-        precision: Precisions of the dense model, comma-separated: fp32, fp16, bf16. The extractor
-            stays in fp32.
+        precision: Precisions of dense model, extractor and ensembler, comma-separated: fp32, fp16,
+            bf16. Where the kernels of a device lack one for a part, its row says what that ran in.
         batch: Batch sizes, comma-separated.
         size: HEIGHTxWIDTH of the images.
         pyramids: How an untrained extractor chooses coarser pixels, comma-separated: floor, dilate.
@@ -63,6 +63,7 @@ def run_matrix(
     options: MatrixOptions,
     *,
     rounds: int,
+    optimize: bool,
     device: str,
     calibration: Path | None,
     out: Path,
@@ -87,6 +88,7 @@ def run_matrix(
             threads=options.threads,
             fit=options.fit or options.budget_ms is not None,
             rounds=rounds,
+            optimize=optimize,
             device=device,
             out=out,
             progress=progress,

@@ -36,6 +36,7 @@ def predict(
     value_range: Annotated[str, Parameter(name="--range")] = "",
     every: int = 1,
     change: float | None = None,
+    optimize: bool = True,
     refiner: Annotated[RefinerOptions, Parameter(name="*")] | None = None,
 ) -> None:
     """Segment photos and folders of photos, a video, or by window a raster of any size.
@@ -76,6 +77,9 @@ def predict(
     change
         Of a video: levels of 255 that the mean of 8×8 pixels must differ from the picture that
         its labels are of, to be predicted anew; 0 predicts every frame. Default: 4.
+    optimize
+        Run the dense model as fast as this CPU can without other answers; rasters leave it as it
+        is.
     refiner
         The model and its settings.
     """
@@ -93,7 +97,8 @@ def predict(
     if names_video(photos, out):
         of_stills = {"--bands": bool(bands), "--range": bool(value_range)}
         refuse_options(of_photos | of_stills, "photos")
-        return predict_clip(photos[0], out, write, every, change, refiner or RefinerOptions())
+        options = refiner or RefinerOptions()
+        return predict_clip(photos[0], out, write, every, change, options, optimize)
     refuse_options(of_video, "a video")
     if is_of_raster(photos, out):
         refuse_options(of_photos | {"--write": bool(write)}, "photos")
@@ -115,6 +120,7 @@ def predict(
             batch=batch,
             bands=parsed_bands(bands),
             value_range=parsed_range(value_range),
+            optimize=optimize,
             progress=progress,
         )
     new = [image for image in results.done if not image.resumed]

@@ -25,6 +25,7 @@ def serve(
     threshold: float | None = None,
     max_density: float | None = None,
     device: str = "auto",
+    optimize: bool = True,
 ) -> None:
     """Answer HTTP requests with a model: POST /predict, or /api/remove as rembg's server.
 
@@ -67,6 +68,8 @@ def serve(
         Pixel budget of a refiner, 0 to 1. Default: its own.
     device
         Device of a refiner: "cpu", "cuda", "cuda:1" …; "auto" takes a GPU where there is one.
+    optimize
+        Run the dense model as fast as this CPU can without other answers.
     """
     from sparserefine.serving.server import serve as run
     from sparserefine.serving.wanted import Served
@@ -100,5 +103,6 @@ def serve(
             threshold=threshold,
             max_density=max_density,
             device=device,
+            optimize=optimize,
             ready=ready,
         )

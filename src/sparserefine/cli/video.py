@@ -52,7 +52,13 @@ def refuse_options(options: Mapping[str, bool], kind: str) -> None:
 
 
 def predict_clip(
-    source: str, out: Path, write: str, every: int, change: float | None, options: RefinerOptions
+    source: str,
+    out: Path,
+    write: str,
+    every: int,
+    change: float | None,
+    options: RefinerOptions,
+    optimize: bool,
 ) -> None:
     """Segment one video, and say what was done.
 
@@ -63,6 +69,7 @@ def predict_clip(
         every: Predict every n-th frame.
         change: Least change of a cell; None for the default.
         options: The model and its settings.
+        optimize: As `predict` takes it.
     """
     from sparserefine.extras import check_installed
     from sparserefine.paths import user_path
@@ -87,6 +94,7 @@ def predict_clip(
             write=shown,
             every=every,
             change=CHANGE if change is None else change,
+            optimize=optimize,
             progress=progress,
         )
     console.print(stage_table(result.stages_ms, f"mean of {result.frames} frames"))

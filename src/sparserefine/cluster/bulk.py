@@ -68,6 +68,7 @@ def bulk(
     batch: int = 16,
     bands: Sequence[int] = (),
     value_range: tuple[float, float] | None = None,
+    optimize: bool = True,
     progress: Progress | None = None,
 ) -> BulkResult:
     """Segment photos on a Ray cluster; results are those of `predict`, file by file.
@@ -91,6 +92,7 @@ def bulk(
         batch: Photos that are handed out at once, and again where their actor is lost.
         bands: Numbers, from 1, of the bands to take for red, green and blue, or of one for gray.
         value_range: Values that become black and white.
+        optimize: Run the dense model as `dense.optimize` does.
         progress: Told of each photo.
 
     Raises:
@@ -121,7 +123,7 @@ def bulk(
     items = _items(photos, target, places)
     settings = BulkSettings(
         source=photos, out=target, write=write, resume=resume, cpus=cpus, bands=tuple(bands),
-        value_range=value_range,
+        value_range=value_range, optimize=optimize,
     )  # fmt: skip
     if target is None:
         dataset = _segmented(model, items, settings, actors, batch)

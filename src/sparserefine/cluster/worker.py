@@ -20,6 +20,7 @@ from sparserefine.photos.manifest import manifest_row
 from sparserefine.photos.overlap import Settled, Stages, overlap
 from sparserefine.photos.photo_run import PhotoJob, PhotoResult, PhotoRun, ReadPhoto
 from sparserefine.photos.record import PhotoPrediction, Record
+from sparserefine.refinement.fast_dense import with_fast_dense
 from sparserefine.refinement.prediction import file_digest
 from sparserefine.refinement.refiner import SparseRefiner
 
@@ -36,6 +37,7 @@ class BulkSettings:
         cpus: Threads of the model.
         bands: Bands that are taken for colors.
         value_range: Values that become black and white.
+        optimize: Run the dense model as `dense.optimize` does.
     """
 
     source: Storage
@@ -45,6 +47,7 @@ class BulkSettings:
     cpus: int
     bands: Sequence[int]
     value_range: tuple[float, float] | None
+    optimize: bool = True
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,9 @@ class PhotoWorker:
         torch.set_num_threads(settings.cpus)
         self.settings = settings
         out = settings.out
+        refiner = refiner.to("cuda" if ray.get_gpu_ids() else "cpu")
         self.run = PhotoRun(
-            model=refiner.to("cuda" if ray.get_gpu_ids() else "cpu"),
+            model=with_fast_dense(refiner) if settings.optimize else refiner,
             write=settings.write,
             resume=settings.resume and out is not None and out.is_here,
             bands=settings.bands,

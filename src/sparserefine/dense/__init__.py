@@ -11,10 +11,10 @@ from sparserefine.dense.create import create, names
 from sparserefine.dense.espnetv2 import ESPNetv2
 from sparserefine.dense.hrnet import HRNet
 from sparserefine.dense.open_model import is_dense, open_model
+from sparserefine.dense.optimize import Optimization, explain_optimization, optimize
 from sparserefine.dense.protocol import DenseModel, Fit, Preset
 from sparserefine.dense.segnext import SegNeXt
 from sparserefine.dense.u2net import U2Net
-from sparserefine.dense.u2net_engine import optimize
 from sparserefine.dense.vector_math import settle
 
 __all__ = [
@@ -22,10 +22,12 @@ __all__ = [
     "ESPNetv2",
     "Fit",
     "HRNet",
+    "Optimization",
     "Preset",
     "SegNeXt",
     "U2Net",
     "create",
+    "explain_optimization",
     "free_size",
     "from_callable",
     "from_mmseg",

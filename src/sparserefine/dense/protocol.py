@@ -7,14 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from sparserefine.dense import cityscapes
+from sparserefine.dense.fast_run import FastRun
 from sparserefine.dense.fingerprint import fingerprint, new_token
+
+if TYPE_CHECKING:
+    from sparserefine.dense.optimize import Optimization
 
 Fit = Literal["keep", "stretch"]
 """How a photo is brought to a fixed size: with its proportions kept, or squashed to it."""
@@ -81,15 +85,27 @@ class DenseModel(nn.Module, ABC):
         preset: Facts about the model and its weights.
         files: Format of the files that `save_files` writes; empty where the state dict is enough.
         options: Options that `create` built it with, as plain values.
+        optimization: What `optimize` did to it; None where it was not asked.
     """
 
     name: str = ""
     files: str = ""
     options: Mapping[str, Any] = MappingProxyType({})
+    optimization: Optimization | None = None
     _token: tuple[int, str] | None = None
+    # What runs it in torch's place, given by `optimize`: logits, or None where it cannot.
+    _fast: FastRun | None = None
     num_classes: int
     size_divisor: int
     preset: Preset
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        """Predict logits; see `forward`."""
+        if self._fast is not None and len(given) == 1 and not named:
+            logits = self._fast(self, given[0])
+            if logits is not None:
+                return logits
+        return super().__call__(*given, **named)
 
     @abstractmethod
     def forward(self, images: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B K h_out w_out"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from importlib.util import find_spec
 from typing import Any
 
@@ -10,35 +9,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sparserefine.dense.protocol import DenseModel
 from sparserefine.dense.u2net import ConvReLU, DilatedU, NestedU, U2Net
 
 # Known to every onnxruntime that the extra allows.
 _OPSET, _IR_VERSION = 18, 10
 
 
-def optimize(model: DenseModel) -> DenseModel:
-    """The same model, run on CPUs by what runs it fastest.
-
-    Networks of the U²-Net family run inside onnxruntime, if the extra onnx is installed. They stay
-    what they are: weights, description, identity and saved files are those of the model that was
-    given, and what onnxruntime cannot do (gradients, GPUs, half precision) torch does. Logits
-    differ by less than 1e-3, probabilities by less than 1e-4. All other models are returned as
-    they are.
-
-    Args:
-        model: Any dense model; it is left as it was. The weights are shared with it.
-    """
-    installed = all(find_spec(name) is not None for name in ("onnx", "onnxruntime"))
-    if not isinstance(model, U2Net) or not installed:
-        return model
-    optimized = copy.copy(model)
-    optimized._engine = OnnxEngine()
-    return optimized
+def why_no_engine() -> str:
+    """Why networks run inside torch here; empty where onnxruntime runs them."""
+    missing = [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
+    return f"{' and '.join(missing)} are not installed (the extra onnx)" if missing else ""
 
 
 class OnnxEngine:
-    """Runs the convolutions of a network inside onnxruntime; its session is made when needed."""
+    """Runs the convolutions of a network inside onnxruntime; its session is made when needed.
+
+    The network stays what it is, and what onnxruntime cannot do (gradients, GPUs, half precision)
+    torch does. Logits differ by less than 1e-3, probabilities by less than 1e-4.
+    """
 
     def __init__(self) -> None:
         self._session: tuple[tuple[Any, ...], Any] | None = None

@@ -37,6 +37,7 @@ from sparserefine.experiments.peak_memory import measure_peaks, missing_peaks
 from sparserefine.extras import check_installed
 from sparserefine.images import ImageError
 from sparserefine.progress import Progress, count_steps
+from sparserefine.refinement.fast_dense import with_fast_dense
 from sparserefine.refinement.refiner import SparseRefiner
 from sparserefine.refinement.timing import now_ms
 
@@ -74,7 +75,8 @@ def frontier(
     steps: int = STEPS,
     split: str | None = None,
     against: Against | None = None,
-    rounds: int = 3,
+    rounds: int = 7,
+    optimize: bool = True,
     memory: bool = True,
     seed: int = 0,
     out: str | Path | None = None,
@@ -96,6 +98,7 @@ def frontier(
         against: Reference labels: "labels", or those of the dense model at "full" resolution. None
             takes labels where there are some.
         rounds: Number of timed runs of each method on each image, after one to warm up.
+        optimize: Run the dense model, for all methods, as `dense.optimize` does.
         memory: Measure peak memory too, each method in a process of its own.
         seed: Seeds the training, and the resamples of the intervals.
         out: Folder for frontier.md, .json and .png, and what was computed; None writes nothing.
@@ -138,6 +141,9 @@ def frontier(
             points = trained.pop("points")
             refiners |= trained
         refiners = {name: one.in_evaluation() for name, one in refiners.items()}
+        if optimize:
+            refiners = {name: with_fast_dense(one) for name, one in refiners.items()}
+            points = None if points is None else with_fast_dense(points)
         named = [one.describe() for one in (*refiners.values(), *([points] if points else []))]
         contest = Contest(refiners, points, named)
         ways = baselines(contest.model, refiners, points)
@@ -191,7 +197,15 @@ def _run_images(
     failed: dict[str, str] = {}
     records: list[dict[str, Any]] = []
     device = contest.model.device
-    conditions = [against, rounds, str(device), torch.get_num_threads(), contest.described]
+    optimized = contest.model.dense is not None and contest.model.dense.optimization is not None
+    conditions = [
+        against,
+        rounds,
+        optimized,
+        str(device),
+        torch.get_num_threads(),
+        contest.described,
+    ]
     conditions += [Environment.current().commit, *([way.family, way.setting] for way in ways)]
     advance = count_steps(progress, "frontier", len(dataset))
     for index in range(len(dataset)):

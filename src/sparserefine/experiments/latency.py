@@ -33,7 +33,8 @@ def measure_latency(
     memory_limit: float = 0.0,
     threads: int = 0,
     fit: bool = False,
-    rounds: int = 5,
+    rounds: int = 7,
+    optimize: bool = True,
     device: str = "auto",
     out: str | Path | None = None,
     progress: Progress | None = None,
@@ -53,6 +54,7 @@ def measure_latency(
         threads: Number of threads that torch has on a CPU; 0 for its own choice.
         fit: Time refinement at three densities, to fit milliseconds = a + b · density.
         rounds: Number of timed runs of each case, after one to warm up.
+        optimize: Run the dense model, at both resolutions, as `dense.optimize` does.
         device: Device to time on: "cpu", "cuda" …; "auto" takes a GPU where there is one.
         out: Folder for latency.json, .md, .csv and .png; None writes nothing.
         progress: Told of each round.
@@ -82,6 +84,7 @@ def measure_latency(
         density=density,
         memory_gib=memory_limit,
         threads=threads or torch.get_num_threads(),
+        optimize=optimize,
         device=device,
     )
     advance = count_steps(progress, "latency", len(groups) * (rounds + 1))

@@ -35,6 +35,7 @@ class LatencyCase:
         threads: Number of threads that torch has on a CPU.
         memory_gib: Most GiB that the process may allocate; 0 for no limit.
         seed: Seeds random weights and masks.
+        optimize: Run the dense model as `dense.optimize` does.
     """
 
     model: str
@@ -51,6 +52,7 @@ class LatencyCase:
     threads: int = 1
     memory_gib: float = 0.0
     seed: int = 0
+    optimize: bool = True
 
     def __post_init__(self) -> None:
         if self.method not in get_args(Method) or self.precision not in get_args(Precision):

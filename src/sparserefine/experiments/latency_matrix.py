@@ -43,6 +43,9 @@ class LatencyRow:
         peak_mib: Most MiB that the process held.
         gmacs: MACs of a run, in 10⁹.
         stages_ms: Median milliseconds of each stage.
+        ran_in: Precision that each part computed in: that of the case, unless the kernels of the
+            device lack it.
+        optimization: What was done to make the dense model faster; empty for nothing.
     """
 
     case: LatencyCase
@@ -56,6 +59,16 @@ class LatencyRow:
     peak_mib: float | None = None
     gmacs: float | None = None
     stages_ms: dict[str, float] = field(default_factory=dict)
+    ran_in: dict[str, str] = field(default_factory=dict)
+    optimization: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def precision(self) -> str:
+        """The precision of the case, and that of the parts that have another."""
+        other = {part: own for part, own in self.ran_in.items() if own != self.case.precision}
+        if not other:
+            return self.case.precision
+        return f"{self.case.precision} ({', '.join(other)} {next(iter(other.values()))})"
 
     @property
     def images_per_second(self) -> float | None:
@@ -84,6 +97,8 @@ class LatencyRow:
             "peak_mib": self.peak_mib,
             "gmacs": self.gmacs,
             "stages_ms": self.stages_ms,
+            "ran_in": self.ran_in,
+            "optimization": self.optimization,
             "status": self.status,
             "reason": self.reason,
         }
@@ -255,6 +270,8 @@ class _Worker:
             peak_mib=self.peak_mib,
             gmacs=self.built["gmacs"],
             stages_ms={name: median([stage[name] for stage in self.stages]) for name in names},
+            ran_in=self.built["ran_in"],
+            optimization=self.built["optimization"],
         )
 
 
@@ -268,7 +285,7 @@ def _density_from(case: LatencyCase, trained: bool) -> str:
 
 def measure_matrix(
     groups: Sequence[Sequence[LatencyCase]],
-    rounds: int = 5,
+    rounds: int = 7,
     *,
     trained: bool = False,
     time_limit_s: float = TIME_LIMIT_S,

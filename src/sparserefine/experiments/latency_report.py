@@ -17,7 +17,7 @@ from sparserefine.plots import latency_bars
 NAME = "latency"
 HEADINGS = (
     "model", "method", "precision", "batch", "p50, ms", "p95, ms", "images/s", "peak, MiB",
-    "GMACs", "density", "times faster", "paper",
+    "GMACs", "density", "times faster", "paper", "runs",
 )  # fmt: skip
 
 
@@ -26,9 +26,9 @@ def cells(matrix: LatencyMatrix, row: LatencyRow) -> tuple[str, ...]:
     case = row.case
     refines = case.method == "sparserefine"
     method = f"{case.method} {case.pyramid}".strip().replace("_", " ")
-    start = (case.model, method, case.precision, str(case.batch))
+    start = (case.model, method, row.precision, str(case.batch))
     if row.status != "ok":
-        return (*start, row.status, "", "", "", "", "", "", "")
+        return (*start, row.status, *[""] * 8)
     ratio = matrix.speedup(row) if refines else None
     paper = paper_figures.speedup(case.model, case.precision, case.batch) if refines else None
     return (
@@ -41,6 +41,7 @@ def cells(matrix: LatencyMatrix, row: LatencyRow) -> tuple[str, ...]:
         f"{row.density:.1%} ({row.density_from})" if refines else "",
         f"{ratio:.2f}" if ratio else "",
         f"{paper:.2f}" if paper else "",
+        str(row.runs),
     )
 
 
@@ -117,5 +118,6 @@ def _bars(matrix: LatencyMatrix) -> dict[str, dict[str, float]]:
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    flat = {key: value for key, value in row.items() if key != "stages_ms"}
+    nested = ("stages_ms", "ran_in", "optimization")
+    flat = {key: value for key, value in row.items() if key not in nested}
     return {**flat, "size": "×".join(map(str, row["size"]))}

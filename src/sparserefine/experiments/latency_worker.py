@@ -28,6 +28,7 @@ from sparserefine.experiments.macs import (
 from sparserefine.images import read_image
 from sparserefine.photos.shipped import shipped_photo
 from sparserefine.refinement.extractor import SparseUNet
+from sparserefine.refinement.fast_dense import with_fast_dense
 from sparserefine.refinement.refiner import SparseRefiner
 from sparserefine.refinement.selector import EntropySelector
 from sparserefine.refinement.timing import StageTimer
@@ -44,11 +45,15 @@ class Built:
         run: Makes one pass over the batch; returns milliseconds per stage, where there are stages.
         density: Share of the pixels that it refines.
         gmacs: MACs of a pass, in 10⁹.
+        ran_in: Precision that each part computes in.
+        optimization: What was done to make the dense model faster; empty for nothing.
     """
 
     run: Callable[[], dict[str, float]]
     density: float
     gmacs: float
+    ran_in: dict[str, str]
+    optimization: dict[str, str]
 
 
 def build(case: LatencyCase) -> Built:
@@ -67,7 +72,12 @@ def build(case: LatencyCase) -> Built:
     assert dense is not None
     gmacs = dense_macs(dense, full if case.method == "dense" else low, case.batch)
     refiner = refiner.to(case.device)
-    dense.to(DTYPES[case.precision])
+    ran_in = _cast(refiner, case)
+    optimization: dict[str, str] = {}
+    if case.optimize:
+        refiner = with_fast_dense(refiner, full if case.method == "dense" else size)
+        assert refiner.dense is not None and refiner.dense.optimization is not None
+        optimization = refiner.dense.optimization.to_json()
     images = _images(case, trained).to(case.device)
     if case.method != "sparserefine":
         at = size if case.method == "dense" else refiner.dense_size.resized(size)
@@ -76,7 +86,8 @@ def build(case: LatencyCase) -> Built:
             refiner.dense_logits(images, at)
             return {}
 
-        return Built(run_dense, 0.0, gmacs / 1e9)
+        ran_in = {"dense": ran_in["dense"]}
+        return Built(run_dense, 0.0, gmacs / 1e9, ran_in, optimization)
 
     def run() -> dict[str, float]:
         timer = StageTimer(case.device)
@@ -87,7 +98,23 @@ def build(case: LatencyCase) -> Built:
         mask = refiner.selector(refiner.dense_pass(images), size)
     assert isinstance(refiner.extractor, SparseUNet)
     gmacs += extractor_macs(refiner.extractor, mask)
-    return Built(run, float(mask.float().mean()), gmacs / 1e9)
+    return Built(run, float(mask.float().mean()), gmacs / 1e9, ran_in, optimization)
+
+
+def _cast(refiner: SparseRefiner, case: LatencyCase) -> dict[str, str]:
+    """Bring the parts to the precision of a case, and say what each computes in.
+
+    The sparse kernels of a CPU take float32: there the extractor and the ensembler keep it.
+    """
+    dtype = DTYPES[case.precision]
+    assert refiner.dense is not None
+    refiner.dense.to(dtype)
+    cast = case.device != "cpu"
+    if cast:
+        refiner.extractor.to(dtype)
+        refiner.ensembler.to(dtype)
+    own = case.precision if cast else "fp32"
+    return {"dense": case.precision, "extractor": own, "ensembler": own}
 
 
 def _untrained(case: LatencyCase) -> SparseRefiner:
@@ -149,7 +176,13 @@ def main() -> None:
         limit_memory(case.memory_gib)
         with torch.no_grad():
             built = build(case)
-            answer(status="ok", density=built.density, gmacs=built.gmacs)
+            answer(
+                status="ok",
+                density=built.density,
+                gmacs=built.gmacs,
+                ran_in=built.ran_in,
+                optimization=built.optimization,
+            )
             for line in sys.stdin:
                 if line.strip() != "run":
                     break

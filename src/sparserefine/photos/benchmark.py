@@ -11,11 +11,13 @@ from typing import Any
 import torch
 
 from sparserefine.atomic import atomic_write, make_folder
+from sparserefine.dense import Optimization, explain_optimization
 from sparserefine.environment import Environment, peak_mib
 from sparserefine.evaluation.statistics import median, percentile
 from sparserefine.images import ImageLike, as_uint8_rgb
 from sparserefine.photos.shipped import shipped_photo
 from sparserefine.progress import Progress, count_steps
+from sparserefine.refinement.fast_dense import with_fast_dense
 from sparserefine.refinement.refiner import SparseRefiner
 from sparserefine.refinement.timing import StageTimer, now_ms
 from sparserefine.sparse import explain_backends
@@ -58,10 +60,12 @@ class Benchmark:
     Attributes:
         rows: Latency of each method.
         peak_mib: Most MiB that the process has held so far.
+        optimization: What was done to make the dense model faster, on both sides; None: nothing.
     """
 
     rows: tuple[Latency, ...]
     peak_mib: float
+    optimization: Optimization | None = None
 
     @property
     def speedup(self) -> float:
@@ -75,13 +79,18 @@ class Benchmark:
             "rows": [asdict(row) for row in self.rows],
             "speedup": {self.rows[0].model: self.speedup},
             "peak_mib": self.peak_mib,
+            "optimization": None if self.optimization is None else self.optimization.to_json(),
             "environment": describe_environment(),
         }
 
 
 def describe_environment() -> dict[str, Any]:
-    """Hardware and software of this process, and which sparse backends run in it."""
-    return {**Environment.current().to_json(), "backends": explain_backends()}
+    """Hardware and software of this process, which sparse backends run in it, and how models do."""
+    return {
+        **Environment.current().to_json(),
+        "backends": explain_backends(),
+        "optimize": explain_optimization(),
+    }
 
 
 @torch.no_grad()
@@ -89,7 +98,8 @@ def benchmark(
     model: SparseRefiner,
     photo: ImageLike | None = None,
     *,
-    rounds: int = 5,
+    rounds: int = 7,
+    optimize: bool = True,
     out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Benchmark:
@@ -100,6 +110,7 @@ def benchmark(
         photo: Anything that `SparseRefiner.predict` takes. Default: a photo that ships with the
             package.
         rounds: Number of timed runs of each method, after one to warm up.
+        optimize: Run the dense model, at both resolutions, as `dense.optimize` does.
         out: Folder for benchmark.json; None writes nothing.
         progress: Told of each round.
 
@@ -110,6 +121,7 @@ def benchmark(
     if rounds < 1:
         raise ValueError(f"rounds is {rounds}, expected 1 or more.")
     model = model.in_evaluation()
+    model = with_fast_dense(model) if optimize else model
     array = as_uint8_rgb(shipped_photo("lund") if photo is None else photo)
     images = torch.from_numpy(array).permute(2, 0, 1)[None].to(model.device)
     size = (images.shape[2], images.shape[3])
@@ -150,7 +162,8 @@ def benchmark(
         )
         for method, ms in taken.items()
     )
-    result = Benchmark(rows, peak_mib(str(model.device)))
+    done = None if model.dense is None else model.dense.optimization
+    result = Benchmark(rows, peak_mib(str(model.device)), done)
     if out is not None:
         text = json.dumps(result.to_json(), indent=2, allow_nan=False) + "\n"
         atomic_write(make_folder(out) / FILE, lambda partial: partial.write_text(text))

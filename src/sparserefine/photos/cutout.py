@@ -94,11 +94,12 @@ def cutout(
     return cut_out(photo, foreground_model(model), method)
 
 
-def foreground_model(model: str | Path | DenseModel) -> DenseModel:
+def foreground_model(model: str | Path | DenseModel, *, optimize: bool = True) -> DenseModel:
     """A dense model of background and foreground.
 
     Args:
         model: A name, a file, or a model; see `cutout`.
+        optimize: Run what is made here as `dense.optimize` does.
 
     Raises:
         ValueError: It has other than two classes, or the file is of another network.
@@ -111,7 +112,8 @@ def foreground_model(model: str | Path | DenseModel) -> DenseModel:
             )
         return model
     if str(model) == "u2netp":
-        return dense_models.optimize(dense_models.create("u2netp"))
+        made = dense_models.create("u2netp")
+        return dense_models.optimize(made) if optimize else made
     file = Path(model).expanduser()
     if not file.is_file():
         raise FileNotFoundError(
@@ -121,9 +123,11 @@ def foreground_model(model: str | Path | DenseModel) -> DenseModel:
     reasons = []
     for kind in TABLES:
         try:
-            return dense_models.optimize(dense_models.create(kind, file))
+            made = dense_models.create(kind, file)
         except ValueError as error:
             reasons.append(str(error))
+        else:
+            return dense_models.optimize(made) if optimize else made
     raise ValueError(f"{file} is none of {', '.join(TABLES)}: {reasons[0]}")
 
 

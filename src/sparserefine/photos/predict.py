@@ -19,6 +19,7 @@ from sparserefine.photos.photo_run import PhotoJob, PhotoResult, PhotoRun
 from sparserefine.photos.places import result_folders
 from sparserefine.photos.shard import Shard, check_shard, in_shard
 from sparserefine.progress import Progress, count_steps
+from sparserefine.refinement.fast_dense import with_fast_dense
 from sparserefine.refinement.load import check_refiner
 from sparserefine.refinement.prediction import (
     DEFAULT_OUTPUTS,
@@ -82,6 +83,7 @@ def predict(
     batch: int = 1,
     bands: Sequence[int] = (),
     value_range: tuple[float, float] | None = None,
+    optimize: bool = True,
     progress: Progress | None = None,
 ) -> PredictedImages:
     """Segment photos and write each result into a folder of its own, named after the photo.
@@ -109,6 +111,7 @@ def predict(
             may change labels where two classes are equally likely.
         bands: Numbers, from 1, of the bands to take for red, green and blue, or of one for gray.
         value_range: Values that become black and white.
+        optimize: Run the dense model as `dense.optimize` does.
         progress: Told of each photo.
 
     Raises:
@@ -140,6 +143,7 @@ def predict(
         for source, place in zip(sources, folders, strict=True)
         if shard is None or in_shard(found.images[source], shard)
     ]
+    model = with_fast_dense(model) if optimize else model
     run = PhotoRun(  # names the model once: the weights of large ones take a while to read
         model=model, write=write, resume=resume, bands=bands, value_range=value_range
     )

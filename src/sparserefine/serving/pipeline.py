@@ -22,6 +22,7 @@ from sparserefine.photos.given_mask import read_mask
 from sparserefine.photos.given_values import GivenMask
 from sparserefine.photos.refine import prediction_on, refine
 from sparserefine.refinement.dense_pass import DensePass
+from sparserefine.refinement.fast_dense import with_fast_dense
 from sparserefine.refinement.output import RefinerOutput
 from sparserefine.refinement.refiner import SparseRefiner
 from sparserefine.refinement.selector import EntropySelector
@@ -240,12 +241,13 @@ def open_pipeline(spec: Spec) -> Pipeline:
     path = Path(spec.model).expanduser()
     if spec.model in _OF_FOREGROUND or path.is_file():
         _refuse_settings(spec)
-        return CutoutPipeline(spec.model, foreground_model(spec.model))
+        return CutoutPipeline(spec.model, foreground_model(spec.model, optimize=spec.optimize))
     dense = None if spec.weights is None else dense_models.open_model(spec.weights)
     refiner = SparseRefiner.from_pretrained(spec.model, dense=dense)
     if spec.calibration is not None:
         refiner.load_calibration(spec.calibration)
-    return RefinerPipeline(spec.model, _moved(_limited(refiner, spec), spec.device))
+    refiner = _moved(_limited(refiner, spec), spec.device)
+    return RefinerPipeline(spec.model, with_fast_dense(refiner) if spec.optimize else refiner)
 
 
 def _refuse_settings(spec: Spec) -> None:

@@ -44,6 +44,7 @@ def serve(
     threshold: float | None = None,
     max_density: float | None = None,
     device: str = "auto",
+    optimize: bool = True,
     ready: Ready | None = None,
 ) -> None:
     """Answer HTTP requests with a model until SIGTERM or Ctrl-C, and finish what was accepted.
@@ -73,6 +74,7 @@ def serve(
         threshold: Entropy in nats above which a refiner refines a pixel.
         max_density: Pixel budget of a refiner, 0 to 1.
         device: Device of a refiner; "auto" takes a GPU where there is one.
+        optimize: Run the dense model as `dense.optimize` does.
         ready: Told the URL, and what the model takes and gives, once requests are answered.
 
     Raises:
@@ -104,6 +106,7 @@ def serve(
         device=device,
         threads=threads,
         max_pixels=limits.max_pixels,
+        optimize=optimize,
     )
     with _bound(host, port) as listener:
         asyncio.run(_run(listener, spec, workers, limits, ready or (lambda *_: None)))

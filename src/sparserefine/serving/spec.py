@@ -23,6 +23,7 @@ class Spec:
             one.
         threads: Threads of each worker.
         max_pixels: Pixels of an image, at most.
+        optimize: Run the dense model as `dense.optimize` does.
     """
 
     model: str
@@ -33,6 +34,7 @@ class Spec:
     device: str = "auto"
     threads: int = 1
     max_pixels: int = 32_000_000
+    optimize: bool = True
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Spec:

@@ -17,6 +17,7 @@ from sparserefine.arguments import real_number, whole_number
 from sparserefine.extras import check_installed
 from sparserefine.paths import user_path
 from sparserefine.progress import Progress, as_report
+from sparserefine.refinement.fast_dense import with_fast_dense
 from sparserefine.refinement.load import check_refiner
 from sparserefine.refinement.predictions import check_has_alpha
 from sparserefine.refinement.refiner import SparseRefiner
@@ -72,6 +73,7 @@ def predict_video(
     write: str = "overlay",
     every: int = 1,
     change: float = CHANGE,
+    optimize: bool = True,
     progress: Progress | None = None,
 ) -> PredictedVideo:
     """Segment a video and write a video of the same frames, time stamps and sound.
@@ -90,6 +92,7 @@ def predict_video(
         every: Predict every n-th frame; those between have the labels of the one before.
         change: How much the mean of 8×8 pixels must differ from the picture that its labels are
             of, in levels of 255, to be predicted anew. 0 predicts every frame as a photo.
+        optimize: Run the dense model as `dense.optimize` does.
         progress: Told of each frame.
 
     Raises:
@@ -109,6 +112,7 @@ def predict_video(
     check_target(path, write)
     if write == "alpha":
         check_has_alpha(model)
+    model = with_fast_dense(model) if optimize else model
     report = as_report(progress)
     result = PredictedVideo(path=path)
     read, work, wrote = StageTimer(), StageTimer(model.device), StageTimer()

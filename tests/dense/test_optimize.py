@@ -1,0 +1,191 @@
+"""`dense.optimize`: the same answers, by a network that takes less time."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import sys
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import sparserefine as sr
+from small_models import PatchDense
+from sparserefine.dense.fast_run import FastRun
+from sparserefine.refinement.fast_dense import with_fast_dense
+
+optimizing = sys.modules["sparserefine.dense.optimize"]
+
+
+class NormDense(sr.dense.DenseModel):
+    """Convolutions and batch norms that have learned something."""
+
+    def __init__(self, *, shared: bool = False) -> None:
+        super().__init__()
+        self.num_classes, self.size_divisor, self.preset = 5, 4, sr.dense.Preset()
+        self.shared = shared
+        self.first = nn.Conv2d(3, 8, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(8)
+        self.second = nn.Conv2d(8, 8, 3, padding=1, groups=2)
+        self.inner = nn.Sequential(nn.BatchNorm2d(8, affine=False), nn.ReLU(inplace=True))
+        self.last = nn.Conv2d(8, 5, 1)
+        generator = torch.Generator().manual_seed(0)
+        for tensor in (*self.parameters(), *self.buffers()):
+            if tensor.is_floating_point():
+                tensor.data = torch.rand(tensor.shape, generator=generator) + 0.2
+        self.eval().requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits at full size."""
+        convolved = self.first(images - 0.5)
+        y = self.norm(convolved)
+        if self.shared:  # the convolution's own result is used, too
+            y = y + convolved
+        return self.last(self.inner(self.second(y))).float()
+
+
+IMAGES = torch.rand(2, 3, 24, 40, generator=torch.Generator().manual_seed(1))
+
+
+def norms_of(model: sr.dense.DenseModel) -> str:
+    assert model.optimization is not None
+    return model.optimization.norms
+
+
+def test_folded_norms_give_the_same_logits_and_leave_the_model() -> None:
+    model = NormDense()
+    before = copy.deepcopy(model.state_dict())
+    expected = model(IMAGES)
+    optimized = sr.dense.optimize(model, (24, 40))
+    found = optimized(IMAGES)
+    assert norms_of(optimized) == "2 folded"
+    assert isinstance(optimized._fast, FastRun) and optimized._fast._made is not None
+    network = optimized._fast._made.network
+    assert network is not None and not [
+        one for one in network.modules() if isinstance(one, nn.BatchNorm2d)
+    ]
+    assert not torch.equal(found, expected)  # it did run another way
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert model._fast is None and model.optimization is None
+    assert torch.equal(model(IMAGES), expected)
+    for state in (model.state_dict(), optimized.state_dict()):
+        assert list(state) == list(before)
+        assert all(torch.equal(state[name], before[name]) for name in before)
+    assert optimized.describe() == model.describe()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision(dtype: torch.dtype) -> None:
+    model = NormDense().to(dtype)
+    optimized = sr.dense.optimize(model, (24, 40))
+    assert norms_of(optimized) == "2 folded"
+    found, expected = optimized(IMAGES.to(dtype)), model(IMAGES.to(dtype))
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.05 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_the_layout_that_takes_less_time_is_taken(
+    last: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seconds(network: nn.Module, images: Tensor) -> float:
+        return 1.0 if images.is_contiguous(memory_format=torch.channels_last) is last else 2.0
+
+    monkeypatch.setattr(optimizing, "_seconds", seconds)
+    model = NormDense()
+    optimized = sr.dense.optimize(model, (24, 40))
+    assert optimized._fast is not None and optimized._fast.channels_last is last
+    assert optimized.optimization is not None
+    assert optimized.optimization.layout.startswith("channels_last:" if last else "as it was:")
+    torch.testing.assert_close(optimized(IMAGES), model(IMAGES), rtol=1e-5, atol=1e-5)
+    assert model.second.weight.is_contiguous()
+
+
+def test_what_others_use_too_is_not_folded() -> None:
+    model = NormDense(shared=True)
+    optimized = sr.dense.optimize(model)
+    assert norms_of(optimized).startswith("left: folded, logits differ by")
+    assert optimized._fast is None and torch.equal(optimized(IMAGES), model(IMAGES))
+
+
+def test_models_without_norms_or_convolutions() -> None:
+    assert norms_of(sr.dense.optimize(PatchDense().eval())) == "none"
+    plain = sr.dense.from_callable(lambda images: images, "logits", 3)
+    optimized = sr.dense.optimize(plain, (8, 8))
+    assert optimized.optimization is not None
+    assert optimized.optimization.layout == "no convolutions"
+    assert torch.equal(optimized(IMAGES), plain(IMAGES))
+
+
+def test_a_model_that_cannot_run_the_small_image_stays() -> None:
+    class Picky(NormDense):
+        def forward(self, images: Tensor) -> Tensor:
+            if images.shape[3] != 40:
+                raise RuntimeError("only 40")
+            return super().forward(images)
+
+    optimized = sr.dense.optimize(Picky())
+    assert norms_of(optimized) == "left: only 40" and optimized._fast is None
+    assert optimized(IMAGES).shape == (2, 5, 24, 40)
+
+
+def test_training_and_devices_are_left() -> None:
+    model = NormDense().train()
+    state = copy.deepcopy(model.state_dict())
+    optimized = sr.dense.optimize(model)
+    assert norms_of(optimized) == "left: the model is in training mode"
+    assert all(torch.equal(state[name], tensor) for name, tensor in model.state_dict().items())
+    elsewhere = sr.dense.optimize(NormDense().to("meta"))
+    assert norms_of(elsewhere) == "left: the model is on meta" and elsewhere._fast is None
+
+
+def test_what_changes_afterwards_counts() -> None:
+    model = NormDense()
+    optimized = sr.dense.optimize(model)
+    before = optimized(IMAGES)
+    model.norm.running_mean.add_(0.5)  # pyright: ignore
+    assert not torch.allclose(optimized(IMAGES), before)
+    torch.testing.assert_close(optimized(IMAGES), model(IMAGES), rtol=1e-5, atol=1e-5)
+    model.last = nn.Conv2d(8, 5, 1).requires_grad_(False)
+    torch.testing.assert_close(optimized(IMAGES), model(IMAGES), rtol=1e-5, atol=1e-5)
+    optimized.train()
+    assert torch.equal(optimized(IMAGES), model(IMAGES))
+    model.eval()
+    images = IMAGES.clone().requires_grad_()
+    model.requires_grad_(True)
+    optimized(images).sum().backward()
+    assert images.grad is not None and model.first.weight.grad is not None
+
+
+def test_copies_and_pickles_run_their_own_network() -> None:
+    optimized = sr.dense.optimize(NormDense())
+    expected = optimized(IMAGES)
+    for other in (copy.deepcopy(optimized), pickle.loads(pickle.dumps(optimized))):
+        assert torch.equal(other(IMAGES), expected)
+        assert other._fast is not optimized._fast
+    other = copy.deepcopy(optimized)
+    other.last.bias.add_(1.0)  # pyright: ignore
+    assert not torch.equal(other(IMAGES), expected) and torch.equal(optimized(IMAGES), expected)
+
+
+def test_a_refiner_is_optimized_once_and_left_as_it_was() -> None:
+    refiner = sr.SparseRefiner(
+        NormDense(), extractor=sr.SparseUNet(5, widths=(4,), blocks=1), dense_size=1.0
+    )
+    fast = with_fast_dense(refiner)
+    assert fast.dense is not refiner.dense and fast.extractor is refiner.extractor
+    assert with_fast_dense(fast) is fast and fast.describe() == refiner.describe()
+    bare = sr.SparseRefiner(None, num_classes=2)
+    assert with_fast_dense(bare) is bare
+
+
+def test_pages_are_kept_where_glibc_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sparserefine.dense import pages
+
+    uncached = pages.keep_pages.__wrapped__
+    monkeypatch.setattr(pages.platform, "libc_ver", lambda: ("", ""))
+    assert uncached() == "the C library is not glibc"
+    monkeypatch.undo()
+    if pages.platform.libc_ver()[0] == "glibc":
+        assert uncached() == ""
+        assert sr.dense.explain_optimization()["pages"] == "kept"
