@@ -1,33 +1,32 @@
 """docs/latency.md, from what `sparserefine benchmark --models` measured.
 
-    python benchmarks/latency_page.py --five out/five --batch out/batch8   # keep new results
-    python benchmarks/latency_page.py                                     # only write the page
+    python benchmarks/latency_page.py --five out/five/* --batch out/batch8   # keep new results
+    python benchmarks/latency_page.py                                       # only write the page
 
-The runs themselves (2 CPU cores, some 15 minutes, 24 GiB of memory for the second):
-
-    sparserefine benchmark --size 1024x2048 --pyramids floor,dilate --rounds 3 --out out/five \\
-        --models hrnet-w48,segformer-b5,mask2former-swin-tiny,mask2former-swin-large,segnext-l
-    sparserefine benchmark --size 1024x2048 --models segformer-b5 --batch 8 --rounds 1 \\
-        --memory-limit 20 --out out/batch8
+The runs themselves, each model by itself, are those of `make fair-bench`; folders of one commit and
+one machine become one table.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 from sparserefine.experiments import paper_figures
+from sparserefine.images import write_image
+from sparserefine.plots import latency_bars
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "latency.md"
 START, END = "<!-- figures: benchmarks/latency_page.py -->\n", "<!-- end of figures -->"
+# Medians of both differ by so much anyway.
+SUM_TOLERANCE = 0.97
 RUNS = {
     "five": "The paper's five, one image of 1024×2048 at a time",
-    "xeon": "The same on another processor, with two timed runs each",
+    "xeon": "The same on another processor",
     "batch": "SegFormer-B5, eight images at a time, at most 20 GiB",
 }
 
@@ -36,14 +35,49 @@ def main() -> None:
     """Keep results, write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name, title in RUNS.items():
-        parser.add_argument(f"--{name}", type=Path, help=f"output folder of the run: {title}")
+        text = f"output folders of the runs: {title}"
+        parser.add_argument(f"--{name}", type=Path, nargs="+", help=text)
     options = vars(parser.parse_args())
     for name in RUNS:
         if options[name] is not None:
-            shutil.copy(options[name] / "latency.json", RESULTS / f"latency_{name}.json")
-            shutil.copy(options[name] / "latency.png", ROOT / "docs" / f"latency_{name}.png")
+            result = merged([folder / "latency.json" for folder in options[name]])
+            text = json.dumps(result, indent=2) + "\n"
+            (RESULTS / f"latency_{name}.json").write_text(text)
+            write_image(latency_bars(_bars(result)), ROOT / "docs" / f"latency_{name}.png")
     PAGE.write_text(with_figures(PAGE.read_text()))
     print(PAGE)
+
+
+def merged(files: list[Path]) -> dict[str, Any]:
+    """One result of several, which were made alike.
+
+    Raises:
+        SystemExit: They are of different commits, machines or threads.
+    """
+    results = [json.loads(file.read_text()) for file in files]
+    first = results[0]
+    for file, result in zip(files, results, strict=True):
+        for key in ("commit", "device", "torch"):
+            here, there = (one["environment"][key] for one in (result, first))
+            if here != there:
+                raise SystemExit(
+                    f"{file} is of {key} {here}, {files[0]} of {there}. Measure both anew."
+                )
+    return {
+        **first,
+        "rows": [row for result in results for row in result["rows"]],
+        "speedup": {k: ratio for result in results for k, ratio in result["speedup"].items()},
+        "fits": [fit for result in results for fit in result["fits"]],
+    }
+
+
+def _bars(result: dict[str, Any]) -> dict[str, dict[str, float]]:
+    groups: dict[str, dict[str, float]] = {}
+    for row in result["rows"]:
+        if row["status"] == "ok":
+            name = f"{row['method']} {row['pyramid']}".strip()
+            groups.setdefault(row["model"], {})[name] = row["p50_ms"] / row["batch"]
+    return groups
 
 
 def with_figures(text: str) -> str:
@@ -62,25 +96,51 @@ def _section(name: str, title: str, result: dict[str, Any]) -> str:
     lines = [
         f"## {title}\n",
         f"{environment['device']}, {result['rows'][0]['threads']} threads, torch "
-        f"{environment['torch']}, commit {environment['commit']}.\n",
-        "| model | | p50, ms an image | peak, MiB | GMACs an image | density | times faster | "
-        "paper, RTX 3090, fp32 |",
-        "|---|---|---|---|---|---|---|---|",
+        f"{environment['torch']}, commit {environment['commit']}. {_footing(result)}\n",
+        "| model | | precision | p50, ms an image | p95 | runs | peak, MiB | GMACs an image | "
+        "density | times faster | paper, RTX 3090, fp32 |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in result["rows"]:
         method = f"{row['method'].replace('_', ' ')} {row['pyramid']}".strip()
         if row["status"] != "ok":
-            lines.append(f"| {row['model']} | {method} | **{row['status']}** | | | | | |")
+            lines.append(
+                f"| {row['model']} | {method} | {row['precision']} | **{row['status']}** "
+                "| | | | | | | |"
+            )
             continue
         ratio, paper = row["speedup"], row["paper_speedup"]
         lines.append(
-            f"| {row['model']} | {method} | {row['p50_ms'] / row['batch']:,.0f} | "
-            f"{row['peak_mib']:,.0f} | {row['gmacs'] / row['batch']:,.0f} | "
+            f"| {row['model']} | {method} | {_precision(row)} | "
+            f"{row['p50_ms'] / row['batch']:,.0f} | {row['p95_ms'] / row['batch']:,.0f} | "
+            f"{row['runs']} | {row['peak_mib']:,.0f} | {row['gmacs'] / row['batch']:,.0f} | "
             f"{_share(row['density'])} | {'' if ratio is None else f'{ratio:.2f}'} | "
             f"{'' if paper is None else f'{paper:.2f}'} |"
         )
-    lines += ["", *_words(result), f"![Milliseconds an image](latency_{name}.png)"]
+    lines += ["", *_words(result), *_warnings(result)]
+    lines.append(f"![Milliseconds an image](latency_{name}.png)")
     return "\n".join(lines) + "\n"
+
+
+def _footing(result: dict[str, Any]) -> str:
+    """What the dense model was given, at full and at low resolution alike."""
+    given = {
+        row["model"]: row["optimization"]
+        for row in result["rows"]
+        if row["status"] == "ok" and row["method"] == "dense_low" and row.get("optimization")
+    }
+    if not given:
+        return (
+            "Measured before `sr.dense.optimize`: the dense model pays for fresh pages, the sparse "
+            "part does not, which makes ratios too high."
+        )
+    norms = ", ".join(f"{name} {done['norms']}" for name, done in given.items())
+    last = [name for name, done in given.items() if done["layout"].startswith("channels_last")]
+    pages = "; ".join(sorted({done["pages"] for done in given.values()}))
+    return (
+        f"On both sides: pages {pages}, channels last for {', '.join(last) or 'none'}, batch norms "
+        f"{norms}."
+    )
 
 
 def _words(result: dict[str, Any]) -> list[str]:
@@ -101,12 +161,62 @@ def _words(result: dict[str, Any]) -> list[str]:
     p50 = {row["method"]: row["p50_ms"] for row in result["rows"] if row["model"] == least}
     ratio = p50["dense"] / p50["dense_low"]
     density = max(row["density"] for row in result["rows"] if row["model"] == least)
+    macs = _pyramid_macs(result)
+    more = "" if macs is None else (
+        f" The \"dilate\" pyramid takes the extractor {macs[0]:.1f} to {macs[1]:.1f} times the "
+        "multiplications of \"floor\"."
+    )  # fmt: skip
     return [
         f"At one image at a time the paper gains {' and '.join(ranges)} on its GPU. On a CPU the "
         "sparse convolutions cost little beside a heavy dense model, so more of the gain remains. "
         f"Least is gained by {least}: at full resolution it takes {ratio:.1f} times as long "
-        f"as at low, and {density:.0%} of its pixels are refined.\n",
+        f"as at low, and {density:.0%} of its pixels are refined.{more}\n",
     ]
+
+
+def _pyramid_macs(result: dict[str, Any]) -> tuple[float, float] | None:
+    """Least and most that the extractor's MACs of "dilate" are of those of "floor"."""
+    found: dict[str, dict[str, float]] = {}
+    for row in result["rows"]:
+        if row["status"] == "ok":
+            name = row["pyramid"] or row["method"]
+            found.setdefault(row["model"], {})[name] = row["gmacs"]
+    ratios = [
+        (gmacs["dilate"] - gmacs["dense_low"]) / (gmacs["floor"] - gmacs["dense_low"])
+        for gmacs in found.values()
+        if {"dilate", "floor", "dense_low"} <= gmacs.keys()
+    ]
+    return (min(ratios), max(ratios)) if ratios else None
+
+
+def _warnings(result: dict[str, Any]) -> list[str]:
+    """A sentence on each ratio that a table with noise in it does not bear out."""
+    low = {
+        (row["model"], row["precision"], row["batch"]): row["p50_ms"]
+        for row in result["rows"]
+        if row["method"] == "dense_low" and row["status"] == "ok"
+    }
+    found = []
+    for row in result["rows"]:
+        base = low.get((row["model"], row["precision"], row["batch"]))
+        if row["method"] != "sparserefine" or row["status"] != "ok" or base is None:
+            continue
+        added = sum(ms for name, ms in row["stages_ms"].items() if name not in ("resize", "dense"))
+        if row["p50_ms"] < SUM_TOLERANCE * (base + added):
+            found.append(
+                f"{row['model']} {row['pyramid']}, refined, took {row['p50_ms']:,.0f} ms, less "
+                f"than the sum of its parts: {base:,.0f} ms at low resolution and {added:,.0f} ms "
+                "of its other stages. Its ratio is too high by "
+                f"{(base + added) / row['p50_ms'] - 1:.0%}.\n"
+            )
+    return found
+
+
+def _precision(row: dict[str, Any]) -> str:
+    """The precision that a row names, and that of the parts which ran in another."""
+    others = {part: own for part, own in row.get("ran_in", {}).items() if own != row["precision"]}
+    named = ", ".join(f"{part} {own}" for part, own in others.items())
+    return f"{row['precision']} ({named})" if named else row["precision"]
 
 
 def _share(value: float) -> str:

@@ -82,7 +82,26 @@ def masks() -> str:
         f"on {speed['environment']['device']}, {speed['threads']} threads."
     )
     table = "".join("| " + " | ".join(line) + " |\n" for line in lines)
-    return "\n" + table + "\n" + textwrap.fill(text, 118) + "\n\n"
+    words = (text, where_it_does_not_pay())
+    return "\n" + table + "\n" + "\n\n".join(textwrap.fill(one, 118) for one in words) + "\n\n"
+
+
+def where_it_does_not_pay() -> str:
+    """A sentence on light dense models, from the frontier of the shipped pair."""
+    frontier = json.loads((RESULTS / "frontier_street.json").read_text())
+    demo = json.loads((RESULTS / "demo.json").read_text())
+    ends = [
+        f"{win['start']:.0f} ms on" if win["end"] is None
+        else f"{win['start']:.0f} to {win['end']:.0f} ms"
+        for win in frontier["wins"]
+    ]  # fmt: skip
+    but = f", but for budgets of {' and '.join(ends)}," if ends else ""
+    times = demo["full_res"]["total_ms"] / demo["total_ms"]
+    return (
+        f"**It does not pay** to refine a dense model as light as ESPNetv2-2.0, which at full "
+        f"resolution takes only {times:.1f} times as long as refined: in the same time{but} a "
+        "larger input is at least as accurate ([docs/frontier.md](docs/frontier.md))."
+    )
 
 
 def figures() -> str:
@@ -105,7 +124,7 @@ def _table(demo: dict[str, Any], held_out: dict[str, Any], large: dict[str, Any]
     agreement, miou = (
         [f"{rows[row][share]:.1%}" for row in ("low_res_bilinear", "refined")] for share in shares
     )
-    ms = [f"{value:.0f} ms" for value in (low_ms, refined_ms, demo["full_res_ms"])]
+    ms = [f"{value:.0f} ms" for value in (low_ms, refined_ms, demo["full_res"]["total_ms"])]
     seconds = [f"{large['ms'][side] / 1000:.1f} s" for side in ("refined", "full_res")]
     lines = [
         ("ESPNetv2-2.0, the shipped pair", "low resolution", "refined", "full resolution"),

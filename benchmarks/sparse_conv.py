@@ -20,6 +20,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -96,6 +97,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     def add(name: str, form: type, text: str, **more: Any) -> None:
         value = FULL[name]
         default = " ".join(map(str, value)) if isinstance(value, list) else value
+        if isinstance(value, list):  # with commas or with spaces, as people type them
+            form, one = (lambda given: [one(part) for part in given.split(",")]), form
         parser.add_argument(f"--{name}", type=form, help=f"{text} (default: {default})", **more)
 
     add("densities", float, "shares of the pixels that are active", nargs="+", metavar="SHARE")
@@ -124,8 +127,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     options = parser.parse_args(arguments)
     for name, value in (QUICK if options.quick else FULL).items():
-        if getattr(options, name) is None:
+        given = getattr(options, name)
+        if given is None:
             setattr(options, name, value)
+        elif isinstance(value, list):
+            setattr(options, name, list(chain.from_iterable(given)))
     if not all(0 < density < 1 for density in options.densities):
         parser.error("densities are shares of the pixels: between 0 and 1")
     if min(*options.threads, options.rounds) < 1:

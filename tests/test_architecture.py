@@ -17,6 +17,7 @@ LAYERS = (
     "atomic",
     "extras",
     "progress",
+    "threads",
     "environment",
     "sparse",
     "images",

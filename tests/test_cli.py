@@ -55,7 +55,11 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names |= {"cutout.png", "cutout_before_after.png"}
     assert {p.name for p in picture.parent.iterdir()} == names
     facts = json.loads((picture.parent / "result.json").read_text())
-    assert facts["full_res_ms"] > 0
+    full = facts["full_res"]
+    for side in (facts, full):
+        computed = {k: ms for k, ms in side["stages_ms"].items() if k not in ("read", "write")}
+        assert side["total_ms"] == pytest.approx(sum(computed.values()), abs=0.01)
+        assert side["read_ms"] > 0 and side["write_ms"] > 0
     assert facts["agreement"]["refined"] > facts["agreement"]["low_res"]
     with Image.open(picture) as image:
         assert min(image.size) > 1000

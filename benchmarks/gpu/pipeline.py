@@ -2,10 +2,11 @@
 
     make gpu-pipeline OUT=out
 
-Random weights, random images; the most uncertain pixels are refined, up to a fixed density, so
-that a model without trained weights selects as many as a trained one. The dense model runs the
-same way on all sides: "eager", or as a "graph", one CUDA graph per size. A case that runs out of
-memory, or cannot be captured, leaves a row too. With --dry-run on the CPU, tiny.
+Random weights, random images; the most uncertain pixels are refined, up to the density that the
+paper has for the model, so that one without trained weights selects as many as a trained one. The
+dense model runs the same way on all sides: "eager", or as a "graph", one CUDA graph per size. fp16
+is torch's autocast, of all parts. A case that runs out of memory, or cannot be captured, leaves a
+row too. With --dry-run on the CPU, tiny.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from torch import Tensor
 
 import sparserefine as sr
 from sparserefine.dense import names
+from sparserefine.experiments import paper_figures
 from sparserefine.refinement.timing import StageTimer
 from sparserefine.sparse.backends import resolve_backend
 
@@ -38,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("out"))
     parser.add_argument("--models", nargs="+", default=heavy_models(), choices=names())
-    parser.add_argument("--density", type=float, default=0.2)
+    parser.add_argument("--density", type=float, help="default: the paper's for each model")
     parser.add_argument("--extractor", default="tiny" if DRY_RUN else "paper")
     parser.add_argument("--formats", nargs="+", default=["fp16", "fp32"], choices=FORMATS)
     parser.add_argument("--batches", nargs="+", type=int, default=BATCHES)
@@ -79,9 +81,10 @@ def heavy_models() -> list[str]:
 
 def _measure(rows: Rows, case: dict, options: argparse.Namespace) -> None:
     dense = sr.dense.create(case["model"])
+    density = paper_figures.density(case["model"]) if options.density is None else options.density
     model = sr.SparseRefiner(
         dense,
-        selector=sr.EntropySelector(0.0, max_density=options.density),
+        selector=sr.EntropySelector(0.0, max_density=density),
         extractor=sr.SparseUNet.from_preset(options.extractor, dense.num_classes, pyramid="floor"),
     )
     model = model.eval().to(DEVICE)
@@ -131,6 +134,7 @@ def _measure_sides(
             what=what,
             p50_ms=percentile(found, 50),
             p95_ms=percentile(found, 95),
+            runs=len(found),
             peak_mib=peaks[what],
         )
     if "refined" not in fitting:

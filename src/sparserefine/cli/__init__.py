@@ -28,6 +28,7 @@ from sparserefine.cli.report import report
 from sparserefine.cli.serve import serve
 from sparserefine.cli.train import train
 from sparserefine.cli.words import checked_words
+from sparserefine.threads import wait_asleep
 
 app = App(
     name="sparserefine",
@@ -50,6 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: Words of the command line. Default: those of the process.
     """
+    wait_asleep()
     # A terminal that lacks a character, as of a name that is no UTF-8, must not end finished work.
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sparserefine import dense as dense_models
 from sparserefine.environment import peak_mib
@@ -107,12 +107,10 @@ def _cast(refiner: SparseRefiner, case: LatencyCase) -> dict[str, str]:
     The sparse kernels of a CPU take float32: there the extractor and the ensembler keep it.
     """
     dtype = DTYPES[case.precision]
-    assert refiner.dense is not None
-    refiner.dense.to(dtype)
     cast = case.device != "cpu"
-    if cast:
-        refiner.extractor.to(dtype)
-        refiner.ensembler.to(dtype)
+    for part in (refiner.dense, *((refiner.extractor, refiner.ensembler) if cast else ())):
+        assert isinstance(part, nn.Module)
+        part.to(dtype)
     own = case.precision if cast else "fp32"
     return {"dense": case.precision, "extractor": own, "ensembler": own}
 

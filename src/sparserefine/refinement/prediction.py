@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from sparserefine.images.stamp import RECORD
 
 Output = Literal["labels", "overlay", "alpha", "mask"]
 """A picture of a prediction; its file is named after it."""
+FILE_STAGES = ("read", "write")
+"""Stages of files: whoever runs the dense model at full resolution has them too."""
 DEFAULT_OUTPUTS: tuple[Output, ...] = ("labels", "overlay")
 
 
@@ -64,13 +67,19 @@ class Prediction:
     def to_json(self) -> dict[str, Any]:
         """The facts of this prediction as plain values."""
         height, width = self.labels.shape
+        computed = {name: ms for name, ms in self.stages_ms.items() if name not in FILE_STAGES}
         return {
             "width": width,
             "height": height,
             "density": round(self.density, 6),
             "model": dict(self.model),
             "stages_ms": {name: round(ms, 3) for name, ms in self.stages_ms.items()},
-            "total_ms": round(sum(self.stages_ms.values()), 3),
+            "total_ms": round(sum(computed.values()), 3),
+            **{
+                f"{name}_ms": round(self.stages_ms[name], 3)
+                for name in FILE_STAGES
+                if name in self.stages_ms
+            },
             "classes": self._class_shares(),
             "environment": Environment.current().to_json(),
         }
@@ -119,6 +128,9 @@ class Prediction:
     ) -> Path:
         """Write pictures and result.json, which names the SHA-256 of each, into `folder`.
 
+        In result.json "total_ms" is without files; "read_ms" and "write_ms", of the pictures, stand
+        beside it.
+
         Args:
             folder: Folder to write into; made where it does not exist.
             write: The pictures: "labels" (palette PNG), "overlay", "alpha" (gray, of predictions
@@ -138,11 +150,13 @@ class Prediction:
 
         def write_files(partial: Path) -> None:
             files = dict(others or {})
+            start = time.perf_counter()
             for output in write:
                 path = partial / f"{output}.png"
                 self._write(output, path)
                 files[path.name] = file_digest(path)
-            facts = self.to_json() | {"files": files}
+            facts = self.to_json()
+            facts |= {"write_ms": round(1000 * (time.perf_counter() - start), 3), "files": files}
             (partial / RECORD).write_text(json.dumps(facts, indent=2) + "\n")
 
         # The record goes first: if the process is killed after it, it does not fit the files that
