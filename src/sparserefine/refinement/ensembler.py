@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sparserefine.refinement.uncertainty import entropy
+from sparserefine.sparse.native.scores import MOST_CLASSES, can_score, fused
 
 # Rows taken at a time: what they need stays in the cache, and a 30-megapixel image does not need
 # gigabytes of hidden activations.
@@ -74,6 +75,11 @@ class GatedEnsembler(nn.Module):
         self, dense: Float[Tensor, "N K"], sparse: Float[Tensor, "N K"]
     ) -> Float[Tensor, "N K"]:
         """Combine logits of the dense model with logits of the extractor."""
+        gate, fuser = _layers(self.gate), _layers(self.fuser)
+        hidden = max(gate[0].out_features, fuser[0].out_features)
+        given = (dense, sparse, *self.parameters())
+        if self.num_classes <= MOST_CLASSES and can_score(*given, classes=hidden):
+            return fused(dense, sparse, gate, fuser, self.residual)
         chunks = zip(_chunks(dense), _chunks(sparse), strict=True)
         return torch.cat([self._fuse(*chunk) for chunk in chunks])
 
@@ -128,6 +134,12 @@ class ExtractorAlone(nn.Module):
     ) -> Float[Tensor, "N K"]:
         """The logits of the extractor."""
         return sparse
+
+
+def _layers(perceptron: nn.Sequential) -> tuple[nn.Linear, nn.Linear]:
+    first, _, last = perceptron
+    assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
+    return first, last
 
 
 def _chunks(logits: Float[Tensor, "N K"]) -> tuple[Tensor, ...]:

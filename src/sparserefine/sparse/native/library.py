@@ -71,6 +71,44 @@ class Level(ctypes.Structure):
     )
 
 
+class Scores(ctypes.Structure):
+    """The structure `sr_scores` of csrc/api.h."""
+
+    _fields_ = (
+        ("values", c_void_p),
+        ("batch", c_int32),
+        ("classes", c_int32),
+        ("height", c_int32),
+        ("width", c_int32),
+        ("strides", c_int64 * 4),
+    )
+
+
+class Sides(ctypes.Structure):
+    """The structure `sr_sides` of csrc/api.h."""
+
+    _fields_ = tuple(
+        (name, c_void_p) for name in ("top", "bottom", "down", "left", "right", "across")
+    )
+
+
+class Linear(ctypes.Structure):
+    """The structure `sr_linear` of csrc/api.h."""
+
+    _fields_ = (("weight", c_void_p), ("bias", c_void_p), ("outputs", c_int32))
+
+
+class Fusion(ctypes.Structure):
+    """The structure `sr_fusion` of csrc/api.h."""
+
+    _fields_ = (
+        ("classes", c_int32),
+        ("gate", Linear * 2),
+        ("fuser", Linear * 2),
+        ("residual", c_int32),
+    )
+
+
 _SIGNATURES = {
     "sr_source": (c_uint64, ()),
     "sr_isa_count": (c_int32, ()),
@@ -93,6 +131,22 @@ _SIGNATURES = {
     "sr_list_blocks": (c_int64, (c_void_p, *(c_int32,) * 4, c_void_p)),
     "sr_build_levels": (c_int32, (POINTER(Level), *(c_int32,) * 4)),
     "sr_group_by_parity": (None, (c_void_p, c_int64, *(c_int32,) * 2, *(c_void_p,) * 3)),
+    "sr_score_cells": (None, (c_int32, POINTER(Scores), c_void_p, c_void_p, c_int32)),
+    "sr_sample_scores": (
+        None,
+        (c_int32, POINTER(Scores), POINTER(Sides), c_void_p, c_int64, c_void_p, c_int32),
+    ),
+    "sr_upsample_labels": (
+        None,
+        (
+            *(c_int32, POINTER(Scores), POINTER(Sides), c_void_p, c_void_p),
+            *(c_int32, c_int32, c_void_p, c_int32),
+        ),
+    ),
+    "sr_fuse_rows": (
+        None,
+        (c_int32, POINTER(Fusion), *(c_void_p,) * 2, c_int64, c_void_p, c_int32),
+    ),
 }
 
 _OTHER_SOURCES = (

@@ -129,4 +129,25 @@ void sr_group_by_parity(const int32_t *coords, int64_t count, int32_t grid_heigh
   sparserefine::group_by_parity(coords, count, grid_height, grid_width, rows, parents, sizes);
 }
 
+void sr_score_cells(int32_t isa, const sr_scores *scores, float *entropy, uint8_t *labels,
+                    int32_t threads) {
+  kTables[isa]->score_cells(*scores, entropy, labels, threads);
+}
+
+void sr_sample_scores(int32_t isa, const sr_scores *scores, const sr_sides *sides,
+                      const int32_t *coords, int64_t count, float *out, int32_t threads) {
+  kTables[isa]->sample_scores(*scores, *sides, coords, count, out, threads);
+}
+
+void sr_upsample_labels(int32_t isa, const sr_scores *scores, const sr_sides *sides,
+                        const uint8_t *cells, const uint8_t *settled, int32_t height,
+                        int32_t width, uint8_t *labels, int32_t threads) {
+  kTables[isa]->upsample_labels(*scores, *sides, cells, settled, height, width, labels, threads);
+}
+
+void sr_fuse_rows(int32_t isa, const sr_fusion *fusion, const float *dense, const float *sparse,
+                  int64_t count, float *out, int32_t threads) {
+  kTables[isa]->fuse_rows(*fusion, dense, sparse, count, out, threads);
+}
+
 }  // extern "C"

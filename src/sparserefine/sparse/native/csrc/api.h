@@ -120,6 +120,57 @@ int32_t sr_build_levels(sr_level *levels, int32_t number, int32_t batch, int32_t
 void sr_group_by_parity(const int32_t *coords, int64_t count, int32_t grid_height,
                         int32_t grid_width, int32_t *rows, int32_t *parents, int64_t *sizes);
 
+// Class scores of images on a grid, with the strides of (image, class, row, column) in floats. There
+// are at most 256 classes.
+typedef struct {
+  const float *values;
+  int32_t batch, classes, height, width;
+  int64_t strides[4];
+} sr_scores;
+
+// Of each row of a larger image the rows of the grid above and below its centers, and the weight of
+// the lower; of each column likewise.
+typedef struct {
+  const int32_t *top, *bottom;
+  const float *down;
+  const int32_t *left, *right;
+  const float *across;
+} sr_sides;
+
+// Weights [outputs, inputs] and bias.
+typedef struct {
+  const float *weight;
+  const float *bias;
+  int32_t outputs;
+} sr_linear;
+
+// Two perceptrons: the first weighs two predictions by the probabilities and the entropy of each,
+// the second corrects their mixture. Hidden layers have at most 256 units.
+typedef struct {
+  int32_t classes;
+  sr_linear gate[2];
+  sr_linear fuser[2];
+  int32_t residual;
+} sr_fusion;
+
+// Entropy of each cell in nats, −Σ p ln max(p, 1e-5), and its best class; either may be null.
+void sr_score_cells(int32_t isa, const sr_scores *scores, float *entropy, uint8_t *labels,
+                    int32_t threads);
+
+// Bilinear scores at pixels (image, y, x) of the larger image: [count, classes].
+void sr_sample_scores(int32_t isa, const sr_scores *scores, const sr_sides *sides,
+                      const int32_t *coords, int64_t count, float *out, int32_t threads);
+
+// The best class of the bilinear scores of each pixel of the larger image. `cells` has the best
+// class of each cell; where `settled` (or null) is not 0, some class near will do.
+void sr_upsample_labels(int32_t isa, const sr_scores *scores, const sr_sides *sides,
+                        const uint8_t *cells, const uint8_t *settled, int32_t height,
+                        int32_t width, uint8_t *labels, int32_t threads);
+
+// One prediction of two, of `count` rows of scores each.
+void sr_fuse_rows(int32_t isa, const sr_fusion *fusion, const float *dense, const float *sparse,
+                  int64_t count, float *out, int32_t threads);
+
 #pragma GCC visibility pop
 #ifdef __cplusplus
 }

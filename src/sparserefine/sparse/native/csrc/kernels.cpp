@@ -3,6 +3,7 @@
 
 #include "direct.h"
 #include "pack.h"
+#include "scores.h"
 #include "weight_gradient.h"
 #include "winograd.h"
 
@@ -25,6 +26,10 @@ const Kernels SR_TABLE(SR_ISA) = {
     SR_ISA::direct_weight_gradient,
     SR_ISA::winograd_weight_gradient<2>,
     SR_ISA::winograd_weight_gradient<4>,
+    SR_ISA::score_cells,
+    SR_ISA::sample_scores,
+    SR_ISA::upsample_labels,
+    SR_ISA::fuse_rows,
 };
 
 }  // namespace sparserefine

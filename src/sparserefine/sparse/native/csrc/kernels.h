@@ -19,6 +19,12 @@ struct Kernels {
                                    int64_t, float *, int);
   int (*winograd4_weight_gradient)(const sr_convolution &, const sr_blocks &, const float *,
                                    int64_t, float *, int);
+  void (*score_cells)(const sr_scores &, float *, uint8_t *, int);
+  void (*sample_scores)(const sr_scores &, const sr_sides &, const int32_t *, int64_t, float *,
+                        int);
+  void (*upsample_labels)(const sr_scores &, const sr_sides &, const uint8_t *, const uint8_t *,
+                          int32_t, int32_t, uint8_t *, int);
+  void (*fuse_rows)(const sr_fusion &, const float *, const float *, int64_t, float *, int);
 };
 
 extern const Kernels kernels_portable;
