@@ -8,14 +8,18 @@ BIN := .venv/bin
 # Where byte code is not kept, each command that a test starts would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-# At most 300 CPU-seconds with the installation (user + sys); what is slow is in test-all.
-# Two processes of one thread each: with two threads each they wait for one another. Tests of threads ask
-# for more; threads that wait must sleep, or the processes take turns spinning.
-PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -q -n 2 --dist worksteal
+# At most 300 CPU-seconds with the installation (user + sys); what is slow is in test-all. Each
+# process imports, collects and compiles for itself, and one more hands out: `make test PROCESSES=2`
+# takes less time and more of these seconds. They have one thread each: with two each they wait for
+# one another. Tests of threads ask for more; threads that wait must sleep, or the processes take
+# turns spinning.
+PROCESSES ?= 0
+PYTEST = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive \
+    $(BIN)/python -m pytest -q -n $(PROCESSES) --dist worksteal
 
 # The GPU kernels run on the CPU too, slowly: Triton decides when imported whether it interprets.
 # In one process: the second would collect and compile for as long as it tests.
-INTERPRET := TRITON_INTERPRET=1 $(PYTEST) -n 0 tests/gpu
+INTERPRET = TRITON_INTERPRET=1 $(PYTEST) -n 0 tests/gpu
 
 PHOTOS ?= ../shared/data/street-free
 
@@ -84,6 +88,7 @@ test: .venv/test.stamp
 	$(PYTEST) -m "not slow and not gpu"
 	$(INTERPRET) -m "interpreter and not slow"
 
+test-all: PROCESSES = 2
 test-all: .venv/peers.stamp test-app
 	$(PYTEST) -m "not gpu"
 	$(INTERPRET) -m interpreter

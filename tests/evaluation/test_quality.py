@@ -1,4 +1,4 @@
-"""Scores, with torchmetrics and definitions written out as oracles."""
+"""Scores, with definitions written out as oracles."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import math
 import pytest
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_calibration_error
 
 from sparserefine.evaluation.metrics import Quality, Truth, boundary_zone
 
@@ -57,18 +56,44 @@ def test_a_perfect_labeling_scores_one() -> None:
     assert quality.matrix.miou() == 1.0
 
 
-def test_calibration_error_agrees_with_torchmetrics() -> None:
+def half_sure() -> tuple[Tensor, Tensor]:
+    """Labels, and probabilities that are somewhat too sure of them."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(CLASSES, (50, 60), generator=generator)
     logits = 2 * torch.randn(CLASSES, 50, 60, generator=generator)
     logits.scatter_add_(0, labels[None], torch.full((1, 50, 60), 1.5))
-    confidence, predicted = logits.softmax(0).max(0)
+    return labels, logits.softmax(0)
+
+
+def calibration_error(labels: Tensor, probabilities: Tensor) -> float | None:
+    confidence, predicted = probabilities.max(0)
     quality = Quality(CLASSES)
     quality.update(predicted, Truth(labels, CLASSES), confidence)
-    expected = multiclass_calibration_error(
-        logits.softmax(0).flatten(1).T, labels.flatten(), CLASSES, n_bins=15, norm="l1"
+    return quality.calibration_error()
+
+
+def test_calibration_error_is_how_far_confidence_is_from_being_right() -> None:
+    labels, probabilities = half_sure()
+    confidence, predicted = probabilities.max(0)
+    expected = 0.0
+    for step in range(15):
+        inside = (confidence > step / 15) & (confidence <= (step + 1) / 15)
+        if inside.any():
+            right = (predicted == labels)[inside].double().mean()
+            share = inside.double().mean()
+            expected += float(share * (right - confidence[inside].double().mean()).abs())
+    assert expected > 0.05
+    assert calibration_error(labels, probabilities) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.slow  # torchmetrics is not in the extra test: seconds to import
+def test_calibration_error_agrees_with_torchmetrics() -> None:
+    metrics = pytest.importorskip("torchmetrics.functional.classification", reason="a peer")
+    labels, probabilities = half_sure()
+    expected = metrics.multiclass_calibration_error(
+        probabilities.flatten(1).T, labels.flatten(), CLASSES, n_bins=15, norm="l1"
     )
-    assert quality.calibration_error() == pytest.approx(float(expected), abs=1e-4)
+    assert calibration_error(labels, probabilities) == pytest.approx(float(expected), abs=1e-4)
 
 
 def test_small_objects_are_pieces_and_found_if_half_right() -> None:

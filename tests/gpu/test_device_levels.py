@@ -18,6 +18,13 @@ DOWN = pytest.mark.parametrize(
 ROOM = [1700, 1800, 600]
 
 
+def little_more(pixels: ActivePixels, mode: str, padding: int) -> list[int]:
+    """Room for the pixels of three levels, and up to 64 more: programs without a row take time."""
+    coarse = pixels.downsampling(mode, padding).coarse
+    coarsest = coarse.downsampling(mode, padding).coarse
+    return [64 * (len(level) // 64 + 1) for level in (pixels, coarse, coarsest)]
+
+
 def make(mask: Tensor, capacities: list[int], **options) -> DeviceLevels:
     batch, height, width = mask.shape
     return DeviceLevels(batch, (height, width), capacities, device="cpu", **options)
@@ -47,10 +54,11 @@ def unpacked(compact: Tensor) -> Tensor:
 @pytest.mark.parametrize("name", MASKS)
 def test_pixels_and_maps_of_all_levels(name: str, mode: str, padding: int) -> None:
     mask = MASKS[name]
-    levels = make(mask, ROOM, mode=mode, padding=padding, compact_levels=1)
+    pixels = ActivePixels.from_mask(mask)
+    room = little_more(pixels, mode, padding)
+    levels = make(mask, room, mode=mode, padding=padding, compact_levels=1)
     levels.update(mask)
     assert not levels.overflow
-    pixels = ActivePixels.from_mask(mask)
     for level in range(3):
         number = len(pixels)
         assert levels.levels[level].spatial_shape == pixels.spatial_shape
