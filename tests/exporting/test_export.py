@@ -283,7 +283,11 @@ def refusals() -> list[Any]:
     selector = sr.EntropySelector(0.5, 0.3)
     plain: dict[str, Any] = {"size": (48, 64)}
     cases: dict[str, tuple[Any, dict[str, Any], str]] = {
-        "edges": (lambda: sr.load("edges"), plain, "'edges' cannot be exported: it solves"),
+        "edges": (
+            lambda: sr.load("edges"),
+            plain,
+            r"'edges' cannot be exported: it solves .* Ask it by HTTP \(`sparserefine serve",
+        ),
         "selector": (
             lambda: trained_like(selector).with_selector(sr.EdgeSelector(1.0)),  # type: ignore[arg-type]
             plain,

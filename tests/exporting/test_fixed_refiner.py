@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 import sparserefine as sr
@@ -123,6 +123,21 @@ def test_resizing_is_torchs(resized: tuple[int, int], padded: tuple[int, int]) -
     expected = F.pad(expected, (0, right, 0, bottom), mode="replicate")
     found = FixedResize((75, 100), resized, padded)(images)
     torch.testing.assert_close(found, expected, rtol=0, atol=3e-6)
+
+
+def test_norms_of_any_sign_are_folded_or_kept() -> None:
+    model = trained_like(sr.EntropySelector(0.5, 0.3))
+    norms = [one for one in model.extractor.modules() if isinstance(one, nn.BatchNorm1d)]
+    with torch.no_grad():
+        for index, norm in enumerate(norms[::2]):  # the others stay positive
+            norm.weight[0] = (-1.0, 0.0, 1e-6)[index % 3]
+        image, logits = scenes((48, 64), (24, 32))
+        fixed = FixedRefiner(model, (48, 64), output="logits")
+        active, _ = fixed.select(logits)
+        expected = model.refine(image, sr.DensePass(logits), active[0][None])
+        found = fixed(image, logits)
+    right = full_logits(model, expected, (48, 64))
+    torch.testing.assert_close(found, right, rtol=0, atol=1e-4)
 
 
 def test_the_pipeline_is_the_refiner_behind_its_dense_model() -> None:

@@ -27,7 +27,7 @@ def export(
     returns: Literal["labels", "alpha", "probabilities", "logits"] = "labels",
     precision: Literal["fp32", "fp16"] = "fp32",
     low_size: str | None = None,
-    coarse_share: float = 0.4,
+    coarse_share: float = 0.45,
     resolution: float | None = None,
     out: Path = Path("out/export"),
 ) -> None:

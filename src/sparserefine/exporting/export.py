@@ -127,15 +127,15 @@ def export(
             if precision == "fp16":
                 refiner.half_precision()
             module, inputs = _module(model, refiner, name, precision)
-            with timer.stage("trace"), _quiet():
-                program = _traced(module, inputs, name)
+            with timer.stage("trace"), _quiet(), _whose_fault(name), torch.no_grad():
+                program: Any = torch.export.export(module, tuple(inputs.values()), strict=False)
             advance()
             with timer.stage("torch.export"), _quiet():
                 program.example_inputs = None  # which would be written too
                 torch.export.save(program, temporary / f"{name}.pt2")
             advance()
             about = facts(model, refiner, name, precision)
-            with timer.stage("onnx"):
+            with timer.stage("onnx"), _whose_fault(name):
                 outputs = _write_onnx(
                     program,
                     tuple(inputs),
@@ -202,10 +202,13 @@ def _module(
     return pipeline.cpu(), inputs
 
 
-def _traced(module: nn.Module, inputs: dict[str, Tensor], name: str) -> Any:
+@contextmanager
+def _whose_fault(name: str) -> Iterator[None]:
+    """Say in one line that a dense model cannot be traced or written; the refiner always can."""
     try:
-        with torch.no_grad():
-            return torch.export.export(module, tuple(inputs.values()), strict=False)
+        yield
+    except OSError:
+        raise
     except Exception as error:  # of a dense model anything
         if name == "refiner":
             raise

@@ -29,6 +29,10 @@ Output = Literal["labels", "alpha", "probabilities", "logits"]
 """What a file returns: labels, the probability of one foreground, those of all classes, logits."""
 
 
+Evidence = tuple[Float[Tensor, "N K"], Float[Tensor, "N 1"]]
+"""Probabilities of some logits, and their entropy."""
+
+
 class FixedRefiner(nn.Module):
     """Refines images of one size, from a prediction of one size, with a fixed pixel budget.
 
@@ -144,6 +148,7 @@ class FixedRefiner(nn.Module):
         """Logits of the selected pixels."""
         full = tables[0]
         dense = self._sampled(rows, full.y, full.x)
+        evidence = _evidence(dense)
         pieces = []
         for name in self.inputs:
             if name == "rgb":
@@ -151,11 +156,11 @@ class FixedRefiner(nn.Module):
                 rgb = image[0].flatten(1).index_select(1, flat).t()
                 pieces.append((rgb - self.mean) / self.std)
             elif name == "probabilities":
-                pieces.append(torch.softmax(dense, 1))
+                pieces.append(evidence[0])
             else:
-                pieces.append(_evidence(dense)[1])
+                pieces.append(evidence[1])
         sparse = self.unet(torch.cat(pieces, 1).to(self.unet.stem.dtype), tables).float()
-        return self.ensembler(dense, sparse)
+        return self.ensembler(dense, evidence, sparse)
 
     def _sampled(
         self, rows: Float[Tensor, "cells K"], y: Int[Tensor, " N"], x: Int[Tensor, " N"]
@@ -190,9 +195,10 @@ class FixedRefiner(nn.Module):
             low = self._upsampled(logits.argmax(1, keepdim=True))[:, 0]
         else:
             low = self._upsampled(logits).argmax(1)
-        found = F.pad(refined.argmax(1), (0, 1)).index_select(0, table.numbers.flatten())
-        chosen = (table.numbers < self.plan.budget)[None]
-        return torch.where(chosen, found.view(1, *self.plan.size), low).to(kind)
+        # Written where they belong, of which there are far fewer; what holds no pixel, behind all.
+        room = F.pad(low.int().flatten(), (0, 1))
+        labels = room.scatter(0, table.places.long(), refined.argmax(1).int())
+        return labels[:-1].view(1, *self.plan.size).to(kind)
 
     def _scores(self, logits: Tensor, refined: Tensor, table: LevelTable) -> Tensor:
         """Logits of all pixels, or what is made of them."""
@@ -214,17 +220,18 @@ class _FixedEnsembler(nn.Module):
         super().__init__()
         self.own = deepcopy(ensembler).float()
 
-    def forward(self, dense: Tensor, sparse: Tensor) -> Tensor:
+    def forward(self, dense: Tensor, of_dense: Evidence, sparse: Tensor) -> Tensor:
         if isinstance(self.own, ExtractorAlone):
             return sparse
-        evidence = torch.cat([*_evidence(dense), *_evidence(sparse)], 1)
-        weights = torch.softmax(self.own.gate(evidence), 1)
-        mixture = weights[:, :1] * dense + weights[:, 1:] * sparse
+        gates = self.own.gate(torch.cat([*of_dense, *_evidence(sparse)], 1))
+        # The softmax of two.
+        weight = torch.sigmoid(gates[:, :1] - gates[:, 1:])
+        mixture = sparse + weight * (dense - sparse)
         corrected = self.own.fuser(mixture)
         return mixture + corrected if self.own.residual else corrected
 
 
-def _evidence(logits: Float[Tensor, "N K"]) -> tuple[Tensor, Tensor]:
+def _evidence(logits: Float[Tensor, "N K"]) -> Evidence:
     """Probabilities [N, K] and entropy [N, 1]: `entropy` with one logarithm a row, not K."""
     logs = torch.log_softmax(logits, 1)
     probabilities = logs.exp()
@@ -295,15 +302,16 @@ def check_exportable(model: SparseRefiner, output: str) -> tuple[SparseUNet, Ent
         raise ValueError(f"output={output!r}: expected one of {', '.join(get_args(Output))}.")
     if not isinstance(model.extractor, SparseUNet):
         kind = model.extractor.describe()["kind"]
-        reason = (
-            "it solves a sparse system of equations for each class that an image has, in shapes "
-            "that depend on the image"
-            if kind == "edges"
-            else "its network is not one of ours"
-        )
+        reason, instead = "its network is not one of ours", "Export"
+        if kind == "edges":
+            reason = (
+                "it solves a sparse system of equations for each class that an image has, in "
+                "shapes that depend on the image"
+            )
+            instead = "Ask it by HTTP (`sparserefine serve --model edges`), or export"
         raise ValueError(
-            f"the refiner {kind!r} cannot be exported: {reason}. Export one with an extractor that "
-            f"`sparserefine train` trained."
+            f"the refiner {kind!r} cannot be exported: {reason}. {instead} one with an extractor "
+            f"that `sparserefine train` trained."
         )
     if not isinstance(model.selector, EntropySelector):
         raise ValueError(

@@ -14,7 +14,7 @@ from sparserefine.sparse.pixels import DownsamplingMode, coarser_shape
 
 # Of the pixels at one level, the next coarser one has a quarter where they lie in blobs, and more
 # where they lie in thin bands: at most 0.44 on the photos of dev/LOG.md.
-COARSE_SHARE = 0.4
+COARSE_SHARE = 0.45
 # Counts are summed up in float32, which holds whole numbers up to here.
 MAX_PIXELS = 2**24
 
@@ -88,7 +88,7 @@ class Plan:
             )
         if not 0 < coarse_share <= 1:
             raise ValueError(
-                f"coarse_share is {coarse_share}, expected a share above 0, at most 1; 0.4 fits "
+                f"coarse_share is {coarse_share}, expected a share above 0, at most 1; 0.45 fits "
                 f"photos."
             )
         area = cell_areas(size, low_size)
@@ -120,7 +120,7 @@ class Plan:
             elif finer.bounded:
                 worst = min(worst, 4 * finer.capacity)
             # One cell must fit in, or nothing could ever be selected.
-            sized = max(math.ceil(budget * coarse_share**depth), each)
+            sized = max(math.ceil(finer.capacity * coarse_share), each)
             capacity = min(worst, sized) if coarse_share < 1 else worst
             found.append(Level(shape, capacity, each, capacity == worst))
         return cls(size, low_size, tuple(found), pyramid, padding)

@@ -40,7 +40,9 @@ class FixedResize(nn.Module):
                     images.index_select(dim, taps) * share
                     for taps, share in zip(index, weight, strict=True)
                 ]
-                images = torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
+                images = parts[0]
+                for part in parts[1:]:
+                    images = images + part
         return images
 
 

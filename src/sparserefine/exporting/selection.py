@@ -107,7 +107,8 @@ class BudgetSelection(nn.Module):
         return _total(cells) * self.each if self.even else (cells * self.area).sum()
 
     def _at_pixels(self, values: Float[Tensor, "h w"]) -> Float[Tensor, "H W"]:
-        return values.index_select(0, self.rows).index_select(1, self.columns)
+        # Columns, which are copied number by number, while there are few rows.
+        return values.index_select(1, self.columns).index_select(0, self.rows)
 
     def _pooled(self, values: Float[Tensor, "H W"]) -> list[Float[Tensor, ...]]:
         """The highest value under each pixel of each level."""

@@ -23,13 +23,15 @@ class LevelTable:
     Attributes:
         level: Its sizes.
         numbers: Row of each pixel, `capacity` where none is active.
-        grid: The same with a border of one pixel, flattened.
+        count: Number of active pixels.
+        grid: `numbers` with a border of one pixel, flattened.
         y: Row of the image that each pixel is in.
         x: Column of the image that each pixel is in.
     """
 
     level: Level
     numbers: Int[Tensor, "H W"]
+    count: Int[Tensor, ""]
     grid: Int[Tensor, " cells"]
     y: Int[Tensor, " N"]
     x: Int[Tensor, " N"]
@@ -52,12 +54,21 @@ class LevelTable:
             )[: level.capacity]
             for places in (rows, columns)
         )
-        return cls(level, numbers, grid, y, x)
+        return cls(level, numbers, count[-1, -1], grid, y, x)
 
-    def at(self, y: Int[Tensor, "N 1"], x: Int[Tensor, "N 1"], taps: Int[Tensor, "2 T"]) -> Tensor:
-        """Rows of the pixels at y + taps[0], x + taps[1], which are inside or on the border."""
+    @property
+    def places(self) -> Int[Tensor, " N"]:
+        """Where each pixel is in the flattened image; behind its end where a row holds none."""
+        height, width = self.level.shape
+        rows = torch.arange(self.level.capacity, dtype=torch.int32, device=self.y.device)
+        return torch.where(rows < self.count, self.y * width + self.x, height * width)
+
+    def window(self, y: Int[Tensor, " N"], x: Int[Tensor, " N"], start: int) -> Int[Tensor, "N 9"]:
+        """Rows of the 3×3 pixels from y + start, x + start on, inside or on the border."""
         width = self.level.shape[1] + 2
-        places = (y + 1) * width + (x + 1) + taps[:1] * width + taps[1:]
+        first = (1 + start) * (width + 1)
+        steps = [first + tap // 3 * width + tap % 3 for tap in range(9)]
+        places = (y * width + x)[:, None] + steps_of(steps, y)
         return self.grid.index_select(0, places.flatten()).view(places.shape)
 
 
@@ -87,42 +98,55 @@ def running_sum(values: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
 
 def neighbors(table: LevelTable) -> Int[Tensor, "N 9"]:
     """Rows that the 3×3 convolution of each pixel reads."""
-    return table.at(table.y[:, None], table.x[:, None], _window(table, -1))
+    return table.window(table.y, table.x, -1)
 
 
 def steps_down(fine: LevelTable, coarse: LevelTable, padding: int) -> Int[Tensor, "n 9"]:
     """Finer rows that the strided convolution of each coarser pixel reads."""
-    return fine.at(2 * coarse.y[:, None], 2 * coarse.x[:, None], _window(fine, -padding))
+    return fine.window(2 * coarse.y, 2 * coarse.x, -padding)
 
 
-def steps_up(fine: LevelTable, coarse: LevelTable, padding: int) -> Int[Tensor, "N 4"]:
+def steps_up(fine: LevelTable, coarse: LevelTable, padding: int) -> Int[Tensor, "4 N"]:
     """Where the inverse convolution of each finer pixel reads the products of coarser rows.
 
     Product 9 · row + tap is that of a coarser row and one of the nine weights; along each side at
-    most two taps reach a pixel. Those that do not exist are 9 · `capacity`, which is zero.
+    most two taps reach a pixel. Those that do not exist are 9 · `capacity` or more, which are zero.
     """
-    device = fine.y.device
-    # Tap and coarser pixel less the parent, by the parity of the pixel; -1 is no tap.
-    taps = {1: ((1, -1), (2, 0)), 0: ((0, 2), (1, -1))}[padding]
+    # Tap and coarser pixel less the parent, by the parity of the pixel; None is no tap.
+    taps = {1: ((1, None), (2, 0)), 0: ((0, 2), (1, None))}[padding]
     moves = {1: ((0, 0), (0, 1)), 0: ((0, -1), (0, 0))}[padding]
-    tap_of, move_of = (torch.tensor(one, dtype=torch.int32, device=device) for one in (taps, moves))
-    found = []
-    for values, length in zip((fine.y, fine.x), fine.level.shape, strict=True):
-        halves = torch.arange(length, dtype=torch.int32, device=device) // 2
-        parent = halves.index_select(0, values)
-        parity = values - 2 * parent
-        tap = tap_of.index_select(0, parity)  # [N, 2]
-        found.append((tap, parent[:, None] + move_of.index_select(0, parity)))
-    (tap_y, y), (tap_x, x) = found
     width = coarse.level.shape[1] + 2
-    places = ((y + 1) * width)[:, :, None] + (x + 1)[:, None]  # [N, 2, 2]
+    zero = 9 * (coarse.level.capacity + 1) - 1
+    steps, weights = [], []
+    for way in range(4):
+        down, right = divmod(way, 2)
+        for parity in range(4):
+            odd_y, odd_x = divmod(parity, 2)
+            tap_y, tap_x = taps[odd_y][down], taps[odd_x][right]
+            weights.append(zero if tap_y is None or tap_x is None else 3 * tap_y + tap_x)
+            steps.append((1 + moves[odd_y][down]) * width + 1 + moves[odd_x][right])
+    parents, parities = zip(
+        *(
+            _halved(values, side)
+            for values, side in zip((fine.y, fine.x), fine.level.shape, strict=True)
+        ),
+        strict=True,
+    )
+    parity = 2 * parities[0] + parities[1]
+    own = parents[0] * width + parents[1]
+    places = own + steps_of(steps, own).view(4, 4).index_select(1, parity)
     rows = coarse.grid.index_select(0, places.flatten()).view(places.shape)
-    exists = (tap_y >= 0)[:, :, None] & (tap_x >= 0)[:, None]
-    exists = exists & (rows < coarse.level.capacity)
-    products = rows * 9 + (tap_y * 3)[:, :, None] + tap_x[:, None]
-    return torch.where(exists, products, 9 * coarse.level.capacity).flatten(1)
+    products = 9 * rows + steps_of(weights, own).view(4, 4).index_select(1, parity)
+    return products.minimum(steps_of([zero], own))
 
 
-def _window(table: LevelTable, start: int) -> Int[Tensor, "2 9"]:
-    offsets = [[start + tap // 3 for tap in range(9)], [start + tap % 3 for tap in range(9)]]
-    return torch.tensor(offsets, dtype=torch.int32, device=table.y.device)
+def steps_of(values: list[int], like: Int[Tensor, ...]) -> Int[Tensor, " values"]:
+    """Constants beside other whole numbers."""
+    return torch.tensor(values, dtype=torch.int32, device=like.device)
+
+
+def _halved(values: Int[Tensor, " N"], side: int) -> tuple[Int[Tensor, " N"], Int[Tensor, " N"]]:
+    """Half of each number below `side`, rounded down, and what is left over; read from a list."""
+    halves = torch.arange(side, dtype=torch.int32, device=values.device) // 2
+    half = halves.index_select(0, values)
+    return half, values - 2 * half

@@ -34,7 +34,8 @@ class FixedUNet(nn.Module):
         self.stages = nn.ModuleList(stages)
         self.head_norm = _Affine(unet.head_norm)
         self.head = nn.Linear(unet.widths[0], unet.num_classes)
-        self.head.load_state_dict({"weight": unet.head.weight, "bias": unet.head.bias})
+        weight = unet.head.weight.detach() * self.head_norm.left
+        self.head.load_state_dict({"weight": weight, "bias": unet.head.bias})
 
     def forward(
         self, feats: Float[Tensor, "N C"], tables: Sequence[LevelTable]
@@ -68,20 +69,16 @@ class _FixedStage(nn.Module):
 
     def __init__(self, stage: Stage) -> None:
         super().__init__()
-        self.encoder = nn.ModuleList(
-            _FixedBlock(cast(ResidualBlock, block)) for block in stage.encoder
-        )
+        self.encoder = _blocks(stage.encoder)
         if stage.below is None:
             return
         self.down_norm = _Affine(stage.down_norm)
-        self.down = nn.Parameter(stage.down.weight.detach().flatten(0, 1).clone())
+        self.down = nn.Parameter(_scaled(stage.down.weight, self.down_norm).flatten(0, 1))
         self.up_norm = _Affine(stage.up_norm)
         # [C_in, 9 · C_out]: the products of all taps are one matrix.
-        weight = stage.up.weight.detach().permute(1, 0, 2)
+        weight = _scaled(stage.up.weight, self.up_norm).permute(1, 0, 2)
         self.up = nn.Parameter(weight.flatten(1).clone())
-        self.decoder = nn.ModuleList(
-            _FixedBlock(cast(ResidualBlock, block)) for block in stage.decoder
-        )
+        self.decoder = _blocks(stage.decoder)
 
     def encode(self, x: Tensor, around: Tensor) -> Tensor:
         for block in self.encoder:
@@ -101,7 +98,8 @@ class _FixedBlock(nn.Module):
         super().__init__()
         self.norm = _Affine(block.norm1)
         scale, shift = block.norm2.norm.scale_and_shift()
-        self.first = nn.Parameter((block.conv1.weight * scale).detach().flatten(0, 1))
+        first = _scaled(block.conv1.weight, self.norm) * scale.detach()
+        self.first = nn.Parameter(first.flatten(0, 1))
         self.shift = nn.Parameter(shift.detach().clone())
         self.second = nn.Parameter(block.conv2.weight.detach().flatten(0, 1).clone())
         shortcut = block.shortcut
@@ -120,16 +118,31 @@ def _blocks(blocks: nn.Sequential) -> nn.ModuleList:
 
 
 class _Affine(nn.Module):
-    """A batch norm in evaluation mode, and ReLU."""
+    """A batch norm in evaluation mode, and ReLU, but for a factor of each channel.
+
+    As relu(s · x + t) is s · relu(x + t / s) for s above 0, the weights that follow can take the
+    factor on, and a pass over all rows is saved.
+
+    Attributes:
+        left: The factor that is left to the weights.
+    """
 
     def __init__(self, norm: NormReLU) -> None:
         super().__init__()
-        scale, shift = norm.norm.scale_and_shift()
-        self.scale = nn.Parameter(scale.detach().clone())
-        self.shift = nn.Parameter(shift.detach().clone())
+        scale, shift = (value.detach() for value in norm.norm.scale_and_shift())
+        # Of factors near zero t / s would be large, and x lost beside it.
+        is_plain = bool((scale > 0.01 * scale.abs().max()).all())
+        self.left = scale.clone() if is_plain else torch.ones_like(scale)
+        self.scale = None if is_plain else nn.Parameter(scale.clone())
+        self.shift = nn.Parameter(shift / self.left)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(x * self.scale + self.shift)
+        return torch.relu((x if self.scale is None else x * self.scale) + self.shift)
+
+
+def _scaled(weight: Float[Tensor, "nine C C_out"], norm: _Affine) -> Float[Tensor, "nine C C_out"]:
+    """Weights that take on what a norm leaves to them."""
+    return weight.detach() * norm.left[:, None]
 
 
 def _convolved(
@@ -141,11 +154,12 @@ def _convolved(
 
 
 def _stepped_up(
-    x: Float[Tensor, "n C"], up: Int[Tensor, "N 4"], weight: Float[Tensor, "C nineC_out"]
+    x: Float[Tensor, "n C"], up: Int[Tensor, "4 N"], weight: Float[Tensor, "C nineC_out"]
 ) -> Float[Tensor, "N C_out"]:
     """Products of the coarser rows and all taps, of which each pixel sums up its own."""
     products = (_with_zeros(x) @ weight).view(-1, weight.shape[1] // 9)
-    return products.index_select(0, up.flatten()).view(*up.shape, -1).sum(1)
+    # Along the first axis runtimes add whole blocks.
+    return products.index_select(0, up.flatten()).view(*up.shape, -1).sum(0)
 
 
 def _with_zeros(x: Float[Tensor, "N C"]) -> Float[Tensor, "M C"]:
