@@ -114,7 +114,12 @@ def test_cells_cover_the_image() -> None:
 
 
 @pytest.mark.parametrize(
-    ("resized", "padded"), [((37, 50), (48, 64)), ((20, 33), (32, 48)), ((75, 100), (80, 112))]
+    ("resized", "padded"),
+    [
+        *(((37, 50), (48, 64)), ((20, 33), (32, 48)), ((75, 100), (80, 112))),
+        # Whole numbers of pixels a cell, odd and even.
+        *(((25, 50), (32, 64)), ((15, 25), (15, 25))),
+    ],
 )
 def test_resizing_is_torchs(resized: tuple[int, int], padded: tuple[int, int]) -> None:
     images = torch.rand(1, 3, 75, 100)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sparserefine.atomic import atomic_write_all
+from sparserefine.exporting.graph import name_stages, resize_in_place, strip
 from sparserefine.exporting.metadata import (
     Port,
     facts,
@@ -35,20 +36,6 @@ from sparserefine.refinement.timing import StageTimer
 Form = Literal["pipeline", "refiner", "both"]
 Precision = Literal["fp32", "fp16"]
 OPSET = 18
-
-# Stages of an exported file by the names of its modules; each node is named after its stage.
-STAGES = {
-    "resize'": "resize",
-    "dense": "dense",
-    "refiner.selection": "select",
-    "selection": "select",
-    "refiner.numbering": "number",
-    "numbering": "number",
-    "refiner.unet": "extract",
-    "unet": "extract",
-}
-GATHER = "gather and fuse"
-_SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 @dataclass(frozen=True)
@@ -237,8 +224,9 @@ def _write_onnx(
             verbose=False,
         )
     document = onnx.load(path)
-    _name_stages(document)
-    _strip(document)
+    resize_in_place(document)
+    name_stages(document)
+    strip(document)
     for key, value in values.items():
         document.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(document)
@@ -251,24 +239,6 @@ def _write_onnx(
         )
         for one in document.graph.output
     ]
-
-
-def _name_stages(document: Any) -> None:
-    """Name each node after the stage that it is of, which profiles then show."""
-    for number, node in enumerate(document.graph.node):
-        scopes = {one.key: one.value for one in node.metadata_props}.get(_SCOPES, "")
-        stage = next((stage for part, stage in STAGES.items() if f"'{part}" in scopes), GATHER)
-        node.name = f"{stage}/{node.op_type}_{number}"
-
-
-def _strip(document: Any) -> None:
-    """Drop what the exporter notes of each node: places in the code on this machine."""
-    graph = document.graph
-    for one in (document, graph, *graph.node, *graph.value_info, *graph.initializer):
-        one.ClearField("metadata_props")
-        one.ClearField("doc_string")
-    for one in (*graph.input, *graph.output, *document.functions):
-        one.ClearField("metadata_props")
 
 
 def _write_beside(

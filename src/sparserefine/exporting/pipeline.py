@@ -119,8 +119,8 @@ class FixedRefiner(nn.Module):
         tables = self.numbering(active)
         refined = self._refined(image, rows, tables)
         if self.output == "labels":
-            return self._labels(logits, refined, tables[0])
-        return self._scores(logits, refined, tables[0])
+            return self._labels(rows, refined, tables[0])
+        return self._scores(rows, refined, tables[0])
 
     def select(
         self, logits: Float[Tensor, "1 K h w"]
@@ -184,25 +184,35 @@ class FixedRefiner(nn.Module):
         )
         return upper * (1 - down) + lower * down
 
-    def _upsampled(self, logits: Shaped[Tensor, "1 K h w"]) -> Shaped[Tensor, "1 K H W"]:
-        if self.upsampling != "bilinear":
-            return logits.index_select(2, self.y_first).index_select(3, self.x_first)
-        return F.interpolate(logits, self.plan.size, mode="bilinear", align_corners=False)
+    def _upsampled(self, rows: Shaped[Tensor, "cells K"]) -> Shaped[Tensor, "HW K"]:
+        """What a prediction says of all pixels, the classes of a pixel side by side.
 
-    def _labels(self, logits: Tensor, refined: Tensor, table: LevelTable) -> Tensor:
+        So the largest of them is found, and softmax taken, in half the time and less.
+        """
+        grid = rows.view(*self.plan.low_size, -1)
+        if self.upsampling != "bilinear":
+            full = grid.index_select(0, self.y_first).index_select(1, self.x_first)
+        else:
+            # `export` drops both permutations from an ONNX file.
+            images = grid[None].permute(0, 3, 1, 2)
+            images = F.interpolate(images, self.plan.size, mode="bilinear", align_corners=False)
+            full = images.permute(0, 2, 3, 1)
+        return full.reshape(-1, rows.shape[1])
+
+    def _labels(self, rows: Tensor, refined: Tensor, table: LevelTable) -> Tensor:
         kind = label_dtype(self.num_classes)
         if self.upsampling != "bilinear":
-            low = self._upsampled(logits.argmax(1, keepdim=True))[:, 0]
+            low = self._upsampled(rows.argmax(1, keepdim=True).int())[:, 0]
         else:
-            low = self._upsampled(logits).argmax(1)
+            low = self._upsampled(rows).argmax(1).int()
         # Written where they belong, of which there are far fewer; what holds no pixel, behind all.
-        room = F.pad(low.int().flatten(), (0, 1))
+        room = F.pad(low, (0, 1))
         labels = room.scatter(0, table.places.long(), refined.argmax(1).int())
         return labels[:-1].view(1, *self.plan.size).to(kind)
 
-    def _scores(self, logits: Tensor, refined: Tensor, table: LevelTable) -> Tensor:
+    def _scores(self, rows: Tensor, refined: Tensor, table: LevelTable) -> Tensor:
         """Logits of all pixels, or what is made of them."""
-        low = self._upsampled(logits)[0].flatten(1).t()  # [HW, K]: softmax is quick along rows
+        low = self._upsampled(rows)
         numbers = table.numbers.flatten()
         found = F.pad(refined, (0, 0, 0, 1)).index_select(0, numbers)
         scores = torch.where((numbers < self.plan.budget)[:, None], found, low)
