@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sparserefine.refinement.prediction import Prediction
     from sparserefine.refinement.refiner import SparseRefiner
     from sparserefine.refinement.selector import EntropySelector, Selector
+    from sparserefine.refinement.stage_extractor import StageExtractor
     from sparserefine.serving.server import serve
     from sparserefine.training.config import TrainConfig
     from sparserefine.training.train import train
@@ -51,6 +52,7 @@ __all__ = [
     "Selector",
     "SparseRefiner",
     "SparseUNet",
+    "StageExtractor",
     "TrainConfig",
     "ablate",
     "benchmark",
@@ -88,6 +90,7 @@ _HOME = {
     "Selector": "sparserefine.refinement.selector",
     "SparseRefiner": "sparserefine.refinement.refiner",
     "SparseUNet": "sparserefine.refinement.extractor",
+    "StageExtractor": "sparserefine.refinement.stage_extractor",
     "TrainConfig": "sparserefine.training.config",
     "ablate": "sparserefine.experiments.ablations",
     "benchmark": "sparserefine.photos.benchmark",

@@ -58,6 +58,7 @@ class ESPNetv2(DenseModel):
         self.preset = Preset.of_cityscapes(self.num_classes, dense_size=0.5, threshold=0.5)
         c1, c2, c3, c4 = ENCODER_CHANNELS[width]
         d1, d2, d3 = DECODER_CHANNELS
+        self.stage_channels = (c1, c2, c3)
         self.base_net = _Encoder(c1, c2, c3, c4)
         self.bu_dec_l1 = _PyramidBlock(c4, d1)
         self.merge_enc_dec_l2 = _Merge(c3, d1)
@@ -98,6 +99,14 @@ class ESPNetv2(DenseModel):
         x = self.bu_dec_l4(self.bu_br_l4(_upsample_like(x, at2) + self.merge_enc_dec_l4(at2)))
         return _upsample_like(x[:, : self.num_classes], images).float()
 
+    def first_stages(self, images: Float[Tensor, "B 3 h w"]) -> tuple[Tensor, ...]:
+        """Features at strides 2, 4 and 8: an eighth of the multiplications of the whole.
+
+        Args:
+            images: RGB in 0..1, sides multiples of 16.
+        """
+        return self.base_net.first_stages(self.normalize(images))
+
     def extra_repr(self) -> str:
         """Name the width."""
         return f"width={self.width}"
@@ -115,13 +124,18 @@ class _Encoder(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Features at strides 2, 4, 8 and 16."""
-        image8 = _halve(_halve(_halve(images)))
-        image16 = _halve(image8)
-        at2 = self.level1(images)
-        at4 = self.level2_0(at2, _halve(_halve(images)))
-        at8 = self.level3(self.level3_0(at4, image8))
+        image16 = _halve(_halve(_halve(_halve(images))))
+        at2, at4, early8 = self.first_stages(images)
+        at8 = self.level3(early8)
         at16 = self.level4(self.level4_0(at8, image16))
         return at2, at4, at8, at16
+
+    def first_stages(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features at strides 2, 4 and 8, the last before most of its blocks."""
+        image4 = _halve(_halve(images))
+        at2 = self.level1(images)
+        at4 = self.level2_0(at2, image4)
+        return at2, at4, self.level3_0(at4, _halve(image4))
 
 
 class _EESP(nn.Module):

@@ -86,12 +86,15 @@ class DenseModel(nn.Module, ABC):
         files: Format of the files that `save_files` writes; empty where the state dict is enough.
         options: Options that `create` built it with, as plain values.
         optimization: What `optimize` did to it; None where it was not asked.
+        stage_channels: Channels of each of the encoder's first stages, which `first_stages`
+            returns; empty for a model that shows none.
     """
 
     name: str = ""
     files: str = ""
     options: Mapping[str, Any] = MappingProxyType({})
     optimization: Optimization | None = None
+    stage_channels: tuple[int, ...] = ()
     _token: tuple[int, str] | None = None
     # What runs it in torch's place, given by `optimize`: logits, or None where it cannot.
     _fast: FastRun | None = None
@@ -118,6 +121,17 @@ class DenseModel(nn.Module, ABC):
             float32 logits at the model's own resolution. A model that yields class scores returns
             `log(clip(p, 1e-10))`, so that softmax gives the scores back.
         """
+
+    def first_stages(self, images: Float[Tensor, "B 3 h w"]) -> tuple[Tensor, ...]:
+        """Features of the encoder's first stages, the finest first.
+
+        Args:
+            images: RGB in 0..1, sides multiples of `size_divisor`; the model normalizes itself.
+
+        Returns:
+            [B, C, h_i, w_i] for each of `stage_channels`; each grid covers the whole images.
+        """
+        raise NotImplementedError(f"{type(self).__name__} shows no stages of its encoder")
 
     def identity(self) -> str | None:
         """A name of the model's content: of its weights, of a file's bytes, or as a user says.

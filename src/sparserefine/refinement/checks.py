@@ -14,6 +14,7 @@ from sparserefine.refinement.edge_extractor import EdgeExtractor
 from sparserefine.refinement.extractor import Extractor
 from sparserefine.refinement.features import count_channels
 from sparserefine.refinement.selector import Selector
+from sparserefine.refinement.stage_extractor import StageExtractor
 
 if TYPE_CHECKING:
     from sparserefine.refinement.refiner import SparseRefiner
@@ -74,6 +75,15 @@ def check_parts(refiner: SparseRefiner) -> None:
             )
     if isinstance(refiner.extractor, EdgeExtractor):
         return
+    if isinstance(refiner.extractor, StageExtractor):
+        shown = () if refiner.dense is None else refiner.dense.stage_channels
+        if shown != refiner.extractor.stage_channels:
+            raise ValueError(
+                f"the extractor reads stages of {refiner.extractor.stage_channels} channels, but "
+                f"the dense model shows {shown or 'none'}. Make it with stage_channels="
+                f"dense.stage_channels of a model that has them, such as espnetv2-2.0."
+            )
+        return
     channels = count_channels(refiner.inputs, refiner.num_classes)
     if refiner.extractor.in_channels != channels:
         raise ValueError(
@@ -96,7 +106,7 @@ def require_dense(refiner: SparseRefiner) -> DenseModel:
     return refiner.dense
 
 
-def require_own_extractor(refiner: SparseRefiner) -> Extractor:
+def require_own_extractor(refiner: SparseRefiner) -> Extractor | StageExtractor:
     """The extractor of a refiner, if some features of the pixels are all that it sees.
 
     Raises:

@@ -13,6 +13,7 @@ from sparserefine.refinement.edge_selector import EdgeSelector
 from sparserefine.refinement.ensembler import ExtractorAlone, GatedEnsembler
 from sparserefine.refinement.extractor import Extractor, SparseUNet
 from sparserefine.refinement.selector import EntropySelector, Selector
+from sparserefine.refinement.stage_extractor import StageExtractor
 
 Mode = Literal["default", "paper"]
 
@@ -28,7 +29,7 @@ class Parts:
     """
 
     selector: Selector | None
-    extractor: Extractor | EdgeExtractor | None
+    extractor: Extractor | EdgeExtractor | StageExtractor | None
     ensembler: GatedEnsembler | None
 
     def completed(
@@ -39,7 +40,9 @@ class Parts:
         *,
         shipped: str | None,
         mode: Mode,
-    ) -> tuple[Selector, Extractor | EdgeExtractor, GatedEnsembler | ExtractorAlone]:
+    ) -> tuple[
+        Selector, Extractor | EdgeExtractor | StageExtractor, GatedEnsembler | ExtractorAlone
+    ]:
         """All three; see `SparseRefiner`.
 
         Args:
@@ -71,5 +74,8 @@ class Parts:
             extractor = SparseUNet(num_classes, in_channels=channels)
         if paper and isinstance(extractor, SparseUNet):
             extractor.set_padding(0)
-        ensembler = self.ensembler or GatedEnsembler(num_classes, residual=not paper)
-        return selector, extractor, ensembler
+        if self.ensembler is not None:
+            return selector, extractor, self.ensembler
+        if isinstance(extractor, StageExtractor):
+            return selector, extractor, ExtractorAlone(num_classes)
+        return selector, extractor, GatedEnsembler(num_classes, residual=not paper)

@@ -32,6 +32,7 @@ from sparserefine.refinement.edge_selector import EdgeSelector
 from sparserefine.refinement.ensembler import ExtractorAlone, GatedEnsembler
 from sparserefine.refinement.extractor import Extractor, SparseUNet
 from sparserefine.refinement.selector import EntropySelector, Selector
+from sparserefine.refinement.stage_extractor import StageExtractor
 
 if TYPE_CHECKING:
     from sparserefine.refinement.refiner import SparseRefiner
@@ -41,7 +42,7 @@ CONFIG, WEIGHTS, DENSE = "config.json", "model.safetensors", "dense"
 SHIPPED = ("demo", "edges")
 # What a configuration's "kind" names; parts of a user's own making are passed to `load`.
 SELECTORS = {"entropy": EntropySelector, "edges": EdgeSelector, "band": BandSelector}
-EXTRACTORS = {"unet": SparseUNet, "edges": EdgeExtractor}
+EXTRACTORS = {"unet": SparseUNet, "edges": EdgeExtractor, "stages": StageExtractor}
 
 
 def save(refiner: SparseRefiner, folder: str | Path) -> None:

@@ -34,6 +34,7 @@ from sparserefine.refinement.resampling import (
 from sparserefine.refinement.runner import new_runner
 from sparserefine.refinement.selector import Selector
 from sparserefine.refinement.sharing import in_evaluation, shallow_copy
+from sparserefine.refinement.stage_extractor import StageExtractor, see_stages
 from sparserefine.refinement.timing import StageTimer, stage
 from sparserefine.sparse import ActivePixels, SparseTensor
 
@@ -91,7 +92,7 @@ class SparseRefiner(nn.Module):
         num_classes: int | None = None,
         refiner: Literal["edges"] | None = None,
         selector: Selector | None = None,
-        extractor: Extractor | EdgeExtractor | None = None,
+        extractor: Extractor | EdgeExtractor | StageExtractor | None = None,
         ensembler: GatedEnsembler | None = None,
         dense_size: float | tuple[int, int] | None = None,
         upsampling: Upsampling | None = None,
@@ -309,8 +310,12 @@ class SparseRefiner(nn.Module):
         """
         extractor = checks.require_own_extractor(self)
         with stage(timer, "extract"):
-            feats = pixel_features(images, pixels.coords, dense, self.inputs).to(self.dtype)
-            sparse = self._run(extractor, SparseTensor(feats, pixels))
+            if isinstance(extractor, StageExtractor):
+                shown = see_stages(checks.require_dense(self), images, self.dense_size)
+                sparse = extractor(images, pixels, dense, shown)
+            else:
+                feats = pixel_features(images, pixels.coords, dense, self.inputs).to(self.dtype)
+                sparse = self._run(extractor, SparseTensor(feats, pixels))
         with stage(timer, "ensemble"):
             refined = self.ensembler(dense.to(self.dtype), sparse.to(self.dtype))
         return RefinedPixels(pixels.coords, dense, sparse.float(), refined.float())

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from sparserefine.refinement.features import pixel_features
 from sparserefine.refinement.output import RefinedPixels
 from sparserefine.refinement.refiner import SparseRefiner
+from sparserefine.refinement.stage_extractor import StageExtractor, see_stages
 from sparserefine.sparse import ActivePixels, SparseTensor
 from sparserefine.training.config import Precision
 
@@ -30,6 +31,8 @@ class TrainedNetwork(nn.Module):
         self.ensembler = model.ensembler
         self.inputs = model.inputs
         self.dtype = DTYPES[precision]
+        # In a tuple, as no part of this: it is frozen, and must not be set to train.
+        self._frozen = (model.dense, model.dense_size)
 
     def forward(
         self,
@@ -44,9 +47,15 @@ class TrainedNetwork(nn.Module):
             pixels: The selected pixels.
             dense: Logits of the low-resolution prediction at these.
         """
-        feats = pixel_features(images, pixels.coords, dense, self.inputs)
         lower = self.dtype != torch.float32
         with torch.autocast(images.device.type, self.dtype, enabled=lower):
-            sparse = self.extractor(SparseTensor(feats, pixels))
+            if isinstance(self.extractor, StageExtractor):
+                frozen, dense_size = self._frozen
+                assert frozen is not None
+                shown = see_stages(frozen, images, dense_size)
+                sparse = self.extractor(images, pixels, dense, shown)
+            else:
+                feats = pixel_features(images, pixels.coords, dense, self.inputs)
+                sparse = self.extractor(SparseTensor(feats, pixels))
         sparse = sparse.float()
         return RefinedPixels(pixels.coords, dense, sparse, self.ensembler(dense, sparse))

@@ -1,0 +1,110 @@
+"""The refiners of the experiments, and how they are trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+import sparserefine as sr
+from sparserefine.data import Sample
+from sparserefine.dense import DenseModel
+from sparserefine.progress import Progress
+from sparserefine.refinement.features import Input, count_channels
+
+from dataset import Experiment  # isort: skip
+
+Variant = Literal["stages", "unet", "unet-rgb"]
+"""What looks at the selected pixels: the dense model's own first stages; a sparse U-Net that sees
+the colors and the prediction; one that sees the colors alone, as in the paper."""
+
+# Below it nothing is doubt; the budget chooses among what is above.
+THRESHOLD = 0.02
+INPUTS: dict[str, tuple[Input, ...]] = {
+    "unet": ("rgb", "probabilities", "entropy"),
+    "unet-rgb": ("rgb",),
+}
+STEPS = 400
+WIDTHS = (32, 48, 64, 96, 128)
+
+
+def new_refiner(dense: DenseModel, experiment: Experiment, variant: Variant) -> sr.SparseRefiner:
+    """A refiner with random weights.
+
+    Args:
+        dense: The dense model, tuned for the low resolution.
+        experiment: Says the low resolution and the budget.
+        variant: What looks at the pixels.
+    """
+    selector = sr.EntropySelector(THRESHOLD, experiment.density)
+    if variant == "stages":
+        extractor = sr.StageExtractor(dense.num_classes, stage_channels=dense.stage_channels)
+        return sr.SparseRefiner(
+            dense, selector=selector, extractor=extractor, dense_size=experiment.low
+        )
+    inputs = INPUTS[variant]
+    extractor = sr.SparseUNet(
+        dense.num_classes,
+        in_channels=count_channels(inputs, dense.num_classes),
+        widths=WIDTHS,
+        blocks=1,
+    )
+    return sr.SparseRefiner(
+        dense,
+        selector=selector,
+        extractor=extractor,
+        dense_size=experiment.low,
+        inputs=inputs,
+    )
+
+
+def trained_refiner(
+    dense: DenseModel,
+    experiment: Experiment,
+    variant: Variant,
+    data: Path,
+    out: Path,
+    seed: int,
+    *,
+    steps: int = STEPS,
+    progress: Progress | None = None,
+) -> sr.SparseRefiner:
+    """Train a refiner on labels; the images that choose keep the best of its weights.
+
+    Args:
+        dense: The dense model, tuned for the low resolution.
+        experiment: Says what is trained on.
+        variant: What looks at the pixels.
+        data: Folder of the dataset.
+        out: Folder of the run, which goes on there if it was stopped.
+        seed: Seeds everything random.
+        steps: Number of steps.
+        progress: Told of each step.
+    """
+    torch.manual_seed(seed)
+    model = new_refiner(dense, experiment, variant)
+    config = sr.TrainConfig(
+        steps=steps,
+        batch_size=4,
+        crop_size=experiment.refined_crop,
+        views=8,
+        scales=(1.0, 1.4),
+        view_size=(0.7, 1.0),
+        view_colors=1.0,
+        jitter=0.0,
+        learning_rate=2e-3 if variant == "stages" else 1e-3,
+        validate_every=max(steps // 8, 1),
+        checkpoint_every=50,
+        seed=seed,
+    )
+    development: list[Sample] = experiment.development(data)
+    sr.train(
+        model,
+        experiment.training(data),
+        config,
+        validation=development[:: max(len(development) // 24, 1)],
+        out=out,
+        progress=progress,
+    )
+    return model

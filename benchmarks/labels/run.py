@@ -1,0 +1,208 @@
+"""An experiment from start to end: dense models, refiners, scores, a result file and a page."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean, pstdev
+from typing import Any
+
+import torch
+
+from sparserefine.atomic import atomic_write
+from sparserefine.data.camvid import find_splits
+from sparserefine.dense.pages import keep_pages
+from sparserefine.environment import Environment
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from dataset import Experiment  # isort: skip
+from refiners import STEPS, Variant, trained_refiner  # isort: skip
+from scoring import Contenders, gap_closed, milliseconds, score, worst_class  # isort: skip
+from tune_dense import STEPS as DENSE_STEPS, load_model  # isort: skip
+
+TUNE = Path(__file__).resolve().parent / "tune_dense.py"
+VARIANTS: tuple[Variant, ...] = ("stages", "unet", "unet-rgb")
+
+
+def main(experiment: Experiment, description: str) -> int:
+    """Run an experiment as the command line says."""
+    options = parse_args(experiment, description)
+    if options.report not in find_splits(options.data):
+        known = ", ".join(find_splits(options.data)) or "none"
+        print(
+            f'{options.data} has no split "{options.report}", expected one of: {known}.',
+            file=sys.stderr,
+        )
+        return 1
+    keep_pages()
+    options.out.mkdir(parents=True, exist_ok=True)
+    found = [run_seed(experiment, options, seed) for seed in options.seeds]
+    document = {
+        "experiment": experiment.name,
+        "split": options.report,
+        "seeds": options.seeds,
+        **summary(found, experiment),
+        "steps": {"dense": options.dense_steps, "refiner": options.steps},
+        "sizes": {"full": list(experiment.full), "low": list(experiment.low)},
+        "by_seed": found,
+        "command": command(experiment, options),
+        "environment": Environment.current().to_json(),
+    }
+    path = options.out / f"{experiment.name}.json"
+    atomic_write(path, lambda file: file.write_text(json.dumps(document, indent=1) + "\n"))
+    print("\n".join(table(document)))
+    print(path)
+    return 0
+
+
+def parse_args(experiment: Experiment, description: str) -> argparse.Namespace:
+    """The options of the command line."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the dataset")
+    parser.add_argument("--out", type=Path, required=True, help="folder for all that is made")
+    parser.add_argument("--report", default="val", help="split to report on (default: val)")
+    parser.add_argument(
+        "--weights", type=Path, help="folder of ESPNetv2's files (default: beside the data)"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument(
+        "--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="refiners to train"
+    )
+    parser.add_argument("--steps", type=int, default=STEPS, help="of each refiner")
+    parser.add_argument("--dense-steps", type=int, default=DENSE_STEPS, help="of each dense model")
+    options = parser.parse_args()
+    if options.weights is None:
+        options.weights = options.data.parent / "espnet-weights"
+    return options
+
+
+def run_seed(experiment: Experiment, options: argparse.Namespace, seed: int) -> dict[str, Any]:
+    """Train and score with one seed. The large dense model is tuned beside all the rest."""
+    folder = options.out / f"seed{seed}"
+    files = {size: folder / f"{size}.safetensors" for size in ("full", "low")}
+    running = {size: tuning(experiment, options, size, seed, files[size]) for size in files}
+    torch.set_num_threads(1)  # the other core tunes
+    wait(running["low"])
+    low = load_model(experiment, files["low"], "low")
+    refiners = {
+        variant: trained_refiner(
+            low,
+            experiment,
+            variant,
+            options.data,
+            folder / variant,
+            seed,
+            steps=options.steps,
+            progress=every(f"seed {seed}, {variant}", 50),
+        )
+        for variant in options.variants
+    }
+    wait(running["full"])
+    contenders = Contenders(load_model(experiment, files["full"], "full"), low, refiners)
+    samples = experiment.reported(options.data, options.report)
+    tell = every(f"seed {seed}", 20)
+    found = score(
+        contenders, experiment, samples, seed, lambda done: tell("score", done, len(samples))
+    )
+    found["milliseconds"] = milliseconds(contenders, experiment, samples)
+    return found
+
+
+def tuning(
+    experiment: Experiment, options: argparse.Namespace, size: str, seed: int, out: Path
+) -> subprocess.Popen[bytes]:
+    """A process that tunes a dense model, on one core."""
+    settings = {
+        "--data": options.data,
+        "--weights": options.weights,
+        "--size": size,
+        "--seed": seed,
+        "--steps": options.dense_steps,
+        "--out": out,
+    }
+    words = [str(word) for pair in settings.items() for word in pair]
+    return subprocess.Popen([sys.executable, str(TUNE), experiment.name, *words])
+
+
+def wait(process: subprocess.Popen[bytes]) -> None:
+    """Wait for a process, and end with it if it fails, which has said why."""
+    if process.wait():
+        sys.exit(1)
+
+
+def every(name: str, steps: int) -> Callable[[str, int, int], None]:
+    """A report of progress, a line now and then."""
+
+    def tell(stage: str, done: int, total: int) -> None:
+        if done % steps == 0 or done == total:
+            print(f"{name}: {stage} {done} of {total}", file=sys.stderr, flush=True)
+
+    return tell
+
+
+def summary(found: list[dict[str, Any]], experiment: Experiment) -> dict[str, Any]:
+    """Means and spreads over the seeds."""
+    rows = {}
+    for name in found[0]["rows"]:
+        own = [one["rows"][name] for one in found]
+        mious, edges = [[one[key] for one in own] for key in ("miou", "boundary_iou")]
+        rows[name] = {
+            "miou": mean(mious),
+            "miou_std": pstdev(mious),
+            "boundary_iou": mean(edges),
+            "boundary_iou_std": pstdev(edges),
+            "class_iou": {
+                label: _mean([one["iou"][index] for one in own])
+                for index, label in enumerate(experiment.class_names)
+            },
+        }
+    worst = [worst_class(one["rows"]) for one in found]
+    return {
+        "rows": rows,
+        "density": mean(one["density"] for one in found),
+        "gap_closed": {
+            key: [gap_closed(one["rows"], key) for one in found] for key in ("miou", "boundary_iou")
+        },
+        "worst_class": [
+            {"class": experiment.class_names[index], "points": points} for index, points in worst
+        ],
+        "errors": {key: mean(one["errors"][key] for one in found) for key in found[0]["errors"]},
+    }
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return mean(known) if known else None
+
+
+def command(experiment: Experiment, options: argparse.Namespace) -> str:
+    """What repeats the run, without where things lie on this machine."""
+    seeds = " ".join(map(str, options.seeds))
+    return (
+        f"python benchmarks/{experiment.name}.py --data {options.data.name} --out FOLDER "
+        f"--report {options.report} --seeds {seeds} --variants {' '.join(options.variants)} "
+        f"--steps {options.steps} --dense-steps {options.dense_steps}"
+    )
+
+
+def table(document: dict[str, Any]) -> list[str]:
+    """The rows as a table in Markdown, in percent."""
+    lines = ["| | mIoU | boundary IoU |", "|---|---|---|"]
+    for name, row in document["rows"].items():
+        cells = [
+            f"{100 * row[key]:.1f} ± {100 * row[f'{key}_std']:.1f}"
+            for key in ("miou", "boundary_iou")
+        ]
+        lines.append(f"| {name} | {cells[0]} | {cells[1]} |")
+    closed = document["gap_closed"]
+    shares = {key: ", ".join(f"{100 * one:.0f} %" for one in closed[key]) for key in closed}
+    lines += [
+        "",
+        f"Refined: {100 * document['density']:.1f} % of the pixels. Gap closed, by seed: mIoU "
+        f"{shares['miou']}; boundary IoU {shares['boundary_iou']}.",
+    ]
+    return lines

@@ -1,0 +1,209 @@
+"""What each way to label is worth on the images of a split, and what it costs."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Integer
+from torch import Tensor
+from torch.nn import functional as F
+
+from sparserefine.data import Sample
+from sparserefine.dense import DenseModel
+from sparserefine.evaluation.metrics import Quality, Truth
+from sparserefine.refinement.refiner import SparseRefiner
+from sparserefine.refinement.resampling import classes_of, upsampled_labels
+
+from dataset import Experiment  # isort: skip
+
+TIMED, ROUNDS = 5, 7
+
+
+@dataclass(frozen=True, eq=False)
+class Contenders:
+    """All that is compared.
+
+    Attributes:
+        full: The dense model tuned at full resolution.
+        low: That tuned at low resolution, which is refined.
+        refiners: The trained refiners by name; the first is the one that is reported.
+    """
+
+    full: DenseModel
+    low: DenseModel
+    refiners: dict[str, SparseRefiner]
+
+    @property
+    def refiner(self) -> SparseRefiner:
+        """The one that is reported."""
+        return next(iter(self.refiners.values()))
+
+
+@torch.inference_mode()
+def score(
+    contenders: Contenders,
+    experiment: Experiment,
+    samples: list[Sample],
+    seed: int,
+    tell: Callable[[int], None] = lambda done: None,
+) -> dict[str, Any]:
+    """Scores of all ways on a split, and where what is left over is lost.
+
+    Args:
+        contenders: What is compared.
+        experiment: Says the sizes.
+        samples: The images of the split, with labels.
+        seed: Seeds the random pixels.
+        tell: Told how many images are done.
+    """
+    classes = experiment.num_classes
+    quality: dict[str, Quality] = defaultdict(lambda: Quality(classes))
+    lost = torch.zeros(5, dtype=torch.int64)
+    density = []
+    equal = equal_size(contenders, experiment, samples)
+    generator = torch.Generator().manual_seed(seed)
+    for done, one in enumerate(samples, 1):
+        assert one.labels is not None
+        images, truth = one.image[None], Truth(one.labels, classes)
+        size = (images.shape[2], images.shape[3])
+        refiner = contenders.refiner
+        low = refiner.dense_pass(images)
+        mask = refiner.selector(low, size)
+        density.append(float(mask.float().mean()))
+        bilinear = upsampled_labels(low.logits, size)
+        full = dense_labels(contenders.full, experiment.full, images)
+        output = refiner.refine(images, low, mask)
+        random = random_mask(mask, generator)
+        rows = {
+            "low_res_nearest": upsampled_labels(low.logits, size, "nearest"),
+            "low_res_bilinear": bilinear,
+            "refined": output.labels,
+            "full_res": full,
+            "full_res_in_band": full.where(mask, bilinear),
+            "oracle": torch.where(mask, truth.labels, bilinear).to(bilinear.dtype),
+            "random_pixels": refiner.refine(images, low, random).labels,
+            "all_pixels": refiner.refine(images, low, torch.ones_like(mask)).labels,
+            "dense_at_equal_time": dense_labels(contenders.low, equal, images),
+            "dense_full_at_equal_time": dense_labels(contenders.full, equal, images),
+        }
+        # Labels that are not known are not right by chance.
+        rows["oracle"] = rows["oracle"].where(truth.valid, bilinear)
+        for name, model in contenders.refiners.items():
+            found = output if model is refiner else model.refine(images, low, mask)
+            if model is not refiner:
+                rows[name] = found.labels
+            own = written(bilinear, found.pixels.coords, classes_of(found.pixels.sparse))
+            mean = 0.5 * (found.pixels.dense.softmax(1) + found.pixels.sparse.softmax(1))
+            if model is not refiner:
+                rows[f"{name}, without ensembler"] = own
+                average = written(bilinear, found.pixels.coords, classes_of(mean))
+                rows[f"{name}, plain average"] = average
+            else:
+                rows["refinement_only"] = own
+        for name, labels in rows.items():
+            quality[name].update(labels[0], truth)
+        lost += losses(truth, mask[0], bilinear[0], output.labels[0])
+        tell(done)
+    never, kept, spoiled, mended, known = lost.tolist()
+    return {
+        "rows": {name: found.to_json() for name, found in quality.items()},
+        "density": sum(density) / len(density),
+        "images": len(samples),
+        "equal_time_size": list(equal),
+        "errors": {
+            "never_selected": never / known,
+            "not_corrected": kept / known,
+            "spoiled": spoiled / known,
+            "corrected": mended / known,
+        },
+    }
+
+
+def dense_labels(
+    model: DenseModel, size: tuple[int, int], images: Integer[Tensor, "B 3 H W"]
+) -> Integer[Tensor, "B H W"]:
+    """Labels of a dense model at some size of its input."""
+    shown = F.interpolate(images.float() / 255, size, mode="bilinear", antialias=True)
+    return upsampled_labels(model(shown).float(), (images.shape[2], images.shape[3]))
+
+
+def written(labels: Tensor, coords: Tensor, classes: Tensor) -> Tensor:
+    """Labels with those of the selected pixels in their place."""
+    batch, y, x = coords.long().unbind(1)
+    found = labels.clone()
+    found[batch, y, x] = classes.to(found.dtype)
+    return found
+
+
+def random_mask(mask: Bool[Tensor, "1 H W"], generator: torch.Generator) -> Bool[Tensor, "1 H W"]:
+    """As many pixels, anywhere."""
+    order = torch.randperm(mask.numel(), generator=generator)
+    found = torch.zeros(mask.numel(), dtype=torch.bool)
+    found[order[: int(mask.sum())]] = True
+    return found.view(mask.shape)
+
+
+def losses(truth: Truth, mask: Tensor, low: Tensor, refined: Tensor) -> Tensor:
+    """Wrong pixels that were never selected, that stayed wrong, that became wrong; those that
+    became right; and all that are known."""
+    was, now = low.long() == truth.labels, refined.long() == truth.labels
+    found = (~was & ~mask, mask & ~was & ~now, mask & was & ~now, mask & ~was & now)
+    counts = [(one & truth.valid).sum() for one in found]
+    return torch.stack([*counts, truth.valid.sum()])
+
+
+@torch.inference_mode()
+def milliseconds(
+    contenders: Contenders, experiment: Experiment, samples: list[Sample]
+) -> dict[str, float]:
+    """Medians of the time that each way takes for an image, in turns."""
+    refiner, found = contenders.refiner, defaultdict(list)
+    ways: dict[str, Callable[[Tensor], object]] = {
+        "low_res": refiner.dense_pass,
+        "full_res": lambda images: dense_labels(contenders.full, experiment.full, images),
+    }
+    for name, model in contenders.refiners.items():
+        ways[name] = model
+    for one in samples[:TIMED]:
+        for turn in range(ROUNDS + 1):
+            for name, run in ways.items():
+                start = time.perf_counter()
+                run(one.image[None])
+                if turn:  # the first warms up
+                    found[name].append(1000 * (time.perf_counter() - start))
+    return {name: median(values) for name, values in found.items()}
+
+
+def equal_size(
+    contenders: Contenders, experiment: Experiment, samples: list[Sample]
+) -> tuple[int, int]:
+    """(height, width) at which the dense model alone takes as long as refinement, pass included.
+
+    Found by time, as if that followed the number of pixels, in steps of its divisor.
+    """
+    taken = milliseconds(contenders, experiment, samples)
+    name = next(iter(contenders.refiners))
+    side = (taken[name] / taken["low_res"]) ** 0.5
+    divisor = contenders.low.size_divisor
+    height, width = (max(round(own * side / divisor) * divisor, divisor) for own in experiment.low)
+    return min(height, experiment.full[0]), min(width, experiment.full[1])
+
+
+def gap_closed(rows: dict[str, Any], measure: str) -> float:
+    """Share of the way from low to full resolution that refinement goes."""
+    low, full = rows["low_res_bilinear"][measure], rows["full_res"][measure]
+    return (rows["refined"][measure] - low) / (full - low)
+
+
+def worst_class(rows: dict[str, Any]) -> tuple[int, float]:
+    """The class that loses most by refinement, and how many points."""
+    pairs = zip(rows["refined"]["iou"], rows["low_res_bilinear"]["iou"], strict=True)
+    change = [0.0 if a is None or b is None else 100 * (a - b) for a, b in pairs]
+    worst = min(range(len(change)), key=change.__getitem__)
+    return worst, change[worst]
