@@ -24,17 +24,19 @@ _SCORE_STYLES = {
 
 
 def training_curves(rows: Sequence[Mapping[str, int | float]]) -> UInt8[np.ndarray, "H W 3"]:
-    """Draw the loss over the steps, and how many of the selected pixels are right.
+    """Draw the loss over the steps, how many of the selected pixels are right, and mIoU if known.
 
     Args:
         rows: One mapping per step, with "step", "loss", and the shares "right_dense" and
-            "right_refined".
+            "right_refined"; of some steps "validation" and "validation_before", mIoU of images that
+            are not trained on.
     """
     from matplotlib.figure import Figure
 
     steps = np.array([row["step"] for row in rows])
-    figure = Figure(figsize=(12, 4.5), dpi=125, layout="constrained")
-    left, right = figure.subplots(1, 2)
+    scored = [row for row in rows if "validation" in row]
+    figure = Figure(figsize=(18 if scored else 12, 4.5), dpi=125, layout="constrained")
+    left, right, *more = figure.subplots(1, 3 if scored else 2)
     curves = [
         (left, "loss", "loss", _REFINED),
         (right, "right_dense", "before", _DENSE),
@@ -44,11 +46,21 @@ def training_curves(rows: Sequence[Mapping[str, int | float]]) -> UInt8[np.ndarr
         values = np.array([row[key] for row in rows])
         axes.plot(steps, values, color=color, alpha=0.2, linewidth=0.8)
         axes.plot(steps, _smooth(values), color=color, linewidth=1.8, label=label)
-        axes.set_xlabel("step")
-        axes.grid(alpha=0.3)
     left.set_title("Loss", loc="left")
     right.set_title("Share of the selected pixels with the target's label", loc="left")
     right.legend(frameon=False)
+    for axes in more:
+        at = [row["step"] for row in scored]
+        for key, label, color in (
+            ("validation_before", "before", _DENSE),
+            ("validation", "refined", _REFINED),
+        ):
+            axes.plot(at, [row[key] for row in scored], "o-", color=color, label=label)
+        axes.set_title("mIoU of images set aside", loc="left")
+        axes.legend(frameon=False)
+    for axes in (left, right, *more):
+        axes.set_xlabel("step")
+        axes.grid(alpha=0.3)
     return _pixels(figure)
 
 

@@ -99,7 +99,6 @@ def test_what_is_unknown_is_named_with_the_nearest(
     [
         {"class_weights": "heavy"},
         {"ema": 1.0},
-        {"dense_logits": "disk"},
         {"cross_entropy": 0.0},
         {"epochs": 0},
         {"temperature": 0.0},

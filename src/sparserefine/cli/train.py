@@ -16,7 +16,7 @@ from sparserefine.cli.refiners import move, show_license
 from sparserefine.training.config import TrainConfig
 
 if TYPE_CHECKING:
-    from sparserefine.training.train import TrainResult
+    from sparserefine.training.result import TrainResult
 
 
 def train(

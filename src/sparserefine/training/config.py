@@ -115,12 +115,6 @@ class TrainConfig:
     seed: int = 2023
 
     def __post_init__(self) -> None:
-        for name in ("crop_size", "crop_scales", "scales", "view_size", "trackers"):
-            value = getattr(self, name)
-            if isinstance(value, list):  # as a file has it
-                object.__setattr__(self, name, tuple(value))
-        if isinstance(self.class_weights, list | tuple):
-            object.__setattr__(self, "class_weights", ",".join(map(str, self.class_weights)))
         for name in ("steps", "batch_size", "accumulate", "views", "checkpoint_every"):
             self._check_number(name, 1, whole=True)
         for name in ("warmup_steps", "validate_every", "patience", "workers"):
@@ -180,7 +174,8 @@ class TrainConfig:
         if unknown:
             raise ValueError(f"unknown setting {unknown[0]!r}. {nearest_names(unknown[0], known)}")
         values = read_config(path)
-        return cls(**{**{name: values[name] for name in values if name in known}, **changes})
+        own = {name: _as_field(name, value) for name, value in values.items() if name in known}
+        return cls(**{**own, **changes})
 
     def weights_of_classes(self) -> tuple[float, ...] | None:
         """The weights in `class_weights`; None where that is a name.
@@ -226,3 +221,13 @@ class TrainConfig:
         if isinstance(value, bool) or not number or not math.isfinite(value) or value < least:
             kind = f"{least} or more" if whole else f"a finite number, {least} or more"
             raise ValueError(f"{name} is {value}, expected {kind}.")
+
+
+def _as_field(name: str, value: Any) -> Any:
+    """A value of a file in the type of its field, where that is but written otherwise."""
+    default = TrainConfig.__dataclass_fields__[name].default
+    if isinstance(value, list):
+        return ",".join(map(str, value)) if name == "class_weights" else tuple(value)
+    if isinstance(default, float) and type(value) is int:
+        return float(value)
+    return value

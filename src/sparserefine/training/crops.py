@@ -196,10 +196,12 @@ def batch_crops(model: SparseRefiner, cuts: Sequence[CutCrop], config: TrainConf
         mask = apply_crop_labels(_selected(model, one, low), one.crop, fill=0)
         masks.append(mask)
         coords = valid_coords(mask.to(torch.uint8), one.crop)
-        dense.append(low.at(coords, one.size, model.upsampling))
+        read = low.around(one.crop, one.size, model.upsampling)
+        dense.append(read.at(coords, one.size, model.upsampling))
         targets.append(_targets(one, found, config, model.num_classes).to(device)[mask])
         if taught is not None:
-            teacher.append(taught.to(device).at(coords, one.size, "bilinear"))
+            read = taught.around(one.crop, one.size, "bilinear").to(device)
+            teacher.append(read.at(coords, one.size, "bilinear"))
     return Crops(
         images=torch.cat(images),
         pixels=ActivePixels.from_mask(torch.stack(masks)),

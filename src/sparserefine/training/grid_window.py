@@ -33,6 +33,19 @@ class GridWindow:
         """All cells."""
         return cls(cells, (0, 0), (cells.shape[1], cells.shape[2]))
 
+    def around(self, crop: Crop, size: tuple[int, int], upsampling: Upsampling) -> GridWindow:
+        """Of all cells those that the pixels of a crop are read from.
+
+        Args:
+            crop: The crop, in pixels of the image.
+            size: (H, W) of the image.
+            upsampling: How values between cell centers are found.
+        """
+        if self.cells.shape[1:] != self.grid:
+            return self
+        (top, bottom), (left, right) = spans_of(crop, size, self.grid, upsampling)
+        return GridWindow(self.cells[:, top:bottom, left:right], (top, left), self.grid)
+
     def to(self, device: torch.device) -> GridWindow:
         """The same on a device, in float32."""
         return GridWindow(self.cells.to(device).float(), self.origin, self.grid)

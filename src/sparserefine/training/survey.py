@@ -96,7 +96,13 @@ class Survey(Dataset[ImageFacts]):
             facts = [self[index] for index in range(len(self))]
         else:
             facts = []
-            loader = DataLoader(self, None, num_workers=workers, collate_fn=lambda fact: fact)
+            loader = DataLoader(
+                self,
+                None,
+                num_workers=workers,
+                collate_fn=lambda fact: fact,
+                generator=torch.Generator(),  # not the user's random state
+            )
             for fact in loader:
                 facts.append(fact)
                 advance()
