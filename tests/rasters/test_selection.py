@@ -45,7 +45,7 @@ def test_cells_without_data_are_never_chosen(tmp_path: Path) -> None:
     assert not chosen.mask((0, 6), (0, 7))[2, 3] and chosen.share == pytest.approx(41 / 42)
 
 
-@pytest.mark.parametrize("upsampling", ["bilinear", "nearest"])
+@pytest.mark.parametrize("upsampling", ["bilinear", "nearest", "floor"])
 def test_a_window_of_the_grid_is_read_as_in_the_whole(upsampling: str, tmp_path: Path) -> None:
     logits, size = torch.randn(1, 4, 11, 13), (95, 101)
     low = LowGrid(tmp_path, (11, 13), 4, size, upsampling)  # type: ignore[arg-type]

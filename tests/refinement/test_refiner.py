@@ -10,6 +10,8 @@ from tiny_dense import TinyDense
 from torch.nn import functional as F
 
 from sparserefine import EntropySelector, GatedEnsembler, SparseRefiner, SparseUNet
+from sparserefine.refinement.dense_pass import DensePass
+from sparserefine.refinement.resampling import nearest_index, sample, upsampled_labels
 from sparserefine.refinement.timing import StageTimer
 
 SIZES = pytest.mark.parametrize(
@@ -110,6 +112,28 @@ def test_paper_mode_changes_what_it_says() -> None:
     small = SparseUNet.from_preset("tiny", TinyDense().num_classes)
     given = SparseRefiner(TinyDense(), mode="paper", extractor=small, selector=EntropySelector(0.2))
     assert small.padding == 0 and given.selector == EntropySelector(0.2, cells="floor")
+
+
+def test_floor_is_the_nearest_neighbor_of_opencv() -> None:
+    """It takes the cell under the beginning of a pixel: floor(y · h / H)."""
+    cpu = torch.device("cpu")
+    pairs = [
+        [nearest_index(cells, pixels, cpu, floor=floor) for floor in (True, False)]
+        for cells, pixels in ((640, 1024), (1280, 2048))
+    ]
+    for (floor, _), (cells, pixels) in zip(pairs, ((640, 1024), (1280, 2048)), strict=True):
+        assert floor.tolist() == [y * cells // pixels for y in range(pixels)]
+    same = [(floor == center).double().mean() for floor, center in pairs]
+    assert 1 - float(same[0] * same[1]) == pytest.approx(0.44, abs=0.005)
+    logits, size = torch.randn(1, 5, 10, 15), (16, 24)
+    full = torch.nn.functional.interpolate(logits, size, mode="nearest")
+    assert torch.equal(upsampled_labels(logits, size, "floor"), full.argmax(1).to(torch.uint8))
+    coords = torch.ones(1, *size).nonzero().int()
+    assert torch.equal(sample(logits, coords, size, "floor"), full[0].flatten(1).T)
+    entropies = DensePass(logits).entropy
+    mask = EntropySelector(1.2, cells="floor")(DensePass(logits), size)
+    expected = torch.nn.functional.interpolate(entropies[None], size, mode="nearest")[0] > 1.2
+    assert torch.equal(mask, expected) and mask.any() and not mask.all()
 
 
 def test_no_array_of_all_classes_at_full_size(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,12 +133,18 @@ def test_the_command_says_what_was_left_out(
     (folder / "1 broken.png").write_bytes((photos / "1.png").read_bytes()[:2000])
     weights = tmp_path / "dense.safetensors"
     sr.dense.weights.save_weights(sr.dense.create("espnetv2-0.5").state_dict(), weights)
-    command = ["train", str(folder), "--dense", "espnetv2-0.5", "--weights", str(weights)]
-    command += ["--targets", "dense", "--steps", "1", "--batch-size", "1", "--views", "1"]
+    config = tmp_path / "run.yaml"
+    config.write_text(
+        f"data: {folder}\ndense: espnetv2-0.5\nweights: {weights}\ntargets: dense\nsteps: 100\n"
+        f"batch_size: 1\nviews: 1\ncrop_size: [64, 64]\nmode: paper\ninputs: [rgb, entropy]\n"
+    )
     with pytest.raises(SystemExit) as end:
-        main([*command, "--crop-size", "64", "64", "--out", str(tmp_path / "out")])
+        main(["train", str(config), "--steps", "1", "--out", str(tmp_path / "out")])
     assert not end.value.code
     assert f"left out: {folder / '1 broken.png'} is damaged" in capsys.readouterr().err
+    trained = sr.SparseRefiner.from_pretrained(tmp_path / "out/model")
+    assert trained.upsampling == "floor" and trained.inputs == ("rgb", "entropy")
+    assert trained.extractor.padding == 0 and trained.selector.cells == "floor"
 
 
 @pytest.mark.slow
