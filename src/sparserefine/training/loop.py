@@ -35,7 +35,7 @@ class Loop:
 
     Attributes:
         step: Number of steps done.
-        best: Best score so far; None without one.
+        best: Step and score of the best weights so far; None without a score.
         since: Number of scores since then.
     """
 
@@ -57,7 +57,8 @@ class Loop:
             processes.device.type, enabled=config.precision == "fp16"
         )
         self.average = MovingAverage(self.network, config.ema)
-        self.step, self.best, self.since = 0, None, 0
+        self.step, self.since = 0, 0
+        self.best: tuple[int, float] | None = None
         self._parallel: nn.Module = self.network
 
     def checkpoint(self) -> Checkpoint:
@@ -70,7 +71,8 @@ class Loop:
         state.restore(self.network, self.optimizer)
         self.average.load(state.average)
         self.step = state.step
-        self.best, self.since = state.values["best"], state.values["since"]
+        self.since, best = state.values["since"], state.values["best"]
+        self.best = None if best is None else (best[0], best[1])
         if state.values["scaler"]:
             self.scaler.load_state_dict(state.values["scaler"])
 

@@ -100,7 +100,7 @@ class Survey(Dataset[ImageFacts]):
                 self,
                 None,
                 num_workers=workers,
-                collate_fn=lambda fact: fact,
+                collate_fn=_as_it_is,
                 generator=torch.Generator(),  # not the user's random state
             )
             for fact in loader:
@@ -165,6 +165,11 @@ def balanced_weights(facts: Sequence[ImageFacts], power: float) -> torch.Tensor:
     weights = torch.ones(counts.shape[1], dtype=torch.float64)
     weights[found] = (frequency.median() / frequency) ** power
     return weights.float()
+
+
+def _as_it_is(fact: ImageFacts) -> ImageFacts:
+    """What a loader makes of one item."""
+    return fact
 
 
 def _known(kept: Path | None, described: list[Any]) -> list[ImageFacts]:
