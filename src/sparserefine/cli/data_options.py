@@ -20,9 +20,11 @@ class DataOptions:
     Attributes:
         labels: Folder of the label maps, as it is or below that of the images.
         layout: What lies where: auto, photos (no label maps), beside, cityscapes, voc,
-            mmsegmentation, ade20k, camvid or folders.
+            mmsegmentation, ade20k, camvid or folders; or a dataset as published: bdd100k,
+            deepglobe, isic.
         label_values: What the values in label maps mean: classes, binary, from-1, cityscapes-ids,
-            voc-colors, OLD=NEW,…, or a file with a color per class.
+            voc-colors, camvid-colors, deepglobe-colors, OLD=NEW,…, or a file with a color per
+            class.
     """
 
     labels: Path | None = None
