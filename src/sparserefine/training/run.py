@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from sparserefine.atomic import make_folder
+from sparserefine.atomic import make_folder, remove_partials
 from sparserefine.data.source import SampleSource
 from sparserefine.dense.weights import read_weights, save_weights
 from sparserefine.evaluation.evaluate import evaluate
@@ -183,7 +183,10 @@ class Run:
 
     def _fill(self, cache: LogitsCache) -> None:
         """Make the files of the cache, each process its share of them."""
-        needed = cache.bytes_needed() if self.processes.is_first else 0
+        needed = 0
+        if self.processes.is_first:
+            remove_partials(make_folder(cache.folder))
+            needed = cache.bytes_needed()
         if needed:
             self.tell(f"the cache of predictions takes {shown_size(needed)} in {cache.folder}")
             cache.check_space(needed)
