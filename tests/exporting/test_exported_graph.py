@@ -44,7 +44,8 @@ def test_what_is_permuted_for_resizing_alone_stays_as_it_is() -> None:
     document = resizing([0, 3, 1, 2], [1, 5, 6, 8])
     expected = found_by(document)
     resize_in_place(document)
-    assert [node.op_type for node in document.graph.node] == ["Resize"]
+    (node,), (size,) = document.graph.node, document.graph.initializer
+    assert node.op_type == "Resize" and node.input[3] == size.name
     found = found_by(document)
     assert found.shape == (1, 6, 8, 5)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)

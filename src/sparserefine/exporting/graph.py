@@ -55,8 +55,9 @@ def resize_in_place(document: Any) -> None:
             continue
         if len(readers) != 1 or not _permutes(readers[0], _BACK):
             continue
+        constants = [name for name in node.input[2:] if name]  # scales or sizes
         for place, name in enumerate(node.input):
-            if place >= 2 and name:  # scales and sizes
+            if name in constants:
                 node.input[place] = _permuted(graph, made, name)
         node.input[0] = before.input[0]
         gone = node.output[0]
@@ -66,6 +67,9 @@ def resize_in_place(document: Any) -> None:
             graph.node.remove(before)
         for one in [one for one in graph.value_info if one.name in (gone, before.output[0])]:
             graph.value_info.remove(one)
+        read = {name for one in graph.node for name in one.input}
+        for one in [one for one in graph.initializer if one.name in {*constants} - read]:
+            graph.initializer.remove(one)
 
 
 def _permutes(node: Any, order: list[int]) -> bool:
