@@ -24,7 +24,7 @@ def resizing(first: list[int], size: list[int]) -> Any:
         ],
         "resizing",
         [port("rows", onnx.TensorProto.FLOAT, [1, 3, 4, 5])],
-        [port("found", onnx.TensorProto.FLOAT, None)],
+        [port("found", onnx.TensorProto.FLOAT, [None] * 4)],
         [onnx.numpy_helper.from_array(np.array(size, np.int64), "size")],
     )
     opset = onnx.helper.make_opsetid("", 18)
