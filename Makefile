@@ -39,6 +39,7 @@ CASES ?= ../shared/cases
 VENV ?= .venv
 
 .PHONY: demo demo-train cutout-bench edges-train edges-look edges-street refine-bench cases
+.PHONY: fair-bench fair-latency fair-batch fair-light fair-frontier fair-pages
 .PHONY: test test-all test-app app-bench lint fuzz wheel clean
 .PHONY: gpu-test gpu-extractor gpu-timeline gpu-pipeline gpu-tune gpu-train gpu-edges
 .PHONY: gpu-wheels orin
@@ -105,6 +106,37 @@ lint: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+# Our figures beside the dense model's, from one commit, on a quiet machine with two cores and 24 GiB;
+# some minutes: hrnet-w48 2, segnext-l 3, mask2former-swin-tiny 4, segformer-b5 6,
+# mask2former-swin-large 9; fair-batch 17, fair-light 6, fair-frontier 30. fair-pages reads what the
+# latencies and fair-batch left in out/, and writes the pages; what has not run keeps its figures.
+FIVE := hrnet-w48 segnext-l mask2former-swin-tiny segformer-b5 mask2former-swin-large
+LARGE ?= ../shared/data/street-free/images/berlin_03.jpg
+BENCH := $(BIN)/sparserefine benchmark --size 1024x2048 --rounds 7
+fair-bench: fair-latency fair-light fair-pages
+
+fair-latency: $(FIVE:%=fair-latency-%)
+
+fair-latency-%: .venv/peers.stamp
+	$(BENCH) --models $* --pyramids floor,dilate --out $(OUT)/five/$*
+
+fair-batch: .venv/peers.stamp
+	$(BENCH) --models segformer-b5 --batch 8 --memory-limit 20 --out $(OUT)/batch8
+
+fair-light: .venv/peers.stamp
+	$(BIN)/sparserefine demo --out $(OUT)/demo
+	$(BIN)/python benchmarks/large_photo.py $(LARGE)
+	$(BIN)/python benchmarks/shared_cores.py
+
+fair-frontier: .venv/peers.stamp
+	$(BIN)/python benchmarks/frontier.py --shared ../shared
+
+fair-pages: .venv/peers.stamp
+	$(BIN)/python benchmarks/latency_page.py \
+	    $(if $(wildcard $(FIVE:%=$(OUT)/five/%)),--five $(wildcard $(FIVE:%=$(OUT)/five/%))) \
+	    $(if $(wildcard $(OUT)/batch8),--batch $(OUT)/batch8)
+	$(BIN)/python benchmarks/readme.py $(if $(wildcard $(OUT)/demo),--demo $(OUT)/demo)
 
 # 10,000 random problems for the native kernels, and as many with bad operands, under
 # AddressSanitizer; some minutes. The C++ library comes with it: where torch brings that along only

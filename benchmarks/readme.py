@@ -148,7 +148,8 @@ def _notes(
     environment = demo["environment"]
     text = (
         f"{environment['device']}, {environment['threads']} threads, torch "
-        f"{environment['torch']}, commit {environment['commit']}; mean density "
+        f"{environment['torch']}, commit {environment['commit']}; medians of {demo['rounds']} and "
+        f"{large['rounds']} rounds; mean density "
         f"{held_out['density']:.1%}; better on {gained} of {len(images)} photos. The sparse U-Net "
         f"alone has {rows['refinement_only']['agreement']:.1%} and mIoU "
         f"{rows['refinement_only']['miou']:.1%}; every selected pixel right would be "

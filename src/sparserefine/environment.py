@@ -12,6 +12,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 
+# What measurements write themselves: one may follow another without a commit between.
+_MADE = ("benchmarks/results", "docs", "README.md")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Environment:
     """Hardware and software of this process, as every result file names them."""
@@ -67,12 +71,16 @@ def _commit() -> str:
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return ""
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    git = ("git", "-C", str(root))
+    describe = (*git, "describe", "--always", "--abbrev=12")
+    changed = (*git, "diff", "--quiet", "HEAD", "--", ".", *(f":!{path}" for path in _MADE))
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+        done = subprocess.run(describe, capture_output=True, text=True, timeout=5, check=False)
+        differs = subprocess.run(changed, capture_output=True, timeout=5, check=False).returncode
     except (OSError, subprocess.SubprocessError):
         return ""
-    return done.stdout.strip()
+    commit = done.stdout.strip()
+    return f"{commit}-dirty" if commit and differs else commit
 
 
 def peak_mib(device: str) -> float:

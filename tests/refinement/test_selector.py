@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparserefine.refinement.dense_pass import DensePass
+from sparserefine.refinement.resampling import nearest_index
 from sparserefine.refinement.selector import EntropySelector, Selector, select_cells
 
 
@@ -50,6 +51,20 @@ def test_budget_keeps_the_most_uncertain_of_each_image() -> None:
     entropy = torch.tensor([[[0.1, 0.9, 0.5, 0.7]], [[2.0, 1.0, 3.0, 4.0]]])
     mask = select_cells(entropy, (1, 4), 0.0, 0.5)
     assert mask[:, 0].tolist() == [[False, True, False, True], [False, False, True, True]]
+
+
+@pytest.mark.parametrize("size", [(18, 22), (20, 31)], ids=["whole cells", "other areas"])
+@pytest.mark.parametrize("density", [0.0, 0.1, 0.5, 0.99])
+def test_a_budget_takes_the_cells_in_order(size: tuple[int, int], density: float) -> None:
+    # Of equal scores, of which there are many here, the first are taken.
+    scores = torch.randint(1, 6, (1, 9, 11), generator=torch.Generator().manual_seed(0)).float()
+    rows, columns = (nearest_index(a, b, scores.device) for a, b in zip((9, 11), size, strict=True))
+    area = torch.outer(rows.bincount(minlength=9), columns.bincount(minlength=11)).flatten()
+    order = scores.flatten().argsort(descending=True, stable=True)
+    kept = order[area[order].cumsum(0) <= int(density * size[0] * size[1])]
+    expected = torch.zeros(99, dtype=torch.bool).scatter(0, kept, True).view(9, 11)
+    found = select_cells(scores, size, 0.0, density)
+    assert torch.equal(found[0], expected[rows][:, columns])
 
 
 def test_budget_does_not_select_certain_pixels() -> None:

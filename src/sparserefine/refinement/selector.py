@@ -144,6 +144,17 @@ def _keep_highest(selected: Tensor, scores: Tensor, area: Tensor, budget: int) -
     areas = area.flatten()[candidates]
     if int(areas.sum()) <= budget:
         return
+    # So many fit at most; sorting all the others would take longer than all else here.
+    most = budget // max(int(areas.min()), 1)
+    if most < len(candidates):
+        own = scores.flatten()[candidates]
+        least = own.kthvalue(len(own) - most).values  # the highest of those that do not fit
+        selected.view(-1)[candidates[own < least]] = False
+        if int(areas.min()) == int(areas.max()):
+            ties = candidates[own == least]
+            selected.view(-1)[ties[most - int((own > least).sum()) :]] = False
+            return
+        candidates, areas = candidates[own >= least], areas[own >= least]
     order = scores.flatten()[candidates].argsort(descending=True, stable=True)
     dropped = areas[order].cumsum(0) > budget
     selected.view(-1)[candidates[order[dropped]]] = False

@@ -39,9 +39,9 @@ def can_score(*tensors: Tensor, classes: int) -> bool:
     ) and not isinstance(library.load(), str)
 
 
-def as_cells(rows: Float[Tensor, "N K"]) -> Float[Tensor, "1 K N 1"]:
-    """Rows of scores as those of an image of N cells."""
-    return rows.t()[None, :, :, None]
+def as_cells(rows: Float[Tensor, "N K"]) -> Float[Tensor, "1 K 1 N"]:
+    """Rows of scores as those of an image of one row."""
+    return rows.t()[None, :, None, :]
 
 
 def entropies(scores: Float[Tensor, "B K h w"]) -> Float[Tensor, "B h w"]:

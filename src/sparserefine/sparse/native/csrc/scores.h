@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <vector>
 
 #include "api.h"
 #include "vectors.h"
@@ -109,14 +110,20 @@ inline Mask best_of_tile(const Vec *tile, int classes) {
 }
 
 inline void score_cells(const sr_scores &scores, float *entropy, uint8_t *labels, int threads) {
-  const int64_t rows = int64_t(scores.batch) * scores.height;
+  // Parts of rows: rows of scores are one long row.
+  constexpr int32_t kPart = 1024;
+  const int64_t parts = (scores.width + kPart - 1) / kPart;
+  const int64_t tasks = int64_t(scores.batch) * scores.height * parts;
 #pragma omp parallel for num_threads(threads) schedule(static)
-  for (int64_t row = 0; row < rows; ++row) {
+  for (int64_t task = 0; task < tasks; ++task) {
+    const int64_t row = task / parts;
+    const int32_t begin = int32_t(task % parts) * kPart;
+    const int32_t end = std::min(begin + kPart, scores.width);
     const float *first = scores.values + row / scores.height * scores.strides[0] +
                          row % scores.height * scores.strides[2];
     Vec tile[kMostClasses];
-    for (int32_t x = 0; x < scores.width; x += kWidth) {
-      const int count = std::min(kWidth, scores.width - x);
+    for (int32_t x = begin; x < end; x += kWidth) {
+      const int count = std::min(kWidth, end - x);
       read_tile(first + x * scores.strides[3], scores.strides[1], scores.strides[3],
                 scores.classes, count, tile);
       const int64_t at = row * scores.width + x;
@@ -188,13 +195,16 @@ inline void upsample_labels(const sr_scores &scores, const sr_sides &sides, cons
     const uint8_t *lower = own + int64_t(sides.bottom[y]) * scores.width;
     uint8_t *out = labels + row * width;
     const uint8_t *done = settled ? settled + row * width : nullptr;
+    static thread_local std::vector<uint8_t> mixed;
+    mixed.resize(scores.width);
+    // Where all four cells around a pixel agree on the class, so does every mean of them.
+    for (int32_t x = 0; x < scores.width; ++x) mixed[x] = upper[x] ^ lower[x];
+    for (int32_t x = 0; x + 1 < scores.width; ++x)
+      mixed[x] |= (upper[x] ^ upper[x + 1]) | (upper[x] ^ lower[x + 1]);
     for (int32_t x = 0; x < width; ++x) {
-      const int32_t left = sides.left[x], right = sides.right[x];
-      const uint8_t first = upper[left];
-      out[x] = first;
-      const bool same = first == upper[right] && first == lower[left] && first == lower[right];
-      if (same || (done && done[x])) continue;
-      // All four cells agree on the class, and so does every mean of them; else it is computed.
+      const int32_t left = sides.left[x];
+      out[x] = upper[left];
+      if (!mixed[left] || (done && done[x])) continue;
       const Corners corners = corners_of(scores, sides, image, y, x);
       float top = corners.mixed(0);
       int best = 0;
