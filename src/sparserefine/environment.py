@@ -11,7 +11,6 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-
 # What measurements write themselves: one may follow another without a commit between.
 _MADE = ("benchmarks/results", "docs", "README.md")
 
