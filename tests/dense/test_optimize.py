@@ -101,6 +101,15 @@ def test_the_layout_that_takes_less_time_is_taken(
     assert model.second.weight.is_contiguous()
 
 
+def test_a_layout_that_is_asked_for_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optimizing, "_seconds", None)
+    for last in (True, False):
+        optimized = sr.dense.optimize(NormDense(), (24, 40), channels_last=last)
+        assert optimized._fast is not None and optimized._fast.channels_last is last
+        assert optimized.optimization is not None
+        assert optimized.optimization.channels_last is last
+
+
 def test_what_others_use_too_is_not_folded() -> None:
     model = NormDense(shared=True)
     optimized = sr.dense.optimize(model)
@@ -110,7 +119,7 @@ def test_what_others_use_too_is_not_folded() -> None:
 
 def test_models_without_norms_or_convolutions() -> None:
     assert norms_of(sr.dense.optimize(PatchDense().eval())) == "none"
-    plain = sr.dense.from_callable(lambda images: images, "logits", 3)
+    plain = sr.dense.from_callable(lambda images: images, "logits", 3, check=False)
     optimized = sr.dense.optimize(plain, (8, 8))
     assert optimized.optimization is not None
     assert optimized.optimization.layout == "no convolutions"

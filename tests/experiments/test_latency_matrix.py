@@ -74,9 +74,13 @@ def test_files(matrix: LatencyMatrix, tmp_path: Path) -> None:
 def test_cases_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     turns: list[str] = []
 
+    layouts: list[bool | None] = []
+
     class Worker:
         def __init__(self, case: LatencyCase, _: float) -> None:
             self.case = case
+            self.built = {"optimization": {"layout": "channels_last: faster"}}
+            layouts.append(case.channels_last)
 
         def run(self, timed: bool) -> None:
             turns.append(f"{self.case.method} {timed}")
@@ -92,6 +96,7 @@ def test_cases_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     methods = ("dense", "dense_low", "sparserefine")
     rounds = [f"{method} {timed}" for timed in (False, True, True) for method in methods]
     assert turns == [*rounds, *(f"close {method}" for method in methods)]
+    assert layouts == [None, None, True]  # refined in the layout that the dense model tried
 
 
 @pytest.mark.slow

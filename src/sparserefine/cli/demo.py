@@ -61,5 +61,6 @@ def what_pays(result: DemoResult) -> str:
     return (
         f"at full resolution the photo takes {alone:.2f} times as long as refined, with its files "
         f"{whole:.2f} times: in time, refinement {pays} for a dense model as light as this one. "
-        "For heavy ones see docs/latency.md; for masks that come at a fixed size, the cut-out."
+        "A larger input may be the better buy still: docs/frontier.md. For heavy models see "
+        "docs/latency.md; for masks that come at a fixed size, the cut-out."
     )

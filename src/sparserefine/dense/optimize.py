@@ -46,8 +46,15 @@ class Optimization:
         """The sentences by name."""
         return asdict(self)
 
+    @property
+    def channels_last(self) -> bool:
+        """Whether channels come last in memory."""
+        return self.layout.startswith("channels_last:")
 
-def optimize(model: DenseModel, size: tuple[int, int] | None = None) -> DenseModel:
+
+def optimize(
+    model: DenseModel, size: tuple[int, int] | None = None, *, channels_last: bool | None = None
+) -> DenseModel:
     """The same model, run faster on a CPU.
 
     The process keeps the pages of freed arrays (`keep_pages`). Batch norms are folded into the
@@ -64,10 +71,11 @@ def optimize(model: DenseModel, size: tuple[int, int] | None = None) -> DenseMod
             weights are shared with it; those that are folded are held twice.
         size: (h, w) that it will run at; layouts are tried on a smaller image of these
             proportions. None tries none.
+        channels_last: The layout, where it is to be that of another run; None tries.
     """
     optimized = copy.copy(model)
     optimized._fast = None
-    optimized.optimization = _left(model) or _optimize(optimized, size)
+    optimized.optimization = _left(model) or _optimize(optimized, size, channels_last)
     return optimized
 
 
@@ -98,7 +106,9 @@ def _pages() -> str:
     return f"returned to the system: {reason}" if reason else "kept"
 
 
-def _optimize(model: DenseModel, size: tuple[int, int] | None) -> Optimization:
+def _optimize(
+    model: DenseModel, size: tuple[int, int] | None, channels_last: bool | None
+) -> Optimization:
     pages = _pages()
     if isinstance(model, U2Net):
         # It has no batch norm, and chooses its layout itself.
@@ -114,8 +124,11 @@ def _optimize(model: DenseModel, size: tuple[int, int] | None) -> Optimization:
     try:
         with torch.no_grad():
             pairs, norms = _foldable(model, images)
-            channels_last, layout = (False, "as it was: not tried")
-            if size is not None:
+            if channels_last is not None:
+                layout = f"{'channels_last' if channels_last else 'as it was'}: as asked"
+            elif size is None:
+                channels_last, layout = False, "as it was: not tried"
+            else:
                 channels_last, layout = _faster_layout(model, pairs, images)
     except Exception as error:  # whatever a stranger's network raises: it stays as it is
         reason = f"left: {' '.join(str(error).split())[:200] or type(error).__name__}"

@@ -142,8 +142,12 @@ def frontier(
             refiners |= trained
         refiners = {name: one.in_evaluation() for name, one in refiners.items()}
         if optimize:
-            refiners = {name: with_fast_dense(one) for name, one in refiners.items()}
-            points = None if points is None else with_fast_dense(points)
+            fast = with_fast_dense(refiners[""]).dense
+            # All in the layout that the first tried: runs differ in what they find.
+            done = None if fast is None else fast.optimization
+            last = None if done is None else done.channels_last
+            refiners = {k: with_fast_dense(one, channels_last=last) for k, one in refiners.items()}
+            points = None if points is None else with_fast_dense(points, channels_last=last)
         named = [one.describe() for one in (*refiners.values(), *([points] if points else []))]
         contest = Contest(refiners, points, named)
         ways = baselines(contest.model, refiners, points)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -36,6 +36,8 @@ class LatencyCase:
         memory_gib: Most GiB that the process may allocate; 0 for no limit.
         seed: Seeds random weights and masks.
         optimize: Run the dense model as `dense.optimize` does.
+        channels_last: The layout that another case of the same size has tried; None tries. It is no
+            condition: cases that differ in it are equal.
     """
 
     model: str
@@ -53,6 +55,7 @@ class LatencyCase:
     memory_gib: float = 0.0
     seed: int = 0
     optimize: bool = True
+    channels_last: bool | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.method not in get_args(Method) or self.precision not in get_args(Precision):

@@ -342,8 +342,12 @@ def _workers(
 ) -> Iterator[dict[LatencyCase, _Worker]]:
     workers: dict[LatencyCase, _Worker] = {}
     try:
+        tried = None  # what the dense model tried alone is the layout of all that refine it
         for case in cases:
-            workers[case] = _Worker(case, time_limit_s)
+            layout = tried if case.method == "sparserefine" else None
+            workers[case] = _Worker(replace(case, channels_last=layout), time_limit_s)
+            if case.method == "dense_low" and (done := workers[case].built.get("optimization")):
+                tried = done["layout"].startswith("channels_last:")
         yield workers
     finally:
         for worker in workers.values():

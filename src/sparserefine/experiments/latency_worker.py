@@ -75,7 +75,8 @@ def build(case: LatencyCase) -> Built:
     ran_in = _cast(refiner, case)
     optimization: dict[str, str] = {}
     if case.optimize:
-        refiner = with_fast_dense(refiner, full if case.method == "dense" else size)
+        at = full if case.method == "dense" else size
+        refiner = with_fast_dense(refiner, at, channels_last=case.channels_last)
         assert refiner.dense is not None and refiner.dense.optimization is not None
         optimization = refiner.dense.optimization.to_json()
     images = _images(case, trained).to(case.device)
