@@ -104,7 +104,7 @@ CAMVID = Experiment(
     full=(384, 512),
     low=(192, 256),
     crop=(256, 384),
-    refined_crop=(352, 480),
+    refined_crop=(176, 240),
     develops=lambda name, number: Path(name).name.startswith("0006R0"),
     of_cityscapes=(3, 4, 1, 1, 7, 2, 6, 6, 5, 5, 0, 9, 10, 8, 8, 8, 8, 10, 10),
 )
@@ -115,7 +115,7 @@ CWFID = Experiment(
     full=(960, 1296),
     low=(320, 432),
     crop=(320, 432),
-    refined_crop=(480, 640),
+    refined_crop=(240, 320),
     develops=lambda name, number: number % 5 == 2,
     upright=False,
 )

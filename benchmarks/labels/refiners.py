@@ -86,13 +86,15 @@ def trained_refiner(
     model = new_refiner(dense, experiment, variant)
     config = sr.TrainConfig(
         steps=steps,
-        batch_size=4,
+        # Small crops of many images: pixels of one are alike.
+        batch_size=16,
         crop_size=experiment.refined_crop,
-        views=8,
+        views=6,
         scales=(1.0, 1.4),
         view_size=(0.7, 1.0),
-        view_colors=1.0,
+        view_colors=0.3,
         jitter=0.0,
+        dense_logits="cached",
         learning_rate=2e-3 if variant == "stages" else 1e-3,
         validate_every=max(steps // 8, 1),
         checkpoint_every=50,

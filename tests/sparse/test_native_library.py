@@ -29,6 +29,10 @@ STRUCTURES = {
     "sr_windows": library.Windows,
     "sr_blocks": library.Blocks,
     "sr_level": library.Level,
+    "sr_scores": library.Scores,
+    "sr_sides": library.Sides,
+    "sr_linear": library.Linear,
+    "sr_fusion": library.Fusion,
 }
 
 

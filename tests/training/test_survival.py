@@ -181,7 +181,7 @@ def test_nothing_is_selected(street: list[Sample], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"\(threshold=2\.94, .* highest entropy is 2\.\d+ nats"):
         sr.train(model, street, CONFIG, out=tmp_path)
     model.selector = sr.EntropySelector(0.1, max_density=0.0)
-    with pytest.raises(ValueError, match=r"max_density=0\.0\).* Use a lower threshold or"):
+    with pytest.raises(ValueError, match=r"max_density=0\.0\b.* Use a lower threshold or"):
         sr.train(model, street, CONFIG, out=tmp_path)
 
 

@@ -93,6 +93,7 @@ def _box_sum(x: Float[Tensor, "h w"], side: int, dim: int = 0) -> Float[Tensor, 
             total = part if total is None else total + part
             done += width
         if done == side:
+            assert total is not None  # no side is 0
             return total
         length = power.shape[dim] - width
         power, width = power.narrow(dim, 0, length) + power.narrow(dim, width, length), 2 * width

@@ -26,12 +26,12 @@ class Stages:
     """What the first stages of an encoder say of images.
 
     Attributes:
-        grids: Features of each stage, the finest first.
+        grids: Features [B, C, h, w] of each stage, the finest first.
         size: (height, width) that each grid covers, in pixels: that of the images, or a little
             more where the encoder needs it.
     """
 
-    grids: tuple[Float[Tensor, "B C h w"], ...]
+    grids: tuple[Tensor, ...]
     size: tuple[int, int]
 
 
@@ -84,7 +84,8 @@ class StageExtractor(nn.Module):
         self.stage_channels = tuple(stage_channels)
         self.width = width
         seen = self.in_channels + num_classes
-        self.own = nn.Sequential(nn.BatchNorm1d(seen, affine=False), nn.Linear(seen, width))
+        self.norm = nn.BatchNorm1d(seen, affine=False)
+        self.own = nn.Linear(seen, width)
         self.projections = nn.ModuleList(
             nn.Sequential(nn.BatchNorm2d(channels, affine=False), nn.Conv2d(channels, width, 1))
             for channels in self.stage_channels
@@ -118,11 +119,17 @@ class StageExtractor(nn.Module):
             stages: What the encoder's first stages say of the images.
         """
         rgb = pixel_features(images, pixels.coords, dense, ("rgb",))
-        hidden = self.own(torch.cat([rgb, dense], 1).to(self.dtype))
+        hidden = self.own(self._normalized(torch.cat([rgb, dense], 1).to(self.dtype)))
         for project, grid in zip(self.projections, stages.grids, strict=True):
             # Reading is linear, so projecting the few cells before is the same, and cheaper.
             hidden = hidden + sample(project(grid.to(self.dtype)), pixels.coords, stages.size)
         return dense + self.head(hidden)
+
+    def _normalized(self, seen: Float[Tensor, "N C"]) -> Float[Tensor, "N C"]:
+        # One pixel, or none, has no statistics.
+        learns = self.training and len(seen) > 1
+        norm = self.norm
+        return F.batch_norm(seen, norm.running_mean, norm.running_var, training=learns)
 
     @property
     def dtype(self) -> torch.dtype:
