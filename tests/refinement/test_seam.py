@@ -17,6 +17,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import sparserefine as sr
 from sparserefine.dense.normalize import Normalize
 from sparserefine.images import write_image
+from sparserefine.sparse import use_backend
+from sparserefine.sparse.choice import Backend
+from sparserefine.sparse.native import library
 
 
 def make(**options: object) -> sr.SparseRefiner:
@@ -172,19 +175,22 @@ class CountWaits(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_coordinates_are_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One `nonzero` of the mask, and no other wait."""
+@pytest.mark.parametrize("backend", ["torch", "native"])
+def test_coordinates_are_found_once(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One `nonzero` of the mask, in torch one of the pixels between unlike cells, no other wait."""
+    if backend == "native" and isinstance(library.load(), str):
+        pytest.skip("the native library was not built")
     model, images = make(selector=sr.EntropySelector(1.2)), photos()
-    with CountWaits() as waits, torch.no_grad():
+    with CountWaits() as waits, torch.no_grad(), use_backend(backend):
         low = model.dense_pass(images)
         mask = model.selector(low, (48, 72))
     assert waits.seen == []
     # The U-Net's own waits are those of its backend.
     monkeypatch.setattr(model.extractor, "forward", lambda x: torch.zeros(len(x.feats), 5))
-    with CountWaits() as waits, torch.no_grad():
+    with CountWaits() as waits, torch.no_grad(), use_backend(backend):
         output = model.refine(images, low, mask)
     assert 0 < int(output.mask.sum()) < output.mask.numel()
-    assert waits.seen == ["nonzero"]
+    assert waits.seen == ["nonzero"] * (2 if backend == "torch" else 1)
 
 
 PRECISIONS = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])

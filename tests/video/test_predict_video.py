@@ -124,7 +124,6 @@ def test_where_nothing_changes_nothing_is_predicted(tmp_path: Path) -> None:
     runs = []
     assert model.dense is not None
     model.dense.register_forward_hook(lambda *_: runs.append(1))
-    # Unlike `optimize`, which would try what is fastest.
     result = predict_video(model, clip, out, write="labels", optimize=False)
     labels = shown(out)
     assert len(runs) == result.predicted == 2
