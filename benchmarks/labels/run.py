@@ -99,7 +99,8 @@ def run_seed(experiment: Experiment, options: argparse.Namespace, seed: int) -> 
             steps=options.steps,
             progress=every(f"seed {seed}, {variant}", 50),
         )
-        for variant in options.variants
+        # Controls that have a network of their own are trained with one seed.
+        for variant in (options.variants if seed == options.seeds[0] else options.variants[:1])
     }
     wait(running["full"])
     contenders = Contenders(load_model(experiment, files["full"], "full"), low, refiners)
@@ -148,9 +149,10 @@ def summary(found: list[dict[str, Any]], experiment: Experiment) -> dict[str, An
     """Means and spreads over the seeds."""
     rows = {}
     for name in found[0]["rows"]:
-        own = [one["rows"][name] for one in found]
+        own = [one["rows"][name] for one in found if name in one["rows"]]
         mious, edges = [[one[key] for one in own] for key in ("miou", "boundary_iou")]
         rows[name] = {
+            "seeds": len(own),
             "miou": mean(mious),
             "miou_std": pstdev(mious),
             "boundary_iou": mean(edges),

@@ -1,0 +1,103 @@
+"""Write the tables of docs/labels.md from results/camvid.json and results/cwfid.json.
+
+python benchmarks/labels/page.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "labels.md"
+RESULTS = ROOT / "benchmarks" / "results"
+
+NAMES = {
+    "low_res_nearest": "dense model, low resolution, nearest",
+    "low_res_bilinear": "dense model, low resolution, bilinear",
+    "refinement_only": "extractor alone",
+    "refined": "**refined**",
+    "full_res": "dense model, full resolution",
+    "full_res_in_band": "the full-resolution answer, on the selected pixels alone",
+    "oracle": "the labels, on the selected pixels alone",
+    "random_pixels": "as many pixels, at random",
+    "all_pixels": "all pixels",
+    "dense_at_equal_time": "dense model tuned at low resolution, run larger for as long",
+    "dense_full_at_equal_time": "dense model tuned at full resolution, run smaller for as long",
+    "unet": "a sparse U-Net of colors, probabilities and entropy",
+    "unet-rgb": "a sparse U-Net of colors, as in the paper",
+}
+
+
+def main() -> None:
+    text = PAGE.read_text()
+    for path in sorted(RESULTS.glob("*.json")):
+        begin, end = (f"<!-- {path.stem}: {edge} -->" for edge in ("begin", "end"))
+        if begin in text:
+            before, rest = text.split(begin)
+            lines = "\n".join(section(json.loads(path.read_text())))
+            text = f"{before}{begin}\n{lines}\n{end}{rest.split(end)[1]}"
+    PAGE.write_text(text)
+    print(PAGE)
+
+
+def section(document: dict[str, Any]) -> list[str]:
+    """The tables of one experiment."""
+    seeds = document["seeds"]
+    lines = ["| | mIoU | boundary IoU |", "|---|---|---|"]
+    lines += [
+        f"| {_name(name)} | {_cell(row, 'miou')} | {_cell(row, 'boundary_iou')} |"
+        for name, row in document["rows"].items()
+    ]
+    closed = {
+        key: [f"{100 * one:.0f}" for one in own] for key, own in document["gap_closed"].items()
+    }
+    worst = ", ".join(f"{one['class']} {one['points']:+.1f}" for one in document["worst_class"])
+    errors = {key: f"{100 * value:.1f}" for key, value in document["errors"].items()}
+    times = document["by_seed"][0]["milliseconds"]
+    timed = ", ".join(f"{_name(name).strip('*')} {value:.0f} ms" for name, value in times.items())
+    lines += [
+        "",
+        f'{document["by_seed"][0]["images"]} images of "{document["split"]}", '
+        f"{100 * document['density']:.1f} % of their pixels refined; percent, mean and standard "
+        f"deviation of {len(seeds)} seeds (controls with a network of their own: seed "
+        f"{seeds[0]}). Of the gap between low and full resolution refinement closes "
+        f"{', '.join(closed['miou'])} % by mIoU and {', '.join(closed['boundary_iou'])} % by "
+        f"boundary IoU, seed by seed. The class that loses most, in points: {worst}. Of all pixels "
+        f"{errors['never_selected']} % are wrong and not selected, {errors['not_corrected']} % "
+        f"stay wrong, {errors['spoiled']} % are spoiled, {errors['corrected']} % corrected.",
+        "",
+        "| IoU | " + " | ".join(("low, bilinear", "refined", "full")) + " |",
+        "|---|---|---|---|",
+    ]
+    rows = [
+        document["rows"][name]["class_iou"] for name in ("low_res_bilinear", "refined", "full_res")
+    ]
+    for label in rows[0]:
+        lines.append(f"| {label} | " + " | ".join(_percent(row[label]) for row in rows) + " |")
+    environment = document["environment"]
+    lines += [
+        "",
+        f"One thread, medians in turns: {timed}. {environment['device']}, commit "
+        f"{environment['commit']}, `{document['command']}`.",
+    ]
+    return lines
+
+
+def _name(name: str) -> str:
+    base, _, rest = name.partition(", ")
+    return NAMES.get(base, base.replace("_", " ")) + (f", {rest}" if rest else "")
+
+
+def _cell(row: dict[str, Any], key: str) -> str:
+    spread = row[f"{key}_std"]
+    return f"{100 * row[key]:.1f}" + (f" ± {100 * spread:.1f}" if row["seeds"] > 1 else "")
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f}"
+
+
+if __name__ == "__main__":
+    main()
