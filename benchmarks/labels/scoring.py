@@ -196,9 +196,9 @@ def equal_size(
 
 
 def gap_closed(rows: dict[str, Any], measure: str) -> float:
-    """Share of the way from low to full resolution that refinement goes."""
+    """Share of the way from low to full resolution that refinement goes; 0 where there is none."""
     low, full = rows["low_res_bilinear"][measure], rows["full_res"][measure]
-    return (rows["refined"][measure] - low) / (full - low)
+    return (rows["refined"][measure] - low) / (full - low) if full != low else 0.0
 
 
 def worst_class(rows: dict[str, Any]) -> tuple[int, float]:

@@ -15,6 +15,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -87,6 +88,7 @@ def new_model(experiment: Experiment, weights: Path | None, size: str) -> DenseM
             new.bias[index] = old.bias[rows].mean(0)
     model.bu_dec_l4.merge_layer[-1] = new
     model.num_classes = experiment.num_classes
+    model.preset = replace(model.preset, class_names=experiment.class_names, palette=())
     return model
 
 
