@@ -90,7 +90,9 @@ def test_two_processes_give_what_one_gives(settings: dict[str, object], tmp_path
     one = run(tmp_path / "one", **settings)
     two = run(tmp_path / "two", 2, **settings)
     for first, second in zip(one, two, strict=True):
-        assert second == pytest.approx(first, rel=2e-3, abs=1e-4)
+        assert second == pytest.approx(
+            first, rel=2e-3, abs=3e-4
+        )  # of 10,000 pixels some change sides
     assert_alike(tmp_path / "one", tmp_path / "two", 2e-3)
 
 
