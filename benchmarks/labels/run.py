@@ -83,6 +83,18 @@ def parse_args(experiment: Experiment, description: str) -> argparse.Namespace:
 def run_seed(experiment: Experiment, options: argparse.Namespace, seed: int) -> dict[str, Any]:
     """Train and score with one seed. The large dense model is tuned beside all the rest."""
     folder = options.out / f"seed{seed}"
+    # Controls that have a network of their own are trained with one seed.
+    variants = options.variants if seed == options.seeds[0] else options.variants[:1]
+    settings = {
+        "variants": variants,
+        "steps": options.steps,
+        "dense_steps": options.dense_steps,
+        "split": options.report,
+        "commit": Environment.current().commit,
+    }
+    kept = folder / "scores.json"
+    if kept.is_file() and json.loads(kept.read_text())["settings"] == settings:
+        return json.loads(kept.read_text())
     files = {size: folder / f"{size}.safetensors" for size in ("full", "low")}
     running = {size: tuning(experiment, options, size, seed, files[size]) for size in files}
     torch.set_num_threads(1)  # the other core tunes
@@ -99,8 +111,7 @@ def run_seed(experiment: Experiment, options: argparse.Namespace, seed: int) -> 
             steps=options.steps,
             progress=every(f"seed {seed}, {variant}", 50),
         )
-        # Controls that have a network of their own are trained with one seed.
-        for variant in (options.variants if seed == options.seeds[0] else options.variants[:1])
+        for variant in variants
     }
     wait(running["full"])
     contenders = Contenders(load_model(experiment, files["full"], "full"), low, refiners)
@@ -110,6 +121,8 @@ def run_seed(experiment: Experiment, options: argparse.Namespace, seed: int) -> 
         contenders, experiment, samples, seed, lambda done: tell("score", done, len(samples))
     )
     found["milliseconds"] = milliseconds(contenders, experiment, samples)
+    found["settings"] = settings
+    atomic_write(kept, lambda file: file.write_text(json.dumps(found)))
     return found
 
 
