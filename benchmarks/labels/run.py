@@ -90,7 +90,6 @@ def run_seed(experiment: Experiment, options: argparse.Namespace, seed: int) -> 
         "steps": options.steps,
         "dense_steps": options.dense_steps,
         "split": options.report,
-        "commit": Environment.current().commit,
     }
     kept = folder / "scores.json"
     if kept.is_file() and json.loads(kept.read_text())["settings"] == settings:

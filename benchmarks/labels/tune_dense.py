@@ -116,7 +116,8 @@ def tune(
     generator = torch.Generator().manual_seed(options.seed)
     shares = class_shares(samples, experiment.num_classes)
     weight = 1 / torch.log(1.1 + shares)
-    model.requires_grad_(True).train().to(memory_format=torch.channels_last)
+    model.requires_grad_(True).train()
+    model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=1e-2)
     start = time.perf_counter()
     for step in range(options.steps):
