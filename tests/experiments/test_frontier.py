@@ -151,6 +151,7 @@ def test_points_do_not_see_their_neighbors() -> None:
     assert before.shape == (24, 5)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on(
     model: sr.SparseRefiner, street: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

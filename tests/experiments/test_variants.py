@@ -109,6 +109,7 @@ def test_a_variant_of_the_same_settings_is_the_same_network() -> None:
     assert [one[kind] for kind in kinds] == [other[kind] for kind in kinds]
 
 
+@pytest.mark.slow
 def test_training_a_variant_leaves_the_random_state(street: list[Sample], tmp_path: Path) -> None:
     model = make_model()
     state = torch.get_rng_state()

@@ -124,6 +124,7 @@ def test_a_broken_photo_is_left_out(photos: Path, tmp_path: Path) -> None:
     assert result.losses == without.losses
 
 
+@pytest.mark.slow
 def test_the_command_says_what_was_left_out(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

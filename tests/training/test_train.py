@@ -260,6 +260,7 @@ def write_street(folder: Path, sample: Sample, labels: torch.Tensor) -> LabeledF
     return LabeledFolder(folder / "images", folder / "labels", 19)
 
 
+@pytest.mark.slow
 def test_labels_that_were_corrected_are_trained_on(street: list[Sample], tmp_path: Path) -> None:
     assert street[0].labels is not None
     write_street(tmp_path / "data", street[0], torch.full_like(street[0].labels, 3))

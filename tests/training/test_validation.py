@@ -57,6 +57,7 @@ def test_the_best_weights_are_kept_and_scored(
     assert all(path.is_file() for path in result.pictures)
 
 
+@pytest.mark.slow
 def test_an_early_end_is_remembered(
     street: list[Sample], tmp_path: Path, scores: list[float]
 ) -> None:
