@@ -21,7 +21,7 @@ from sparserefine.environment import Environment
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from dataset import Experiment  # isort: skip
 from refiners import STEPS, Variant, trained_refiner  # isort: skip
-from scoring import Contenders, gap_closed, milliseconds, score, worst_class  # isort: skip
+from scoring import Contenders, gap_closed, score, worst_class  # isort: skip
 from tune_dense import STEPS as DENSE_STEPS, load_model  # isort: skip
 
 TUNE = Path(__file__).resolve().parent / "tune_dense.py"
@@ -119,7 +119,6 @@ def run_seed(experiment: Experiment, options: argparse.Namespace, seed: int) -> 
     found = score(
         contenders, experiment, samples, seed, lambda done: tell("score", done, len(samples))
     )
-    found["milliseconds"] = milliseconds(contenders, experiment, samples)
     found["settings"] = settings
     atomic_write(kept, lambda file: file.write_text(json.dumps(found)))
     return found

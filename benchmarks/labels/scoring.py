@@ -66,7 +66,8 @@ def score(
     quality: dict[str, Quality] = defaultdict(lambda: Quality(classes))
     lost = torch.zeros(5, dtype=torch.int64)
     density = []
-    equal = equal_size(contenders, experiment, samples)
+    taken = milliseconds(contenders, experiment, samples)
+    equal = equal_size(contenders, experiment, taken)
     generator = torch.Generator().manual_seed(seed)
     for done, one in enumerate(samples, 1):
         assert one.labels is not None
@@ -116,6 +117,7 @@ def score(
         "density": sum(density) / len(density),
         "images": len(samples),
         "equal_time_size": list(equal),
+        "milliseconds": taken,
         "errors": {
             "never_selected": never / known,
             "not_corrected": kept / known,
@@ -181,13 +183,12 @@ def milliseconds(
 
 
 def equal_size(
-    contenders: Contenders, experiment: Experiment, samples: list[Sample]
+    contenders: Contenders, experiment: Experiment, taken: dict[str, float]
 ) -> tuple[int, int]:
     """(height, width) at which the dense model alone takes as long as refinement, pass included.
 
     Found by time, as if that followed the number of pixels, in steps of its divisor.
     """
-    taken = milliseconds(contenders, experiment, samples)
     name = next(iter(contenders.refiners))
     side = (taken[name] / taken["low_res"]) ** 0.5
     divisor = contenders.low.size_divisor
