@@ -126,7 +126,7 @@ def _section(name: str, title: str, result: dict[str, Any]) -> str:
             f"{_share(row['density'])} | {'' if ratio is None else f'{ratio:.2f}'} | "
             f"{'' if paper is None else f'{paper:.2f}'} |"
         )
-    lines += ["", *_words(result), *_warnings(result)]
+    lines += ["", *_words(result), *_added(result), *_warnings(result)]
     lines.append(f"![Milliseconds an image](latency_{name}.png)")
     return "\n".join(lines) + "\n"
 
@@ -181,6 +181,33 @@ def _words(result: dict[str, Any]) -> list[str]:
         f"Least is gained by {least}: at full resolution it takes {ratio:.1f} times as long "
         f"as at low, and {density:.0%} of its pixels are refined.{more}\n",
     ]
+
+
+def _added(result: dict[str, Any]) -> list[str]:
+    """What refinement adds to the low-resolution pass, and where; of the pyramid "floor"."""
+    rows = {
+        (row["model"], row["pyramid"] or row["method"]): row
+        for row in result["rows"]
+        if row["status"] == "ok"
+    }
+    lines = [
+        "| refined, floor | ÷ low | resize, select and ensemble, of low | extract, ms "
+        "| its GMACs/s | the low pass's |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (model, kind), row in rows.items():
+        low = rows.get((model, "dense_low"))
+        if kind != "floor" or low is None:
+            continue
+        stages = row["stages_ms"]
+        small = sum(stages[name] for name in ("resize", "select", "ensemble"))
+        rate = (row["gmacs"] - low["gmacs"]) / stages["extract"] * 1000
+        lines.append(
+            f"| {model} | {row['p50_ms'] / low['p50_ms']:.2f} | {small / low['p50_ms']:.1%} | "
+            f"{stages['extract']:,.0f} | {rate:,.0f} | "
+            f"{low['gmacs'] / low['p50_ms'] * 1000:,.0f} |"
+        )
+    return [*lines, ""] if len(lines) > 2 else []
 
 
 def _pyramid_macs(result: dict[str, Any]) -> tuple[float, float] | None:
