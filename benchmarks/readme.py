@@ -4,8 +4,8 @@
     python benchmarks/readme.py --demo out/demo --held-out out/demo-train/held_out.json
 
 The files are kept: results/demo.json, results/demo_held_out.json (demo_without_lund.json … of runs
-without an origin), docs/detail.jpg. Without options the sections are made anew from those and
-from results/large_photo.json, edges.json and refine.json.
+without an origin), docs/detail.jpg, docs/cutout_wren.jpg. Without options the sections are made
+anew from those and from results/large_photo.json, edges.json and refine.json.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ START, END = "<!-- figures: benchmarks/readme.py -->\n", "<!-- end of figures --
 OWN = ROOT / "docs" / "own-refiner.md"
 # Rows and columns of the README's table of masks; docs/refine.md has all.
 SIZES, SOURCES = ("1", "12"), ("U²-Net-p 320", "IS-Net 512", "SAM-like 256", "drawn by hand")
+# What the demo draws, and what the pages show of it.
+PICTURES = {"detail.png": "detail.jpg", "cutout_before_after.png": "cutout_wren.jpg"}
 SHOWN = {"bilinear": "enlarged", "guided": "guided filter", "edges": "`sparserefine`"}
 
 
@@ -37,9 +39,10 @@ def main() -> None:
     options = parser.parse_args()
     if options.demo:
         shutil.copy(options.demo / "result.json", RESULTS / "demo.json")
-        with Image.open(options.demo / "detail.png") as picture:
-            picture.thumbnail((1600, 1600))
-            picture.convert("RGB").save(ROOT / "docs" / "detail.jpg", quality=88)
+        for name, kept in PICTURES.items():
+            with Image.open(options.demo / name) as picture:
+                picture.thumbnail((1600, 1600))
+                picture.convert("RGB").save(ROOT / "docs" / kept, quality=88)
     for path in options.held_out:
         _, _, without = json.loads(path.read_text())["command"].partition("--without ")
         name = f"demo_without_{without}.json" if without else "demo_held_out.json"
