@@ -41,7 +41,7 @@ VENV ?= .venv
 .PHONY: demo demo-train cutout-bench edges-train edges-look edges-street refine-bench cases
 .PHONY: fair-bench fair-latency fair-batch fair-light fair-frontier fair-pages
 .PHONY: test test-all test-app app-bench lint fuzz wheel clean
-.PHONY: gpu-test gpu-extractor gpu-timeline gpu-pipeline gpu-tune gpu-train gpu-edges
+.PHONY: gpu-test gpu-extractor gpu-timeline gpu-pipeline gpu-tune gpu-train gpu-edges gpu-camvid
 .PHONY: gpu-wheels orin
 
 demo: .venv/demo.stamp
@@ -176,6 +176,9 @@ gpu-train:
 
 gpu-edges:
 	$(GPU)/edges.py --out $(OUT) $(EDGES)
+
+gpu-camvid:
+	$(GPU)/camvid.py --out $(OUT) $(CAMVID)
 
 # The paper's table A3, on a Jetson AGX Orin: all five models, by precision and batch size.
 orin:

@@ -13,6 +13,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from sparserefine.data.camvid import CamVid
+
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "benchmarks" / "labels"
 
@@ -78,3 +80,21 @@ def test_a_split_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     assert run.returncode == 1
     assert run.stderr.strip().endswith('has no split "test", expected one of: train, val.')
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_packed_data_is_the_same_but_for_a_little(tmp_path: Path) -> None:
+    data, packed = make_tree(tmp_path / "data"), tmp_path / "packed"
+    words = [sys.executable, str(FOLDER / "pack.py"), "camvid", "--data", str(data), "--out"]
+    run = subprocess.run([*words, str(packed)], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("6 pictures, ")
+    for split in ("train", "val"):
+        before, after = (CamVid(root, split, 11) for root in (data, packed))
+        assert len(before) == len(after)
+        for index in range(len(before)):
+            one, other = before[index], after[index]
+            assert one.name == other.name
+            assert one.labels is not None and other.labels is not None
+            assert torch.equal(one.labels, other.labels)
+            assert 0 < (one.image.float() - other.image.float()).abs().mean() < 20

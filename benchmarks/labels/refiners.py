@@ -10,20 +10,23 @@ import torch
 import sparserefine as sr
 from sparserefine.data import Sample
 from sparserefine.dense import DenseModel
+from sparserefine.experiments.point_head import PointMLP
 from sparserefine.progress import Progress
 from sparserefine.refinement.features import Input, count_channels
 
 from dataset import Experiment  # isort: skip
 
-Variant = Literal["stages", "unet", "unet-rgb"]
+Variant = Literal["stages", "unet", "unet-rgb", "points"]
 """What looks at the selected pixels: the dense model's own first stages; a sparse U-Net that sees
-the colors and the prediction; one that sees the colors alone, as in the paper."""
+the colors and the prediction; one that sees the colors alone, as in the paper; a perceptron that
+sees colors and prediction of each pixel by itself, as PointRend does."""
 
 # Below it nothing is doubt; the budget chooses among what is above.
 THRESHOLD = 0.02
 INPUTS: dict[str, tuple[Input, ...]] = {
     "unet": ("rgb", "probabilities", "entropy"),
     "unet-rgb": ("rgb",),
+    "points": ("rgb", "probabilities", "entropy"),
 }
 STEPS = 400
 WIDTHS = (32, 48, 64, 96, 128)
@@ -44,12 +47,11 @@ def new_refiner(dense: DenseModel, experiment: Experiment, variant: Variant) -> 
             dense, selector=selector, extractor=extractor, dense_size=experiment.low
         )
     inputs = INPUTS[variant]
-    extractor = sr.SparseUNet(
-        dense.num_classes,
-        in_channels=count_channels(inputs, dense.num_classes),
-        widths=WIDTHS,
-        blocks=1,
-    )
+    channels = count_channels(inputs, dense.num_classes)
+    if variant == "points":
+        extractor = PointMLP(dense.num_classes, in_channels=channels)
+    else:
+        extractor = sr.SparseUNet(dense.num_classes, in_channels=channels, widths=WIDTHS, blocks=1)
     return sr.SparseRefiner(
         dense,
         selector=selector,
@@ -107,6 +109,8 @@ def trained_refiner(
         config,
         validation=development[:: max(len(development) // 24, 1)],
         out=out,
+        # The views are the same for all refiners of a dense model.
+        cache=out.parent / "cache",
         progress=progress,
     )
     return model

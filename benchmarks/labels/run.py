@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, pstdev
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -21,11 +21,12 @@ from sparserefine.environment import Environment
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from dataset import Experiment  # isort: skip
 from refiners import STEPS, Variant, trained_refiner  # isort: skip
-from scoring import Contenders, gap_closed, score, worst_class  # isort: skip
+from scoring import Contenders, gap_closed, score, with_others, worst_class  # isort: skip
 from tune_dense import STEPS as DENSE_STEPS, load_model  # isort: skip
 
 TUNE = Path(__file__).resolve().parent / "tune_dense.py"
-VARIANTS: tuple[Variant, ...] = ("stages", "unet", "unet-rgb")
+SCORES = "scores.json"
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
 
 def main(experiment: Experiment, description: str) -> int:
@@ -81,7 +82,10 @@ def parse_args(experiment: Experiment, description: str) -> argparse.Namespace:
 
 
 def run_seed(experiment: Experiment, options: argparse.Namespace, seed: int) -> dict[str, Any]:
-    """Train and score with one seed. The large dense model is tuned beside all the rest."""
+    """Train and score with one seed. The large dense model is tuned beside all the rest.
+
+    What was scored already is kept; refiners that were not are trained and scored beside it.
+    """
     folder = options.out / f"seed{seed}"
     # Controls that have a network of their own are trained with one seed.
     variants = options.variants if seed == options.seeds[0] else options.variants[:1]
@@ -91,9 +95,12 @@ def run_seed(experiment: Experiment, options: argparse.Namespace, seed: int) -> 
         "dense_steps": options.dense_steps,
         "split": options.report,
     }
-    kept = folder / "scores.json"
-    if kept.is_file() and json.loads(kept.read_text())["settings"] == settings:
-        return json.loads(kept.read_text())
+    kept = read_kept(folder / SCORES, settings)
+    if kept is not None:
+        known = kept["settings"]["variants"]
+        variants = [variants[0], *(one for one in variants if one not in known)]
+        if len(variants) == 1:
+            return kept
     files = {size: folder / f"{size}.safetensors" for size in ("full", "low")}
     running = {size: tuning(experiment, options, size, seed, files[size]) for size in files}
     torch.set_num_threads(1)  # the other core tunes
@@ -115,12 +122,34 @@ def run_seed(experiment: Experiment, options: argparse.Namespace, seed: int) -> 
     wait(running["full"])
     contenders = Contenders(load_model(experiment, files["full"], "full"), low, refiners)
     samples = experiment.reported(options.data, options.report)
-    tell = every(f"seed {seed}", 20)
-    found = score(
-        contenders, experiment, samples, seed, lambda done: tell("score", done, len(samples))
-    )
+
+    def tell(done: int) -> None:
+        every(f"seed {seed}", 20)("score", done, len(samples))
+
+    if kept is None:
+        found = score(contenders, experiment, samples, seed, tell)
+    else:
+        found = with_others(kept, contenders, experiment, samples, tell)
     found["settings"] = settings
-    atomic_write(kept, lambda file: file.write_text(json.dumps(found)))
+    atomic_write(folder / SCORES, lambda file: file.write_text(json.dumps(found)))
+    return found
+
+
+def read_kept(path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
+    """Scores of the same settings, whatever the controls; None where there are none.
+
+    Those of refiners that are no longer wanted stay out.
+    """
+    if not path.is_file():
+        return None
+    found = json.loads(path.read_text())
+    own, known = settings["variants"], found["settings"]["variants"]
+    if known[0] != own[0] or found["settings"] | {"variants": own} != settings:
+        return None
+    gone = {name for name in known if name not in own}
+    for part in ("rows", "milliseconds"):
+        found[part] = {k: one for k, one in found[part].items() if k.split(", ")[0] not in gone}
+    found["settings"]["variants"] = [name for name in known if name not in gone]
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,8 +16,11 @@ from torch.nn import functional as F
 from sparserefine.data import Sample
 from sparserefine.dense import DenseModel
 from sparserefine.evaluation.metrics import Quality, Truth
+from sparserefine.refinement.dense_pass import DensePass
+from sparserefine.refinement.output import RefinerOutput
 from sparserefine.refinement.refiner import SparseRefiner
 from sparserefine.refinement.resampling import classes_of, upsampled_labels
+from sparserefine.refinement.timing import now_ms
 
 from dataset import Experiment  # isort: skip
 
@@ -44,6 +46,11 @@ class Contenders:
         """The one that is reported."""
         return next(iter(self.refiners.values()))
 
+    @property
+    def others(self) -> dict[str, SparseRefiner]:
+        """The controls."""
+        return dict(list(self.refiners.items())[1:])
+
 
 @torch.inference_mode()
 def score(
@@ -62,7 +69,7 @@ def score(
         seed: Seeds the random pixels.
         tell: Told how many images are done.
     """
-    classes = experiment.num_classes
+    classes, device = experiment.num_classes, device_of(contenders.low)
     quality: dict[str, Quality] = defaultdict(lambda: Quality(classes))
     lost = torch.zeros(5, dtype=torch.int64)
     density = []
@@ -71,7 +78,7 @@ def score(
     generator = torch.Generator().manual_seed(seed)
     for done, one in enumerate(samples, 1):
         assert one.labels is not None
-        images, truth = one.image[None], Truth(one.labels, classes)
+        images, truth = one.image[None].to(device), Truth(one.labels.to(device), classes)
         size = (images.shape[2], images.shape[3])
         refiner = contenders.refiner
         low = refiner.dense_pass(images)
@@ -80,11 +87,14 @@ def score(
         bilinear = upsampled_labels(low.logits, size)
         full = dense_labels(contenders.full, experiment.full, images)
         output = refiner.refine(images, low, mask)
+        own, average = alone_and_average(output, bilinear)
         random = random_mask(mask, generator)
         rows = {
             "low_res_nearest": upsampled_labels(low.logits, size, "nearest"),
             "low_res_bilinear": bilinear,
             "refined": output.labels,
+            "refinement_only": own,
+            "plain_average": average,
             "full_res": full,
             "full_res_in_band": full.where(mask, bilinear),
             "oracle": torch.where(mask, truth.labels, bilinear).to(bilinear.dtype),
@@ -95,21 +105,11 @@ def score(
         }
         # Labels that are not known are not right by chance.
         rows["oracle"] = rows["oracle"].where(truth.valid, bilinear)
-        for name, model in contenders.refiners.items():
-            found = output if model is refiner else model.refine(images, low, mask)
-            if model is not refiner:
-                rows[name] = found.labels
-            own = written(bilinear, found.pixels.coords, classes_of(found.pixels.sparse))
-            mean = 0.5 * (found.pixels.dense.softmax(1) + found.pixels.sparse.softmax(1))
-            if model is not refiner:
-                rows[f"{name}, without ensembler"] = own
-                average = written(bilinear, found.pixels.coords, classes_of(mean))
-                rows[f"{name}, plain average"] = average
-            else:
-                rows["refinement_only"] = own
+        for name, model in contenders.others.items():
+            rows |= rows_of_other(name, model, images, low, mask)
         for name, labels in rows.items():
             quality[name].update(labels[0], truth)
-        lost += losses(truth, mask[0], bilinear[0], output.labels[0])
+        lost += losses(truth, mask[0], bilinear[0], output.labels[0]).cpu()
         tell(done)
     never, kept, spoiled, mended, known = lost.tolist()
     return {
@@ -125,6 +125,76 @@ def score(
             "corrected": mended / known,
         },
     }
+
+
+@torch.inference_mode()
+def with_others(
+    found: dict[str, Any],
+    contenders: Contenders,
+    experiment: Experiment,
+    samples: list[Sample],
+    tell: Callable[[int], None] = lambda done: None,
+) -> dict[str, Any]:
+    """Scores, and beside them those of more refiners, on the pixels that the reported one refines.
+
+    The time of each is what the reported one took then, times how much longer it takes now: two
+    occasions are not alike.
+
+    Args:
+        found: What `score` said.
+        contenders: The same, with the others.
+        experiment: Says the sizes.
+        samples: The images of the split, with labels.
+        tell: Told how many images are done.
+    """
+    classes, device = experiment.num_classes, device_of(contenders.low)
+    quality: dict[str, Quality] = defaultdict(lambda: Quality(classes))
+    times = milliseconds(contenders, experiment, samples)
+    for done, one in enumerate(samples, 1):
+        assert one.labels is not None
+        images, truth = one.image[None].to(device), Truth(one.labels.to(device), classes)
+        low = contenders.refiner.dense_pass(images)
+        mask = contenders.refiner.selector(low, (images.shape[2], images.shape[3]))
+        for name, model in contenders.others.items():
+            for row, labels in rows_of_other(name, model, images, low, mask).items():
+                quality[row].update(labels[0], truth)
+        tell(done)
+    reported = next(iter(contenders.refiners))
+    then = found["milliseconds"][reported] / times[reported]
+    rows = {name: own.to_json() for name, own in quality.items()}
+    taken = {name: then * times[name] for name in contenders.others}
+    return {
+        **found,
+        "rows": found["rows"] | rows,
+        "milliseconds": found["milliseconds"] | taken,
+    }
+
+
+def rows_of_other(
+    name: str, model: SparseRefiner, images: Tensor, low: DensePass, mask: Tensor
+) -> dict[str, Tensor]:
+    """Labels of a refiner that is a control: its own, without its ensembler, and averaged."""
+    output = model.refine(images, low, mask)
+    bilinear = upsampled_labels(low.logits, (images.shape[2], images.shape[3]))
+    own, average = alone_and_average(output, bilinear)
+    return {
+        name: output.labels,
+        f"{name}, without ensembler": own,
+        f"{name}, plain average": average,
+    }
+
+
+def alone_and_average(output: RefinerOutput, bilinear: Tensor) -> tuple[Tensor, Tensor]:
+    """Labels of the extractor alone, and of the mean of its probabilities and the dense model's."""
+    pixels = output.pixels
+    mean = 0.5 * (pixels.dense.softmax(1) + pixels.sparse.softmax(1))
+    own, average = classes_of(pixels.sparse), classes_of(mean)
+    return written(bilinear, pixels.coords, own), written(bilinear, pixels.coords, average)
+
+
+def device_of(model: DenseModel) -> torch.device:
+    """Where a model is."""
+    return next(model.parameters()).device
 
 
 def dense_labels(
@@ -148,7 +218,7 @@ def random_mask(mask: Bool[Tensor, "1 H W"], generator: torch.Generator) -> Bool
     order = torch.randperm(mask.numel(), generator=generator)
     found = torch.zeros(mask.numel(), dtype=torch.bool)
     found[order[: int(mask.sum())]] = True
-    return found.view(mask.shape)
+    return found.view(mask.shape).to(mask.device)
 
 
 def losses(truth: Truth, mask: Tensor, low: Tensor, refined: Tensor) -> Tensor:
@@ -166,6 +236,7 @@ def milliseconds(
 ) -> dict[str, float]:
     """Medians of the time that each way takes for an image, in turns."""
     refiner, found = contenders.refiner, defaultdict(list)
+    device = device_of(contenders.low)
     ways: dict[str, Callable[[Tensor], object]] = {
         "low_res": refiner.dense_pass,
         "full_res": lambda images: dense_labels(contenders.full, experiment.full, images),
@@ -173,12 +244,13 @@ def milliseconds(
     for name, model in contenders.refiners.items():
         ways[name] = model
     for one in samples[:TIMED]:
+        images = one.image[None].to(device)
         for turn in range(ROUNDS + 1):
             for name, run in ways.items():
-                start = time.perf_counter()
-                run(one.image[None])
+                start = now_ms(device)
+                run(images)
                 if turn:  # the first warms up
-                    found[name].append(1000 * (time.perf_counter() - start))
+                    found[name].append(now_ms(device) - start)
     return {name: median(values) for name, values in found.items()}
 
 

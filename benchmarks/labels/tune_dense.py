@@ -120,9 +120,10 @@ def tune(
     model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=1e-2)
     start = time.perf_counter()
+    warmup = min(WARMUP, max(options.steps // 10, 1))
     for step in range(options.steps):
         rise, fall = (
-            min(1.0, (step + 1) / WARMUP),
+            min(1.0, (step + 1) / warmup),
             0.5 * (1 + math.cos(math.pi * step / options.steps)),
         )
         for group in optimizer.param_groups:
@@ -143,7 +144,7 @@ def tune(
         optimizer.zero_grad(set_to_none=True)
         (loss / BATCH).backward()
         optimizer.step()
-        if step % 50 == 49:
+        if step % 10 == 9:
             each = (time.perf_counter() - start) / (step + 1)
             print(f"step {step + 1}: loss {loss.item() / BATCH:.3f}, {each:.2f} s each", flush=True)
     model.eval()

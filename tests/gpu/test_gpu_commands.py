@@ -141,3 +141,34 @@ def test_gpu_edges(tmp_path: Path) -> None:
     assert [row["step"] for row in rows] == [1, 2] and rows[-1]["done"] == 1
     facts = json.loads((tmp_path / "edges.json").read_text())
     assert facts["steps"] == 2 and facts["widths"] == [8]
+
+
+@pytest.mark.slow
+def test_gpu_camvid(tmp_path: Path) -> None:
+    lines = run("camvid", tmp_path, "CAMVID")
+    last = json.loads(lines[-1])
+    assert "failed" not in last and last["val: miou, gap closed"] == pytest.approx(
+        last["val, one in 4: miou, gap closed"]
+    )  # the only frame
+    first, *rows, _ = documents(tmp_path / "gpu_camvid.jsonl")
+    assert first["settings"]["seconds"] == 500
+    steps = [(row["train"], row["step"]) for row in rows if "train" in row]
+    assert steps == [(name, step) for name in ("full", "low", "refiner") for step in (1, 2)]
+    timed = [(row["dense"], row["way"]) for row in rows if "way" in row]
+    ways = ("low_res", "full_res", "refined")
+    assert timed == [(dense, way) for dense in ("eager", "graph") for way in ways]
+    scored = {row["what"] for row in rows if row.get("split") == "0006R0" and "what" in row}
+    assert {"low_res_bilinear", "refined", "full_res", "oracle", "plain_average"} <= scored
+    frontier = [row for row in rows if row.get("split") == "val" and "eager_ms" in row]
+    assert len(frontier) == 3 and all({"miou", "boundary_iou"} <= row.keys() for row in frontier)
+    for name in ("full", "low", "refiner"):
+        assert (tmp_path / f"camvid_{name}.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_gpu_camvid_ends_in_time(tmp_path: Path) -> None:
+    run("camvid", tmp_path, "CAMVID", "--seconds", "0.001")
+    _, *rows, last = documents(tmp_path / "gpu_camvid.jsonl")
+    left_out = [row["split"] for row in rows if "left_out" in row]
+    assert left_out == ["val", "0006R0"] and "failed" not in last["summary"]
+    assert [row["step"] for row in rows if "trained" not in row and "train" in row] == [1, 1, 1]
