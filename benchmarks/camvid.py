@@ -2,10 +2,7 @@
 
     python benchmarks/camvid.py --data FOLDER --out FOLDER --report SPLIT [--seeds 0 1 2]
 
-Tunes ESPNetv2-2.0 at full and at low resolution with the same budget, trains refiners on the low
-one, chooses on part of the training split, and reports on another split once. A run that was
-stopped goes on with the same command. The data is for research only; no image, label or weight of
-it is in this repository, figures are. Writes camvid.json into the folder.
+The same as `benchmarks/labels/run.py camvid`, which says more.
 """
 
 from __future__ import annotations
@@ -14,8 +11,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "labels"))
-from dataset import CAMVID
 from run import main
 
 if __name__ == "__main__":
-    sys.exit(main(CAMVID, (__doc__ or "").splitlines()[0]))
+    sys.exit(main(["camvid", *sys.argv[1:]]))

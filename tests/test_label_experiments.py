@@ -54,26 +54,41 @@ def test_an_experiment_from_start_to_end(tmp_path: Path) -> None:
     words = [
         sys.executable, str(ROOT / "benchmarks" / "camvid.py"), "--data", str(data), "--out",
         str(out), "--weights", str(tmp_path), "--report", "val", "--seeds", "0", "1", "--steps",
-        "2", "--variants", "stages", "unet",
+        "2", "--variants", "stages",
     ]  # fmt: skip
     run = subprocess.run(words, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
+    first = json.loads((out / "camvid.json").read_text())
+    # A control is added; what is scored already stays, whatever it was.
+    kept = out / "seed0" / "scores.json"
+    changed = json.loads(kept.read_text())
+    changed["rows"]["oracle"]["miou"] = 0.5
+    kept.write_text(json.dumps(changed))
+    run = subprocess.run([*words, "points"], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
     found = json.loads((out / "camvid.json").read_text())
+    assert found["by_seed"][0]["rows"]["oracle"]["miou"] == 0.5
+    assert found["by_seed"][1] == first["by_seed"][1]
+    assert found["by_seed"][0]["milliseconds"].keys() == {
+        "low_res", "full_res", "stages", "points",
+    }  # fmt: skip
+    assert found["headroom"]["advice"] and len(found["headroom"]["ceilings"]) == 5
     rows = found["rows"]
     wanted = {"low_res_nearest", "low_res_bilinear", "refinement_only", "refined", "full_res"}
-    assert wanted | {"oracle", "unet", "random_pixels", "dense_at_equal_time"} <= set(rows)
+    assert wanted | {"oracle", "points", "random_pixels", "dense_at_equal_time"} <= set(rows)
     assert all({"miou", "miou_std", "boundary_iou"} <= set(row) for row in rows.values())
     assert found["density"] == pytest.approx(0.2, abs=0.01)
     assert found["split"] == "val" and found["seeds"] == [0, 1]
-    assert rows["unet"]["seeds"] == 1 and rows["refined"]["seeds"] == 2
-    assert rows["oracle"]["miou"] > rows["low_res_bilinear"]["miou"]
+    assert rows["points"]["seeds"] == 1 and rows["refined"]["seeds"] == 2
+    own = first["rows"]
+    assert own["oracle"]["miou"] > own["low_res_bilinear"]["miou"]
     assert str(tmp_path) not in json.dumps(found)
 
 
 @pytest.mark.slow
 def test_a_split_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     words = [
-        sys.executable, str(ROOT / "benchmarks" / "cwfid.py"), "--data",
+        sys.executable, str(FOLDER / "run.py"), "cwfid", "--data",
         str(make_tree(tmp_path / "data")), "--out", str(tmp_path / "out"), "--report", "test",
     ]  # fmt: skip
     run = subprocess.run(words, capture_output=True, text=True)

@@ -120,4 +120,27 @@ CWFID = Experiment(
     upright=False,
 )
 
-EXPERIMENTS = {one.name: one for one in (CAMVID, CWFID)}
+# Controls: detail is everywhere, so that few pixels cannot hold it.
+AXON = Experiment(
+    name="axon-sem",
+    class_names=("background", "myelin", "axon"),
+    full=(768, 768),
+    low=(256, 256),
+    crop=(256, 256),
+    refined_crop=(160, 160),
+    develops=lambda name, number: number % 4 == 2,
+    upright=False,
+)
+
+VNC = Experiment(
+    name="vnc-em-1024",
+    class_names=("intracellular", "membrane", "glia", "mitochondria", "synapse"),
+    full=(768, 768),
+    low=(256, 256),
+    crop=(256, 256),
+    refined_crop=(160, 160),
+    develops=lambda name, number: number % 5 == 2,
+    upright=False,
+)
+
+EXPERIMENTS = {one.name: one for one in (CAMVID, CWFID, AXON, VNC)}

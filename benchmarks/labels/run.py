@@ -1,4 +1,13 @@
-"""An experiment from start to end: dense models, refiners, scores, a result file and a page."""
+"""What refinement is worth on a dataset with labels, from scratch.
+
+    python benchmarks/labels/run.py NAME --data FOLDER --out FOLDER --report SPLIT [--seeds 0 1 2]
+
+Tunes ESPNetv2-2.0 at full and at low resolution with the same budget, asks `headroom`, trains
+refiners on the low one, chooses on part of the training split, and reports on another split once. A
+run that was stopped goes on with the same command, and one with more `--variants` adds these. The
+data is for research only; no image, label or weight of it is in this repository, figures are.
+Writes NAME.json into the folder.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +15,7 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import mean, pstdev
 from typing import Any, get_args
@@ -19,7 +28,8 @@ from sparserefine.dense.pages import keep_pages
 from sparserefine.environment import Environment
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from dataset import Experiment  # isort: skip
+from dataset import EXPERIMENTS, Experiment  # isort: skip
+from forecast import forecast  # isort: skip
 from refiners import STEPS, Variant, trained_refiner  # isort: skip
 from scoring import Contenders, gap_closed, score, with_others, worst_class  # isort: skip
 from tune_dense import STEPS as DENSE_STEPS, load_model  # isort: skip
@@ -29,9 +39,10 @@ SCORES = "scores.json"
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
 
-def main(experiment: Experiment, description: str) -> int:
-    """Run an experiment as the command line says."""
-    options = parse_args(experiment, description)
+def main(words: Sequence[str]) -> int:
+    """Run an experiment as the words of a command line say."""
+    options = parse_args(words)
+    experiment = EXPERIMENTS[options.experiment]
     if options.report not in find_splits(options.data):
         known = ", ".join(find_splits(options.data)) or "none"
         print(
@@ -47,6 +58,7 @@ def main(experiment: Experiment, description: str) -> int:
         "split": options.report,
         "seeds": options.seeds,
         **summary(found, experiment),
+        "headroom": forecast(experiment, options.out / f"seed{options.seeds[0]}", options.data),
         "steps": {"dense": options.dense_steps, "refiner": options.steps},
         "sizes": {"full": list(experiment.full), "low": list(experiment.low)},
         "by_seed": found,
@@ -60,9 +72,10 @@ def main(experiment: Experiment, description: str) -> int:
     return 0
 
 
-def parse_args(experiment: Experiment, description: str) -> argparse.Namespace:
+def parse_args(words: Sequence[str]) -> argparse.Namespace:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(description=description)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("experiment", choices=EXPERIMENTS)
     parser.add_argument("--data", type=Path, required=True, help="folder of the dataset")
     parser.add_argument("--out", type=Path, required=True, help="folder for all that is made")
     parser.add_argument("--report", default="val", help="split to report on (default: val)")
@@ -75,7 +88,7 @@ def parse_args(experiment: Experiment, description: str) -> argparse.Namespace:
     )
     parser.add_argument("--steps", type=int, default=STEPS, help="of each refiner")
     parser.add_argument("--dense-steps", type=int, default=DENSE_STEPS, help="of each dense model")
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     if options.weights is None:
         options.weights = options.data.parent / "espnet-weights"
     return options
@@ -225,8 +238,8 @@ def command(experiment: Experiment, options: argparse.Namespace) -> str:
     """What repeats the run, without where things lie on this machine."""
     seeds = " ".join(map(str, options.seeds))
     return (
-        f"python benchmarks/{experiment.name}.py --data {options.data.name} --out FOLDER "
-        f"--report {options.report} --seeds {seeds} --variants {' '.join(options.variants)} "
+        f"python benchmarks/labels/run.py {experiment.name} --data {options.data.name} "
+        f"--out FOLDER --report {options.report} --seeds {seeds} --variants {' '.join(options.variants)} "
         f"--steps {options.steps} --dense-steps {options.dense_steps}"
     )
 
@@ -248,3 +261,7 @@ def table(document: dict[str, Any]) -> list[str]:
         f"{shares['miou']}; boundary IoU {shares['boundary_iou']}.",
     ]
     return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
