@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app_things import inside, write_mask, write_photo
+from disk_photo import inside, write_mask, write_photo
 from sparserefine.app.catalog import Catalog
 from sparserefine.app.visits import Visits
 
@@ -157,6 +157,8 @@ def test_a_stranger_s_first_minutes(
     for place in ("#sr-photo", "[data-example='2']", "#sr-viewer"):
         box = page.locator(place).bounding_box()
         assert box["y"] + min(box["height"], 60) < height, place
+    examples = [one.bounding_box() for one in page.locator("[data-example]").all()]
+    assert len({(box["y"], box["height"]) for box in examples}) == 1
     page.click("[data-example='0']")
     helper.wait_for_photo(page, (2160, 3840))
     shoot("1_cutout")

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import sparserefine as sr
-from app_things import Redness, inside, write_mask, write_photo
+from disk_photo import Redness, inside, write_mask, write_photo
 from small_models import make_patch_model
 from sparserefine.app import visit as visit_module
 from sparserefine.app.catalog import STREETS, Catalog

@@ -6,41 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image, ImageCms
-from torch import Tensor, nn
 
 import sparserefine as sr
 from command_line import run
+from disk_photo import Redness, disk
 from sparserefine.deep_images import read_deep, write_png16
 from sparserefine.images import ImageError
 from sparserefine.photos.cutout_folder import cut_out_photos
 from sparserefine.photos.foreground import parse_background
-
-ORANGE = (230, 120, 20)
-
-
-class Redness(sr.dense.DenseModel):
-    """Finds what is red, on a small grid."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.num_classes, self.size_divisor = 2, 1
-        self.preset = sr.dense.Preset(dense_size=(32, 32), fit="stretch")
-        self.scale = nn.Parameter(torch.tensor(30.0), requires_grad=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        logit = self.scale * (images[:, :1] - images[:, 2:] - 0.2)
-        return torch.cat([torch.zeros_like(logit), logit], 1)
-
-
-def disk(size: tuple[int, int] = (96, 128)) -> np.ndarray:
-    """An orange disk on blue noise."""
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[: size[0], : size[1]]
-    inside = np.hypot(y - size[0] / 2, x - size[1] / 2) < 0.3 * min(size)
-    back = np.array([40, 90, 200]) + rng.integers(-15, 15, (*size, 3))
-    return np.where(inside[..., None], ORANGE, back).astype(np.uint8)
 
 
 @pytest.fixture

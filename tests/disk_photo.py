@@ -1,4 +1,4 @@
-"""A photo of a disk, and models that find it quickly."""
+"""A photo of an orange disk on blue noise, and a model that finds it quickly."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import sparserefine as sr
 
 SIZE = (96, 128)
+ORANGE = (230, 120, 20)
 
 
 class Redness(sr.dense.DenseModel):
@@ -28,18 +29,23 @@ class Redness(sr.dense.DenseModel):
         return torch.cat([torch.zeros_like(logit), logit], 1)
 
 
-def inside() -> np.ndarray:
+def inside(size: tuple[int, int] = SIZE) -> np.ndarray:
     """Where the disk is."""
-    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
-    return np.hypot(y - SIZE[0] / 2, x - SIZE[1] / 2) < 0.3 * min(SIZE)
+    y, x = np.mgrid[: size[0], : size[1]]
+    return np.hypot(y - size[0] / 2, x - size[1] / 2) < 0.3 * min(size)
+
+
+def disk(size: tuple[int, int] = SIZE) -> np.ndarray:
+    """The photo's pixels."""
+    noise = np.random.default_rng(0).integers(-15, 15, (*size, 3))
+    back = np.array([40, 90, 200]) + noise
+    return np.where(inside(size)[..., None], ORANGE, back).astype(np.uint8)
 
 
 def write_photo(folder: Path) -> Path:
-    """An orange disk on blue noise."""
-    noise = np.random.default_rng(0).integers(-15, 15, (*SIZE, 3))
-    photo = np.where(inside()[..., None], (230, 120, 20), np.array([40, 90, 200]) + noise)
+    """The photo as a file."""
     path = folder / "disk.png"
-    Image.fromarray(photo.astype(np.uint8)).save(path)
+    Image.fromarray(disk()).save(path)
     return path
 
 
