@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from sparserefine.training.config_file import is_config, read_config
+from sparserefine.training.config import LOSSES, TrainConfig
+from sparserefine.training.config_file import is_config, overridden, read_config
 
 # Of these options each value has a word of its own: --inputs rgb --inputs entropy.
 _REPEATED = ("inputs", "trackers", "dense_size")
@@ -18,7 +19,8 @@ def with_config(words: Sequence[str]) -> list[str]:
         words: The words of a command line, of any command.
 
     Raises:
-        ValueError: The file has a key that is no option, or is no YAML.
+        ValueError: The file is no YAML, or has a key that is no option or a value that is none of
+            the option.
         FileNotFoundError: There is no such file.
     """
     if len(words) < 2 or words[0] != "train" or not is_config(words[1]):
@@ -27,11 +29,19 @@ def with_config(words: Sequence[str]) -> list[str]:
     named = {_option(word) for word in own if word.startswith("--")}
     if own and not own[0].startswith("-"):
         named.add("data")
+    # Says in the file's words what is wrong with its values; flags are read later.
+    TrainConfig.from_file(path, **_stand_ins(named))
     found = []
-    for name, value in read_config(path).items():
-        if name not in named:
-            found += _words_of(name, value)
+    for name, value in overridden(read_config(path), named).items():
+        found += _words_of(name, value)
     return [command, *own, *found]
+
+
+def _stand_ins(named: Collection[str]) -> dict[str, Any]:
+    """Values for the options that the command line names, of which none is refused."""
+    fields = TrainConfig.__dataclass_fields__
+    values = {name: fields[name].default for name in named if name in fields}
+    return {**values, **{name: 1.0 for name in LOSSES if name in named}}
 
 
 def _option(word: str) -> str:

@@ -103,8 +103,13 @@ def train(
     import sparserefine as sr
     from sparserefine.extras import check_installed
     from sparserefine.refinement.features import count_channels
+    from sparserefine.training.config_file import is_config
     from sparserefine.training.processes import is_first_process
 
+    if is_config(data):
+        raise ValueError(
+            f"{data} is a file of options, which comes before all others: train {data} …"
+        )
     check_installed("training", "matplotlib", extra="train")
     if weights is None and dense in sr.dense.names():
         raise ValueError(f"{dense!r} needs its --weights: a file, folder, or hub id.")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
-from sparserefine.training.config_file import nearest_names, read_config
+from sparserefine.training.config_file import nearest_names, overridden, read_config
 
 Targets = Literal["labels", "dense"]
 Source = Literal["online", "cached"]
@@ -16,6 +17,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 # What may change when a run goes on: it ends alike.
 FREE = ("workers", "checkpoint_every", "trackers")
+LOSSES = ("cross_entropy", "dice", "lovasz", "distillation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +117,7 @@ class TrainConfig:
     seed: int = 2023
 
     def __post_init__(self) -> None:
+        check_kinds(vars(self))
         for name in ("steps", "batch_size", "accumulate", "views", "checkpoint_every"):
             self._check_number(name, 1, whole=True)
         for name in ("warmup_steps", "validate_every", "patience", "workers"):
@@ -126,12 +129,13 @@ class TrainConfig:
             "lovasz", "distillation", "balance", "wrong_weight", "clip_norm",
         ):  # fmt: skip
             self._check_number(name, 0)
-        if not self.cross_entropy + self.dice + self.lovasz + self.distillation > 0:
+        if not sum(getattr(self, name) for name in LOSSES) > 0:
             raise ValueError(
                 "cross_entropy, dice, lovasz and distillation are 0, expected a weight above 0 for "
                 "one of them."
             )
-        if not (math.isfinite(self.temperature) and self.temperature > 0):
+        self._check_number("temperature", 0)
+        if self.temperature == 0:
             raise ValueError(f"temperature is {self.temperature}, expected a number above 0.")
         for name in ("ema", "set_aside"):
             self._check_number(name, 0)
@@ -173,9 +177,11 @@ class TrainConfig:
         unknown = [name for name in changes if name not in known]
         if unknown:
             raise ValueError(f"unknown setting {unknown[0]!r}. {nearest_names(unknown[0], known)}")
-        values = read_config(path)
+        values = overridden(read_config(path), changes)
         own = {name: _as_field(name, value) for name, value in values.items() if name in known}
-        return cls(**{**own, **changes})
+        merged = {**own, **changes}
+        check_kinds(merged)
+        return cls(**merged)
 
     def weights_of_classes(self) -> tuple[float, ...] | None:
         """The weights in `class_weights`; None where that is a name.
@@ -217,10 +223,45 @@ class TrainConfig:
 
     def _check_number(self, name: str, least: int, *, whole: bool = False) -> None:
         value = getattr(self, name)
-        number = isinstance(value, int) if whole else isinstance(value, int | float)
-        if isinstance(value, bool) or not number or not math.isfinite(value) or value < least:
+        if not math.isfinite(value) or value < least:
             kind = f"{least} or more" if whole else f"a finite number, {least} or more"
             raise ValueError(f"{name} is {value}, expected {kind}.")
+
+
+def check_kinds(values: Mapping[str, Any]) -> None:
+    """Refuse values that are not of the kind of their fields.
+
+    Args:
+        values: Some of the settings by name.
+
+    Raises:
+        ValueError: One is something else.
+    """
+    for name, value in values.items():
+        default = TrainConfig.__dataclass_fields__[name].default
+        if name == "trackers":
+            right, kind = _are(value, str), "a list of names, such as tensorboard"
+        elif isinstance(default, tuple):
+            whole = all(isinstance(one, int) for one in default)
+            right = _are(value, int if whole else (int, float)) and len(value) == len(default)
+            kind = "two whole numbers" if whole else "two numbers"
+        elif isinstance(default, bool):
+            right, kind = isinstance(value, bool), "true or false"
+        elif isinstance(default, str):
+            right, kind = isinstance(value, str), f"a word, such as {default}"
+        elif isinstance(default, float):
+            right, kind = _are([value], (int, float)), "a finite number"
+        else:
+            right, kind = value is default or _are([value], int), "a whole number"
+        if not right:
+            raise ValueError(f"{name} is {value!r}, expected {kind}.")
+
+
+def _are(values: Any, kind: type | tuple[type, ...]) -> bool:
+    """Whether it is a list of one kind; neither true nor false is a number."""
+    return isinstance(values, list | tuple) and all(
+        isinstance(one, kind) and not isinstance(one, bool) for one in values
+    )
 
 
 def _as_field(name: str, value: Any) -> Any:
@@ -228,6 +269,13 @@ def _as_field(name: str, value: Any) -> Any:
     default = TrainConfig.__dataclass_fields__[name].default
     if isinstance(value, list):
         return ",".join(map(str, value)) if name == "class_weights" else tuple(value)
+    if name == "trackers" and isinstance(value, str):
+        return (value,)
+    if name == "class_weights" and type(value) in (int, float):
+        return str(value)
     if isinstance(default, float) and type(value) is int:
         return float(value)
+    # Such as 1e4; of the whole numbers that of `epochs` alone has no default.
+    if type(value) is float and value.is_integer() and type(default) in (int, type(None)):
+        return int(value)
     return value

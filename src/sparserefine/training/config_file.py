@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
@@ -78,6 +78,21 @@ def nearest_names(name: str, known: Collection[str]) -> str:
     return f"Expected {' or '.join(near)}." if near else f"Expected {', '.join(sorted(known))}."
 
 
+def overridden(values: Mapping[str, Any], named: Collection[str]) -> dict[str, Any]:
+    """The options of a file that hold beside others which go before it.
+
+    How long a run is has two names: who says `steps` wants no `epochs` of the file.
+
+    Args:
+        values: The options of the file.
+        named: Names of those that go before.
+    """
+    hidden = {*named}
+    if "steps" in hidden:
+        hidden.add("epochs")
+    return {name: value for name, value in values.items() if name not in hidden}
+
+
 def known_options() -> set[str]:
     """Names of all options that a file may have."""
     from sparserefine.training.config import TrainConfig
@@ -107,7 +122,7 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
             raise ValueError(f"{path} has the unknown key {key!r}. {nearest_names(key, known)}")
     if base is None:
         return own
-    return {**_read(find_config(str(base), path.parent), (*above, path)), **own}
+    return {**overridden(_read(find_config(str(base), path.parent), (*above, path)), own), **own}
 
 
 def _number(value: Any) -> Any:
