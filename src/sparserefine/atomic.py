@@ -7,12 +7,15 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from sparserefine.paths import user_path
 
 _PARTIAL = re.compile(r"\.[0-9a-f]{16}(\.\w+)?")
+ABANDONED = 3600.0
+"""Seconds after which nobody writes to a file any more, in folders that processes share."""
 
 
 class WriteError(OSError):
@@ -159,14 +162,21 @@ def _check_replaceable(target: Path, new: Path) -> None:
         raise ForeignFolderError(target, f"is a folder with {others[0].name}, not written here")
 
 
-def remove_partials(folder: Path) -> None:
+def remove_partials(folder: Path, *, older_than: float = 0.0) -> None:
     """Delete what the functions above left in a folder when their process was killed.
 
-    Call it only on a folder that nobody else is writing into.
+    Args:
+        folder: A folder that nobody else is writing into, unless only what is old is deleted.
+        older_than: Seconds that nothing was written to it.
     """
     for path in folder.iterdir():
-        if _PARTIAL.fullmatch(path.name):
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        if not _PARTIAL.fullmatch(path.name):
+            continue
+        try:
+            if not older_than or time.time() - path.stat().st_mtime >= older_than:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        except FileNotFoundError:  # it was finished, or another process deleted it
+            continue
 
 
 def _reason(error: OSError) -> str:

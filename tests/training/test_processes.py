@@ -23,6 +23,7 @@ from synthetic_street.scene import SyntheticStreet
 
 out = sys.argv[1]
 settings = json.loads(sys.argv[2])
+stages, nowhere = settings.pop("stages", False), settings.pop("nowhere", False)
 for name in ("crop_size", "crop_scales"):
     if name in settings:
         settings[name] = tuple(settings[name])
@@ -34,7 +35,12 @@ config = sr.TrainConfig(**{
 pids = os.path.join(os.path.dirname(out), "pid" + os.environ.get("RANK", "0"))
 with open(pids, "w") as file:
     file.write(str(os.getpid()))
-sr.train(make_model(), street, config, out=out)
+model = make_model()
+if stages:
+    torch.manual_seed(0)
+    extractor = sr.StageExtractor(19, stage_channels=model.dense.stage_channels)
+    model = sr.SparseRefiner(model.dense, selector=model.selector, extractor=extractor)
+sr.train(model, street, config, out=None if nowhere else out)
 """
 
 
@@ -82,8 +88,9 @@ def assert_alike(one: Path, two: Path, tolerance: float) -> None:
         {"class_weights": "balanced", "wrong_weight": 2.0, "distillation": 0.5, "ema": 0.5,
          "clip_norm": 0.5, "crop_scales": [0.5, 2.0], "order": "shuffle", "workers": 1},
         {"targets": "dense", "dense_logits": "cached"},
+        {"stages": True, "learning_rate": 1e-2},
     ],
-    ids=["plain", "all", "label-free"],
+    ids=["plain", "all", "label-free", "stages"],
 )  # fmt: skip
 def test_two_processes_give_what_one_gives(settings: dict[str, object], tmp_path: Path) -> None:
     """Batch norms, losses and gradients are of all crops, however they are spread."""
@@ -123,6 +130,12 @@ def test_one_of_two_processes_is_killed_and_the_same_command_goes_on(tmp_path: P
     run(broken, 2)
     assert (broken / "log.jsonl").read_text() == (whole / "log.jsonl").read_text()
     assert_alike(broken, whole, 0.0)
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_cache_where_nothing_is_to_be_written(tmp_path: Path) -> None:
+    finish(start(tmp_path / "out", 2, dense_logits="cached", nowhere=True))
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

@@ -162,7 +162,8 @@ def train(
         )
     if not first:
         return
-    console.print(_training_table(result))
+    if result.log:
+        console.print(_training_table(result))
     if result.evaluation is not None:
         console.print(
             f"images set aside, which chose the weights of step {result.best_step}: report on "

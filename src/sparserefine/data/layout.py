@@ -56,6 +56,7 @@ def open_dataset(
             cannot be told which files are label maps, or what their values mean.
     """
     root = user_path(path)
+    _check_layout(layout)
     if (
         layout in PUBLISHED
         and labels is None
@@ -102,6 +103,7 @@ def open_photos(
         ValueError: As `open_dataset`, but for what labels mean.
     """
     root = user_path(path)
+    _check_layout(layout)
     if layout in PUBLISHED and labels is None and _lies_as_published(layout, root, split, None):
         dataset = open_published(layout, root, split or "train")
         return ImageFolder((dataset.files(index)[0] for index in range(len(dataset))), root=root)
@@ -164,6 +166,12 @@ def check_samples(data: object) -> None:
         f"the data is {what}, expected a folder, a dataset, or a list of Sample. Open files with "
         f"sparserefine.data.ImageFolder(paths)."
     )
+
+
+def _check_layout(layout: str) -> None:
+    known = dict.fromkeys((*LAYOUTS, *PUBLISHED))
+    if layout not in known:
+        raise ValueError(f"layout is {layout!r}, expected one of {', '.join(known)}.")
 
 
 def _lies_as_published(layout: str, root: Path, split: str | None, num_classes: int | None) -> bool:

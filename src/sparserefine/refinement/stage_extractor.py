@@ -17,6 +17,7 @@ from sparserefine.refinement.dense_size import DenseSize
 from sparserefine.refinement.features import as_unit_floats, pixel_features
 from sparserefine.refinement.resampling import sample
 from sparserefine.sparse import ActivePixels
+from sparserefine.sparse.layers import BatchNorm
 
 WIDTH = 64
 
@@ -84,7 +85,7 @@ class StageExtractor(nn.Module):
         self.stage_channels = tuple(stage_channels)
         self.width = width
         seen = self.in_channels + num_classes
-        self.norm = nn.BatchNorm1d(seen, affine=False)
+        self.norm = BatchNorm(seen, affine=False)
         self.own = nn.Linear(seen, width)
         self.projections = nn.ModuleList(
             nn.Sequential(nn.BatchNorm2d(channels, affine=False), nn.Conv2d(channels, width, 1))
@@ -119,17 +120,11 @@ class StageExtractor(nn.Module):
             stages: What the encoder's first stages say of the images.
         """
         rgb = pixel_features(images, pixels.coords, dense, ("rgb",))
-        hidden = self.own(self._normalized(torch.cat([rgb, dense], 1).to(self.dtype)))
+        hidden = self.own(self.norm(torch.cat([rgb, dense], 1).to(self.dtype)))
         for project, grid in zip(self.projections, stages.grids, strict=True):
             # Reading is linear, so projecting the few cells before is the same, and cheaper.
             hidden = hidden + sample(project(grid.to(self.dtype)), pixels.coords, stages.size)
         return dense + self.head(hidden)
-
-    def _normalized(self, seen: Float[Tensor, "N C"]) -> Float[Tensor, "N C"]:
-        # One pixel, or none, has no statistics.
-        learns = self.training and len(seen) > 1
-        norm = self.norm
-        return F.batch_norm(seen, norm.running_mean, norm.running_var, training=learns)
 
     @property
     def dtype(self) -> torch.dtype:

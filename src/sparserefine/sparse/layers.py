@@ -197,8 +197,10 @@ class BatchNorm(nn.BatchNorm1d):
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
         """Scale and shift per channel that evaluation mode amounts to."""
         assert self.running_mean is not None and self.running_var is not None
-        scale = self.weight / torch.sqrt(self.running_var + self.eps)
-        return scale, self.bias - self.running_mean * scale
+        spread = torch.sqrt(self.running_var + self.eps)
+        scale = self.weight / spread if self.affine else 1 / spread
+        shift = -self.running_mean * scale
+        return scale, self.bias + shift if self.affine else shift
 
 
 class NormReLU(nn.Module):

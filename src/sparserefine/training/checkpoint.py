@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from sparserefine.dense.weights import save_weights
@@ -74,11 +74,16 @@ class Checkpoint:
         """Read a file.
 
         Raises:
-            ValueError: The checkpoint is of a run with other settings.
+            ValueError: The checkpoint is of a run with other settings, or damaged.
         """
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        try:
+            with safe_open(path, "pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise ValueError(
+                f"{path} is damaged ({error}). Delete it to begin the run anew."
+            ) from None
         found, wanted = json.loads(metadata.get("run", "{}")), json.loads(json.dumps(run))
         differing = [key for key in wanted if found.get(key) != wanted[key]]
         if differing:

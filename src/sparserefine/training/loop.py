@@ -86,6 +86,11 @@ class Loop:
                 broadcast_buffers=False,  # batch norms agree by themselves, or are not to
             )
 
+    def share_buffers(self) -> None:
+        """Give all processes what the batch norms of the first have seen, which is what is kept."""
+        if not self.config.sync_norm:
+            self.processes.copy_from_first(self.network.buffers())
+
     def batches(self, cutter: CropCutter, areas: Sequence[int]) -> Iterator[list[list[CutCrop]]]:
         """The crops of this process for each step that is left, in their parts.
 
@@ -145,8 +150,10 @@ class Loop:
         row["learning_rate"] = self.optimizer.param_groups[0]["lr"]
         if config.clip_norm:
             self.scaler.unscale_(self.optimizer)
-            norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.clip_norm)
-            row["gradient_norm"] = float(norm)
+            norm = float(nn.utils.clip_grad_norm_(self.network.parameters(), config.clip_norm))
+            # In half precision it overflows now and then; the scaler leaves such a step out.
+            if math.isfinite(norm):
+                row["gradient_norm"] = norm
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.step += 1

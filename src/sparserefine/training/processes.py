@@ -7,7 +7,7 @@ another precision in it, and it averages losses where ours are weighed by pixels
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -54,6 +54,12 @@ class Processes:
         box = [value]
         dist.broadcast_object_list(box, src=0, device=self.device if self._is_nccl() else None)
         return box[0]
+
+    def copy_from_first(self, tensors: Iterable[Tensor]) -> None:
+        """Give tensors on the device, in place, the values that they have in the first process."""
+        if self.count > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
 
     def wait(self) -> None:
         """Wait until all processes are here."""

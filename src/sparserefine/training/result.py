@@ -39,7 +39,13 @@ class TrainResult:
     evaluation: Evaluation | None = None
 
     def summary(self) -> tuple[Row, Row]:
-        """Means over the first and over the last tenth of the steps, and their number."""
+        """Means over the first and over the last tenth of the steps in the log, and their number.
+
+        Raises:
+            ValueError: The log is empty: somebody took it away from a run that is over.
+        """
+        if not self.log:
+            raise ValueError("the log of this run is gone. Train in another output folder.")
         tenth = -(-len(self.log) // 10)
         return _means(self.log[:tenth]), _means(self.log[-tenth:])
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from sparserefine.atomic import make_folder, remove_partials
+from sparserefine.atomic import ABANDONED, make_folder, remove_partials
 from sparserefine.data.source import SampleSource
 from sparserefine.dense.weights import read_weights, save_weights
 from sparserefine.evaluation.evaluate import evaluate
@@ -185,7 +185,9 @@ class Run:
         """Make the files of the cache, each process its share of them."""
         needed = 0
         if self.processes.is_first:
-            remove_partials(make_folder(cache.folder))
+            # Other runs may be writing into a cache that is not this run's own.
+            own = self.folder in cache.folder.parents
+            remove_partials(make_folder(cache.folder), older_than=0.0 if own else ABANDONED)
             needed = cache.bytes_needed()
         if needed:
             self.tell(f"the cache of predictions takes {shown_size(needed)} in {cache.folder}")
@@ -264,6 +266,7 @@ class Run:
         """Score the images set aside, and keep the weights if they are the best so far."""
         own = range(self.processes.rank, len(self.held), self.processes.count)
         advance = count_steps(self.progress, "validate", len(own))
+        loop.share_buffers()
         with loop.average.in_place():
             row = validate(self.model, self.held, self.processes, advance)
             loop.since += 1

@@ -21,7 +21,7 @@ class StepLog:
     Args:
         path: File of the log; made where it does not exist.
         steps: Number of steps whose lines are kept; later ones are dropped, as they ran after the
-            last checkpoint and will run again.
+            last checkpoint and will run again, and what is no line of ours.
 
     Raises:
         OSError: The file cannot be written.
@@ -30,7 +30,8 @@ class StepLog:
     def __init__(self, path: Path, steps: int) -> None:
         self.path = path
         if path.is_file():
-            kept = b"".join(path.read_bytes().splitlines(keepends=True)[:steps])
+            lines = path.read_bytes().splitlines(keepends=True)
+            kept = b"".join(line for line in lines if 0 < _step_of(line) <= steps)
             atomic_write(path, lambda partial: partial.write_bytes(kept))
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
 
@@ -51,7 +52,7 @@ class StepLog:
         Raises:
             WriteError: The line cannot be written; the disk may be full.
         """
-        line = (json.dumps(row) + "\n").encode()
+        line = (json.dumps(row, allow_nan=False) + "\n").encode()
         try:
             written = os.write(self._file, line)
         except OSError as error:
@@ -63,3 +64,11 @@ class StepLog:
     def read(path: Path) -> list[Row]:
         """The rows of a log, first step first."""
         return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def _step_of(line: bytes) -> int:
+    """The number in a line; 0 where it is no whole line."""
+    try:
+        return int(json.loads(line)["step"]) if line.endswith(b"\n") else 0
+    except (ValueError, KeyError, TypeError):
+        return 0

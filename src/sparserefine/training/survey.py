@@ -60,7 +60,7 @@ class Survey(Dataset[ImageFacts]):
         """Read an image.
 
         Raises:
-            ValueError: It has no labels, or labels that are no classes.
+            ValueError: It has no labels, or labels of another size or that are no classes.
         """
         key = sample_key(self.dataset, index)
         try:
@@ -82,7 +82,8 @@ class Survey(Dataset[ImageFacts]):
             advance: Called after each image.
 
         Raises:
-            ValueError: Not one image can be read; or as `__getitem__`.
+            ValueError: Not one image can be read, or not one pixel is labeled; or as
+                `__getitem__`.
             OSError: The file cannot be written.
         """
         known = _known(kept, self._described())
@@ -111,6 +112,12 @@ class Survey(Dataset[ImageFacts]):
             raise ValueError(
                 f"none of {len(facts)} images can be read. {first.name}: {first.error}"
             )
+        if self.needs_labels and not any(any(fact.pixels) for fact in facts):
+            raise ValueError(
+                f"no pixel of {len(facts)} images has a label other than "
+                f"{ignore_index(self.num_classes)}. Give labels, or train without any: targets "
+                f'"dense".'
+            )
         if kept is not None:
             document = {"of": self._described(), "images": [asdict(fact) for fact in facts]}
             atomic_write(kept, lambda partial: partial.write_text(json.dumps(document)))
@@ -127,11 +134,17 @@ class Survey(Dataset[ImageFacts]):
                 f'{sample.name} has no labels. Add them, or train without any: targets "dense".'
             )
         classes, labels = self.num_classes, sample.labels.long()
+        if labels.shape != sample.image.shape[1:]:
+            raise ValueError(
+                f"{sample.name} has labels of {list(labels.shape)}, expected "
+                f"{list(sample.image.shape[1:])}, a label for each pixel of the image."
+            )
         ignored = ignore_index(classes)
         known = labels[labels != ignored]
-        if known.numel() and int(known.max()) >= classes:
+        strange = known[(known < 0) | (known >= classes)]
+        if len(strange):
             raise ValueError(
-                f"{sample.name} has the label {int(known.max())}, expected 0..{classes - 1} or "
+                f"{sample.name} has the label {int(strange.max())}, expected 0..{classes - 1} or "
                 f"{ignored}. Map the labels to the model's classes."
             )
         return tuple(known.bincount(minlength=classes).tolist())

@@ -20,13 +20,6 @@ class SynchronizedNorm(BatchNorm):
     Every process must call it as often, with any number of rows.
     """
 
-    @classmethod
-    def around(cls, norm: BatchNorm) -> SynchronizedNorm:
-        """One that shares all tensors with a norm of this process."""
-        other = cls.__new__(cls)
-        other.__dict__ = dict(norm.__dict__)
-        return other
-
     def forward(self, input: Tensor) -> Tensor:
         """Normalize rows of features."""
         if not self.training:
@@ -35,16 +28,23 @@ class SynchronizedNorm(BatchNorm):
         if count < 2:
             scale, shift = self.scale_and_shift()
             return input * scale + shift
-        assert self.running_mean is not None and self.running_var is not None
-        assert self.momentum is not None and self.num_batches_tracked is not None
-        variance = squares / count
-        with torch.no_grad():
-            self.num_batches_tracked.add_(1)
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(squares / (count - 1), self.momentum)
-        spread = torch.rsqrt(variance + self.eps)
-        normalized: Any = _Normalize.apply(input, self.weight, self.bias, mean, spread, count)
-        return normalized
+        return _normalized(self, input, mean, squares, count)
+
+
+class SynchronizedGridNorm(nn.BatchNorm2d):
+    """The same of grids [B, C, h, w], whose cells are the rows."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalize the cells of grids."""
+        if not self.training:
+            return super().forward(input)
+        cells = input.permute(0, 2, 3, 1)
+        rows = cells.reshape(-1, input.shape[1])
+        found = _normalized(self, rows, *_statistics(rows))
+        return found.view(cells.shape).permute(0, 3, 1, 2)
+
+
+_TWINS = {BatchNorm: SynchronizedNorm, nn.BatchNorm2d: SynchronizedGridNorm}
 
 
 @contextmanager
@@ -55,18 +55,43 @@ def synchronized_norms(module: nn.Module, count: int) -> Iterator[None]:
         module: The module; its own norms are back at the end.
         count: Number of processes; of one nothing changes.
     """
-    replaced: list[tuple[nn.Module, str, BatchNorm]] = []
+    replaced: list[tuple[nn.Module, str, nn.Module]] = []
     if count > 1:
         for parent in list(module.modules()):
             for name, child in parent.named_children():
-                if type(child) is BatchNorm:
+                if (kind := _TWINS.get(type(child))) is not None:
                     replaced.append((parent, name, child))
-                    setattr(parent, name, SynchronizedNorm.around(child))
+                    setattr(parent, name, _sharing(child, kind))
     try:
         yield
     finally:
         for parent, name, child in replaced:
             setattr(parent, name, child)
+
+
+def _sharing(norm: nn.Module, kind: type[nn.Module]) -> nn.Module:
+    """A norm of another kind that shares all tensors with one of this process."""
+    other = kind.__new__(kind)
+    other.__dict__ = dict(norm.__dict__)
+    return other
+
+
+def _normalized(
+    norm: nn.BatchNorm1d | nn.BatchNorm2d, rows: Tensor, mean: Tensor, squares: Tensor, count: int
+) -> Tensor:
+    """Rows by the statistics of those of all processes, which the running ones take in."""
+    assert norm.running_mean is not None and norm.running_var is not None
+    assert norm.momentum is not None and norm.num_batches_tracked is not None
+    with torch.no_grad():
+        norm.num_batches_tracked.add_(1)
+        norm.running_mean.lerp_(mean, norm.momentum)
+        norm.running_var.lerp_(squares / max(count - 1, 1), norm.momentum)
+    spread = torch.rsqrt(squares / count + norm.eps)
+    weight, bias = norm.weight, norm.bias
+    if not norm.affine:
+        weight, bias = torch.ones_like(mean), torch.zeros_like(mean)
+    normalized: Any = _Normalize.apply(rows, weight, bias, mean, spread, count)
+    return normalized
 
 
 @torch.no_grad()

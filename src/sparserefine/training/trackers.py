@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -10,6 +10,29 @@ from typing import Any
 
 from sparserefine.extras import require
 from sparserefine.training.config import TrainConfig
+
+
+def tracker_kinds(names: Sequence[str]) -> dict[str, Any]:
+    """The classes of trackers, by name.
+
+    Args:
+        names: Names that accelerate knows.
+
+    Raises:
+        ValueError: accelerate knows no such tracker, or what it needs is not installed.
+        ImportError: accelerate is not installed.
+    """
+    if not names:
+        return {}
+    tracking = require("accelerate.tracking", "trackers")
+    known = {str(name): kind for name, kind in tracking.LOGGER_TYPE_TO_CLASS.items()}
+    usable = {getattr(name, "value", name) for name in tracking.get_available_trackers()}
+    for name in names:
+        if name not in known:
+            raise ValueError(f"tracker {name!r} is unknown. Use some of {', '.join(known)}.")
+        if name not in usable:
+            raise ValueError(f"tracker {name!r} is not installed: pip install {name}.")
+    return {name: known[name] for name in names}
 
 
 class Trackers:
@@ -28,16 +51,8 @@ class Trackers:
         self._trackers: list[Any] = []
         if not config.trackers:
             return
-        tracking = require("accelerate.tracking", "trackers")
-        known = {str(name): kind for name, kind in tracking.LOGGER_TYPE_TO_CLASS.items()}
-        usable = {getattr(name, "value", name) for name in tracking.get_available_trackers()}
         settings = {name: _plain(value) for name, value in asdict(config).items()}
-        for name in config.trackers:
-            if name not in known:
-                raise ValueError(f"tracker {name!r} is unknown. Use some of {', '.join(known)}.")
-            if name not in usable:
-                raise ValueError(f"tracker {name!r} is not installed: pip install {name}.")
-            kind = known[name]
+        for name, kind in tracker_kinds(config.trackers).items():
             places = {"logging_dir": str(folder)} if kind.requires_logging_directory else {}
             tracker = kind(name, **places)
             if hasattr(tracker, "start"):

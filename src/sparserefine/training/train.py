@@ -26,6 +26,7 @@ from sparserefine.training.loop import check_batch
 from sparserefine.training.processes import joined_processes
 from sparserefine.training.result import TrainResult
 from sparserefine.training.run import Run, Tell
+from sparserefine.training.trackers import tracker_kinds
 
 CACHE = "cache"
 
@@ -96,8 +97,11 @@ def train(
         processes = stack.enter_context(joined_processes(model.device))
         check_batch(config, processes)
         model.to(processes.device)
-        place = out if out is not None else stack.enter_context(tempfile.TemporaryDirectory())
-        folder = make_folder(place)
+        place = out
+        if place is None and processes.is_first:
+            place = stack.enter_context(tempfile.TemporaryDirectory())
+        # The others read what the first writes there.
+        folder = make_folder(processes.from_first(place))
         if processes.is_first:
             remove_partials(folder)
         if out is not None or cache is not None:
@@ -128,3 +132,4 @@ def _check(model: SparseRefiner, config: TrainConfig) -> None:
     check_installed("training", "matplotlib", extra="train")
     if config.trackers:
         check_installed("trackers", "accelerate", extra="trackers")
+        tracker_kinds(config.trackers)
