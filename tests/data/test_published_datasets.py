@@ -100,8 +100,12 @@ def test_deepglobe(tmp_path: Path) -> None:
     assert len(open_published("deepglobe", tmp_path)) == 2
     (tmp_path / "train.txt").write_text("119\n")
     assert labels_of("deepglobe", tmp_path) == [0, 0, 2, 2, 255, 255]
-    (tmp_path / "valid.txt").write_text("606_sat.jpg\n")
     assert open_published("deepglobe", tmp_path, "val").names == ("train/606_sat",)
+    (tmp_path / "valid.txt").write_text("119_sat.jpg\n")  # as the dataset calls it
+    assert open_published("deepglobe", tmp_path, "val").names == ("train/119_sat",)
+    (tmp_path / "valid.txt").write_text("606\n7\n")
+    with pytest.raises(ImageError, match=r"valid\.txt has 1 of 2 names that are no photo .*: 7"):
+        open_published("deepglobe", tmp_path, "val")
 
 
 @pytest.mark.parametrize(
