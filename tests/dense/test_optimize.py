@@ -198,3 +198,15 @@ def test_pages_are_kept_where_glibc_is(monkeypatch: pytest.MonkeyPatch) -> None:
     if pages.platform.libc_ver()[0] == "glibc":
         assert uncached() == ""
         assert sr.dense.explain_optimization()["pages"] == "kept"
+
+
+def test_hooks_of_parts_are_called_whenever_they_were_made() -> None:
+    """Who looks into the encoder of a model has not to know that it is optimized."""
+    optimized = sr.dense.optimize(NormDense(), (24, 40))
+    expected = optimized(IMAGES)
+    seen: list[int] = []
+    hook = optimized.second.register_forward_hook(lambda *_: seen.append(1))
+    torch.testing.assert_close(optimized(IMAGES), expected, rtol=1e-5, atol=1e-5)
+    assert seen == [1]
+    hook.remove()
+    assert torch.equal(optimized(IMAGES), expected) and seen == [1]  # by the network again

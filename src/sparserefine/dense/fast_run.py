@@ -19,7 +19,8 @@ class FastRun:
     """Runs a model by a network of its own, made when needed, that shares what it does not change.
 
     What is not the case that it was planned for is left to the model itself: gradients, other
-    devices, training mode, tracing. Weights that change are noticed.
+    devices, training mode, tracing, hooks of its parts. Weights that change are noticed, unless
+    they are changed in place through `.data`, which leaves no trace.
 
     Args:
         pairs: Batch norms to fold into convolutions.
@@ -58,11 +59,15 @@ class _Made:
         network: The network; None where that state is not one that it can be made of.
         parts: Each module of the model by the place that holds it.
         tensors: Each tensor by the place that holds it, with what changes when its numbers do.
+        hooks: The hooks of each of its parts, which those of the network would not call.
+        hooked: Whether there were some.
     """
 
     network: nn.Module | None
     parts: list[tuple[dict[str, Any], str, nn.Module | None]]
     tensors: list[tuple[dict[str, Any], str, Tensor, tuple[int, int]]]
+    hooks: list[dict[int, Any]]
+    hooked: bool
 
     @classmethod
     def of(cls, model: nn.Module, pairs: Sequence[Pair], channels_last: bool) -> _Made:
@@ -79,14 +84,25 @@ class _Made:
         ]
         usable = all(tensor.device.type == "cpu" for _, _, tensor, _ in tensors)
         usable &= not any(one.training for one in modules)
-        network = make_network(model, pairs, channels_last) if usable else None
-        return cls(network, parts, tensors)
+        hooks = [
+            held
+            for one in modules
+            if one is not model
+            for held in (one._forward_hooks, one._forward_pre_hooks)
+        ]
+        hooked = any(hooks)
+        network = make_network(model, pairs, channels_last) if usable and not hooked else None
+        return cls(network, parts, tensors, hooks, hooked)
 
     def is_of(self, model: nn.Module) -> bool:
         """Whether the model is still what it was."""
-        return all(held.get(name) is part for held, name, part in self.parts) and all(
-            held.get(name) is tensor and _state(tensor) == state
-            for held, name, tensor, state in self.tensors
+        return (
+            any(self.hooks) == self.hooked
+            and all(held.get(name) is part for held, name, part in self.parts)
+            and all(
+                held.get(name) is tensor and _state(tensor) == state
+                for held, name, tensor, state in self.tensors
+            )
         )
 
     def wants_gradients(self, images: Tensor) -> bool:

@@ -63,7 +63,7 @@ def optimize(
     inside onnxruntime instead, if the extra onnx is installed.
 
     The model stays what it is: weights, description, identity and saved files are those of the one
-    that was given, and gradients, training and GPUs are left to torch. Logits differ by the
+    that was given, and gradients, training, GPUs and hooks are left to torch. Logits differ by the
     rounding of sums, up to 1e-3 of the largest in float32. What was done is `model.optimization`.
 
     Args:
