@@ -24,6 +24,8 @@ class Experiment:
         full: (height, width) of the dense model's input at full resolution.
         low: (height, width) of it at low resolution.
         crop: (height, width) of the crops that the dense model at full resolution is tuned on.
+        low_crop: (height, width) of the crops that the dense model at low resolution is tuned on;
+            None takes whole images.
         refined_crop: (height, width) of the crops of photos that a refiner is trained on.
         develops: Whether an image of the training split chooses settings and weights, by its name
             and its number; it is not trained on.
@@ -40,6 +42,7 @@ class Experiment:
     crop: tuple[int, int]
     refined_crop: tuple[int, int]
     develops: Callable[[str, int], bool]
+    low_crop: tuple[int, int] | None = None
     of_cityscapes: tuple[int, ...] = ()
     upright: bool = True
     density: float = 0.2
@@ -114,9 +117,11 @@ CWFID = Experiment(
     class_names=("soil", "crop", "weed"),
     full=(960, 1296),
     low=(320, 432),
-    crop=(320, 432),
-    refined_crop=(240, 320),
+    # A step of larger crops takes four times as long, and many steps are needed.
+    crop=(160, 208),
+    refined_crop=(160, 208),
     develops=lambda name, number: number % 5 == 2,
+    low_crop=(160, 208),
     upright=False,
 )
 
@@ -126,9 +131,10 @@ AXON = Experiment(
     class_names=("background", "myelin", "axon"),
     full=(768, 768),
     low=(256, 256),
-    crop=(256, 256),
-    refined_crop=(160, 160),
+    crop=(128, 128),
+    refined_crop=(128, 128),
     develops=lambda name, number: number % 4 == 2,
+    low_crop=(128, 128),
     upright=False,
 )
 
@@ -137,9 +143,10 @@ VNC = Experiment(
     class_names=("intracellular", "membrane", "glia", "mitochondria", "synapse"),
     full=(768, 768),
     low=(256, 256),
-    crop=(256, 256),
-    refined_crop=(160, 160),
+    crop=(128, 128),
+    refined_crop=(128, 128),
     develops=lambda name, number: number % 5 == 2,
+    low_crop=(128, 128),
     upright=False,
 )
 

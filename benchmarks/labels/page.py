@@ -1,4 +1,4 @@
-"""Write the tables of docs/labels.md from results/camvid.json and results/cwfid.json.
+"""Write the tables of docs/labels.md from the results of labels/run.py.
 
 python benchmarks/labels/page.py
 """
@@ -25,21 +25,67 @@ NAMES = {
     "all_pixels": "all pixels",
     "dense_at_equal_time": "dense model tuned at low resolution, run larger for as long",
     "dense_full_at_equal_time": "dense model tuned at full resolution, run smaller for as long",
+    "plain_average": "plain average of the extractor and the dense model",
+    "points": "a perceptron of each pixel's colors, probabilities and entropy",
     "unet": "a sparse U-Net of colors, probabilities and entropy",
     "unet-rgb": "a sparse U-Net of colors, as in the paper",
 }
 
 
+# In the order of the page.
+EXPERIMENTS = ("camvid", "cwfid", "axon-sem", "vnc-em-1024")
+
+
 def main() -> None:
     text = PAGE.read_text()
-    for path in sorted(RESULTS.glob("*.json")):
-        begin, end = (f"<!-- {path.stem}: {edge} -->" for edge in ("begin", "end"))
-        if begin in text:
-            before, rest = text.split(begin)
-            lines = "\n".join(section(json.loads(path.read_text())))
-            text = f"{before}{begin}\n{lines}\n{end}{rest.split(end)[1]}"
+    paths = {name: RESULTS / f"{name}.json" for name in EXPERIMENTS}
+    documents = {
+        name: json.loads(path.read_text()) for name, path in paths.items() if path.is_file()
+    }
+    for name, document in documents.items():
+        text = filled(text, name, section(document))
+    asked = [document for document in documents.values() if "headroom" in document]
+    if asked:
+        text = filled(text, "headroom", beforehand(asked))
     PAGE.write_text(text)
     print(PAGE)
+
+
+def filled(text: str, name: str, lines: list[str]) -> str:
+    """A text with lines between the marks of that name; as it is where it has none."""
+    begin, end = (f"<!-- {name}: {edge} -->" for edge in ("begin", "end"))
+    if begin not in text:
+        return text
+    before, rest = text.split(begin)
+    return "\n".join([f"{before}{begin}", *lines, f"{end}{rest.split(end)[1]}"])
+
+
+def beforehand(documents: list[dict[str, Any]]) -> list[str]:
+    """What `headroom` said of each dataset, beside what became of it."""
+    lines = [
+        "| | `headroom`: wrong, low and full | errors in 20 % of the pixels | it says | "
+        "mIoU low, refined, full | gap closed |",
+        "|---|---|---|---|---|---|",
+    ]
+    for document in documents:
+        found, rows = document["headroom"], document["rows"]
+        wrong = ", ".join(_share(found[size]["error_rate"]) for size in ("low", "full"))
+        (fifth,) = (one for one in found["ceilings"] if one["share"] == 0.2)
+        ways = [rows[name] for name in ("low_res_bilinear", "refined", "full_res")]
+        mious = ", ".join(_cell(row, "miou") for row in ways)
+        closed = ", ".join(f"{100 * one:.0f}" for one in document["gap_closed"]["miou"])
+        lines.append(
+            f"| {document['experiment']} | {wrong} | {_share(fifth['recall'])} | "
+            f"{found['advice']} | {mious} | {closed} % |"
+        )
+    commands = [f"`{one['command']}`" for one in documents]
+    commits = sorted({one["environment"]["commit"] for one in documents})
+    lines += ["", f"Commits {', '.join(commits)}; {'; '.join(commands)}."]
+    return lines
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.1f} %"
 
 
 def section(document: dict[str, Any]) -> list[str]:

@@ -239,7 +239,8 @@ def command(experiment: Experiment, options: argparse.Namespace) -> str:
     seeds = " ".join(map(str, options.seeds))
     return (
         f"python benchmarks/labels/run.py {experiment.name} --data {options.data.name} "
-        f"--out FOLDER --report {options.report} --seeds {seeds} --variants {' '.join(options.variants)} "
+        f"--out FOLDER --report {options.report} --seeds {seeds} "
+        f"--variants {' '.join(options.variants)} "
         f"--steps {options.steps} --dense-steps {options.dense_steps}"
     )
 

@@ -163,7 +163,7 @@ def draw(
         return low + (high - low) * float(torch.rand((), generator=generator))
 
     whole = experiment.full if size == "full" else experiment.low
-    crop = experiment.crop if size == "full" else experiment.low
+    crop = experiment.crop if size == "full" else experiment.low_crop or experiment.low
     finer = 1 if size == "full" else round(experiment.full[0] / experiment.low[0])
     one = samples[int(torch.randint(len(samples), (), generator=generator))]
     assert one.labels is not None
