@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from tune_dense import load_model  # isort: skip
 IMAGES = 24
 
 
-def forecast(experiment: Experiment, folder: Path, data: Path) -> dict[str, Any]:
+def forecast(
+    experiment: Experiment, folder: Path, data: Path, times: dict[str, float]
+) -> dict[str, Any]:
     """Run `headroom` on the images that choose.
 
     It takes one dense model. Here that is a function: the model tuned at low resolution for inputs
@@ -27,6 +30,7 @@ def forecast(experiment: Experiment, folder: Path, data: Path) -> dict[str, Any]
         experiment: Says the sizes.
         folder: Where both models are.
         data: Folder of the dataset.
+        times: Milliseconds of both, as the scores have them: they are taken in turns, as the rest.
     """
     models = {size: load_model(experiment, folder / f"{size}.safetensors", size)
               for size in ("low", "full")}  # fmt: skip
@@ -45,7 +49,8 @@ def forecast(experiment: Experiment, folder: Path, data: Path) -> dict[str, Any]
     chosen = experiment.development(data)
     with torch.inference_mode():
         found = sr.headroom(model, chosen[:: max(len(chosen) // IMAGES, 1)])
+    found = replace(found, low_ms=times["low_res"], full_ms=times["full_res"])
     kept = ("advice", "images", "low", "full", "low_ms", "full_ms")
     document = {name: value for name, value in found.to_json().items() if name in kept}
-    ceilings = [one for one in found.to_json()["ceilings"] if one["selection"] == "entropy"]
+    ceilings = [asdict(one) for one in found.ceilings if one.selection == "entropy"]
     return {**document, "ceilings": ceilings}

@@ -58,7 +58,12 @@ def main(words: Sequence[str]) -> int:
         "split": options.report,
         "seeds": options.seeds,
         **summary(found, experiment),
-        "headroom": forecast(experiment, options.out / f"seed{options.seeds[0]}", options.data),
+        "headroom": forecast(
+            experiment,
+            options.out / f"seed{options.seeds[0]}",
+            options.data,
+            found[0]["milliseconds"],
+        ),
         "steps": {"dense": options.dense_steps, "refiner": options.steps},
         "sizes": {"full": list(experiment.full), "low": list(experiment.low)},
         "by_seed": found,
