@@ -122,11 +122,11 @@ def section(document: dict[str, Any]) -> list[str]:
     ]
     for label in rows[0]:
         lines.append(f"| {label} | " + " | ".join(_percent(row[label]) for row in rows) + " |")
-    environment = document["environment"]
+    commits = {one for own in document["by_seed"] for one in own.get("commits", {}).values()}
     lines += [
         "",
-        f"One thread, medians in turns: {timed}. {environment['device']}, commit "
-        f"{environment['commit']}, `{document['command']}`.",
+        f"One thread, medians in turns: {timed}. {document['environment']['device']}, commit "
+        f"{', '.join(sorted(commits))}, `{document['command']}`.",
     ]
     return lines
 

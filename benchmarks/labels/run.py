@@ -114,6 +114,11 @@ def run_seed(experiment: Experiment, options: argparse.Namespace, seed: int) -> 
         "split": options.report,
     }
     kept = read_kept(folder / SCORES, settings)
+    commit = Environment.current().commit
+    previous = options.out / f"{experiment.name}.json"
+    if kept is not None and "commits" not in kept and previous.is_file():
+        earlier = json.loads(previous.read_text())["environment"]["commit"]
+        kept["commits"] = dict.fromkeys(kept["settings"]["variants"], earlier)
     if kept is not None:
         known = kept["settings"]["variants"]
         variants = [variants[0], *(one for one in variants if one not in known)]
@@ -149,6 +154,8 @@ def run_seed(experiment: Experiment, options: argparse.Namespace, seed: int) -> 
     else:
         found = with_others(kept, contenders, experiment, samples, tell)
     found["settings"] = settings
+    known = {} if kept is None else kept.get("commits", {})
+    found["commits"] = dict.fromkeys(variants, commit) | known
     atomic_write(folder / SCORES, lambda file: file.write_text(json.dumps(found)))
     return found
 
