@@ -1,15 +1,26 @@
-"""Memory that is used again: never by two arrays at once."""
+"""Memory: used again, but never by two arrays at once, and free as soon as nothing needs it."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
+import weakref
 from collections.abc import Iterator
 
 import pytest
 import torch
 
-from sparserefine.sparse import memory, reuse_memory
+from sparserefine.sparse import (
+    ActivePixels,
+    Backend,
+    SparseTensor,
+    memory,
+    reuse_memory,
+    sparse_conv2d,
+    sparse_inverse_conv2d,
+)
+from sparserefine.sparse.backends import can_run_native
 from sparserefine.sparse.memory import empty_rows
 
 ROWS, CHANNELS = 1 << 11, 1 << 8  # 2 MiB of float32; from 1 MiB on it is kept
@@ -73,3 +84,22 @@ def test_nobody_waits_for_a_thread_that_chooses() -> None:
         with pool._lock:
             assert empty_rows(ROWS, CHANNELS).shape == (ROWS, CHANNELS)
         assert not pool._blocks
+
+
+@pytest.mark.parametrize("backend", ["reference", "native"])
+def test_the_maps_of_an_image_go_with_it(backend: Backend) -> None:
+    """By their last name, not when Python looks for cycles: those may be gigabytes later."""
+    x = SparseTensor(torch.randn(40, 4), ActivePixels.from_mask(torch.ones(1, 5, 8) > 0))
+    weight = torch.randn(9, 4, 4)
+    if backend == "native" and can_run_native(x.feats, weight) is not None:
+        pytest.skip("needs the compiled kernels")
+    gc.disable()
+    try:
+        coarse = sparse_conv2d(x, weight, backend=backend)
+        sparse_inverse_conv2d(coarse, x.pixels, weight, backend=backend)
+        fine, step = weakref.ref(x.pixels), x.pixels.downsampling()
+        assert step.down is x.pixels.downsampling().down
+        del x, coarse, step
+        assert fine() is None
+    finally:
+        gc.enable()

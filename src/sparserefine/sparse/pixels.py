@@ -27,6 +27,9 @@ Kept = TypeVar("Kept")
 MAX_GRID_CELLS = 2**31 - 1
 
 
+_MADE = "made by backends"
+
+
 class _Keeper:
     """Keeps what backends make of an object for themselves.
 
@@ -35,7 +38,7 @@ class _Keeper:
 
     def keep(self, build: Callable[[Self], Kept]) -> Kept:
         """The result of `build` for this object, made once and kept for the next call."""
-        kept = self._kept("made by backends")
+        kept = self._kept(_MADE)
         if build not in kept:
             kept.setdefault(build, build(self))
         return kept[build]
@@ -211,7 +214,10 @@ class ActivePixels(_Keeper):
         """
         if not self.has_coarser(mode, padding):
             self.take_coarser(self._coarser(mode, padding), mode, padding)
-        return self._kept("downsamplings")[mode, padding]
+        coarse, made = self._kept("coarser")[mode, padding]
+        step = Downsampling(self, coarse, padding)
+        step.__dict__[_MADE] = made
+        return step
 
     def _coarser(self, mode: DownsamplingMode, padding: int) -> ActivePixels:
         check_downsampling(mode, padding)
@@ -228,7 +234,7 @@ class ActivePixels(_Keeper):
 
     def has_coarser(self, mode: DownsamplingMode, padding: int) -> bool:
         """Whether `downsampling(mode, padding)` is known already."""
-        return (mode, padding) in self._kept("downsamplings")
+        return (mode, padding) in self._kept("coarser")
 
     def take_coarser(
         self, coarse: ActivePixels, mode: DownsamplingMode, padding: int
@@ -238,8 +244,9 @@ class ActivePixels(_Keeper):
         Returns:
             The coarser pixels, or those that another thread gave before.
         """
-        step = Downsampling(self, coarse, padding)
-        return self._kept("downsamplings").setdefault((mode, padding), step).coarse
+        # Not the step itself, which holds these pixels: all maps of an image would live on until
+        # Python looks for cycles, hundreds of images later.
+        return self._kept("coarser").setdefault((mode, padding), (coarse, {}))[0]
 
 
 def _check_bounds(
@@ -269,17 +276,25 @@ class Downsampling(_Keeper):
     coarse: ActivePixels
     padding: int
 
-    @cached_property
+    @property
     def down(self) -> KernelMap:
         """Kernel map of the strided convolution, fine to coarse."""
-        grid, number = self.fine.padded_index_grid, len(self.fine)
-        return build_strided_map(grid, number, self.coarse.coords, self.padding)
+        return self.keep(_strided_map)
 
-    @cached_property
+    @property
     def up(self) -> KernelMap:
         """Kernel map of the inverse convolution, coarse to fine."""
-        grid, number = self.coarse.padded_index_grid, len(self.coarse)
-        return build_inverse_map(grid, number, self.fine.coords, self.padding)
+        return self.keep(_inverse_map)
+
+
+def _strided_map(step: Downsampling) -> KernelMap:
+    grid, number = step.fine.padded_index_grid, len(step.fine)
+    return build_strided_map(grid, number, step.coarse.coords, step.padding)
+
+
+def _inverse_map(step: Downsampling) -> KernelMap:
+    grid, number = step.coarse.padded_index_grid, len(step.coarse)
+    return build_inverse_map(grid, number, step.fine.coords, step.padding)
 
 
 def check_downsampling(mode: str, padding: int) -> None:
