@@ -75,7 +75,7 @@ def _count(name: str) -> dict[str, Any]:
 
 
 def _run(family: str) -> dict[str, Any]:
-    sys.path.insert(0, str(ROOT / "tests" / "dense"))
+    sys.path.insert(0, str(ROOT / "tests"))
     from small_transformers import SMALL
 
     torch.manual_seed(0)

@@ -13,6 +13,7 @@ import jaxtyping
 import numpy as np
 import pytest
 import torch
+from onnx_files import OPERATORS, operators, session
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
@@ -29,32 +30,6 @@ from sparserefine.photos.shipped import shipped_photo
 onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 pytest.importorskip("onnxscript", reason="needs the extra onnx")
-
-# Of the operators of opset 18, those that TensorRT reads (docs/operators.md of onnx-tensorrt) and
-# onnxruntime-web has; none makes shapes of values, and none is a loop.
-OPERATORS = {
-    "Abs", "Add", "And", "ArgMax", "AveragePool", "BatchNormalization", "Cast", "Clip",
-    "Concat", "ConstantOfShape", "Conv", "CumSum", "Div", "Equal", "Exp", "Expand", "Flatten",
-    "Floor", "Gather", "GatherElements", "GatherND", "Gemm", "Greater", "GreaterOrEqual",
-    "Identity", "Less", "LessOrEqual", "Log", "LogSoftmax", "MatMul", "Max", "MaxPool", "Min",
-    "Mul", "Neg",
-    "Not", "Or", "PRelu", "Pad", "Range", "ReduceMax", "ReduceMean", "ReduceSum", "Relu",
-    "Reshape", "Resize", "ScatterElements", "ScatterND", "Shape", "Sigmoid", "Sign", "Slice",
-    "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Tile", "Transpose", "Unsqueeze", "Where",
-}  # fmt: skip
-
-
-def session(path: Path) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-def operators(path: Path) -> set[str]:
-    graph = onnx.load(path).graph
-    assert {node.domain for node in graph.node} <= {""}
-    assert not any(attribute.HasField("g") for node in graph.node for attribute in node.attribute)
-    return {node.op_type for node in graph.node}
 
 
 def resized_by_permutations(path: Path) -> bool:
@@ -339,7 +314,7 @@ def refusals() -> list[Any]:
                 ),
             ),
             plain,
-            'the dense model cannot be exported .* Export form="refiner"',
+            r'the dense model cannot be exported .* Export form="refiner" \(--form refiner\)',
         ),
         "no refiner": (lambda: "demo", plain, "expected a SparseRefiner. Open it"),
     }

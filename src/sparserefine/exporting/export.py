@@ -202,7 +202,7 @@ def _whose_fault(name: str) -> Iterator[None]:
         reason = str(error).strip().partition("\n")[0][:200]
         raise ValueError(
             f"the dense model cannot be exported ({type(error).__name__}: {reason}). Export "
-            f'form="refiner", which follows it in its own runtime.'
+            f'form="refiner" (--form refiner), which follows it in its own runtime.'
         ) from error
 
 
@@ -261,12 +261,14 @@ def _write_beside(
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without what the exporters say of themselves and of libraries that are not there."""
-    logger = logging.getLogger("torch.onnx")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
