@@ -1,6 +1,6 @@
 """The server under load, beside the same pipeline without HTTP.
 
-    python benchmarks/serving.py [--seconds 120] [--model u2netp]
+    python benchmarks/serving.py [--seconds 120] [--model u2netp] [--warm 40]
     python benchmarks/serving.py --page            # only write the table into the docs
 
 Two processes of one thread each take turns: as the workers of a server that 16 clients ask, each
@@ -8,6 +8,9 @@ again as soon as it is answered; and as processes that decode, compute and encod
 a loop. Turns are short, so that what else the machine does falls on both. Then the server is asked
 once more, and one of its workers killed in the middle. Writes results/serving.json and the table in
 docs/deploy.md.
+
+What does not depend on what else runs: processor time of a photo; how many others were done while
+one waited; and how long one took in times of a photo, as the workers took for them meanwhile.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from http.client import HTTPConnection
 from io import BytesIO
 from pathlib import Path
@@ -41,16 +46,41 @@ START, END = "<!-- figures: benchmarks/serving.py -->\n", "<!-- end of figures: 
 CLIENTS, WORKERS, QUEUE = 16, 2, 16
 TURNS, SHORTEST = 6, 10.0
 SIDE = 1200
+# In times of one photo: what waits before the last in the queue, what is computed, and itself.
+BOUND = QUEUE / WORKERS + 2
 # Longer than any request waits: how long that is is what is measured.
 TIMEOUT = 600
 BOUNDARY = "between-two-fields"
 FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A request that was answered.
+
+    Attributes:
+        status: Status of HTTP.
+        start: When it was sent, in seconds.
+        end: When its answer had come.
+        computed: Seconds that a worker took for it, as the answer says.
+    """
+
+    status: int
+    start: float
+    end: float
+    computed: float
+
+    @property
+    def seconds(self) -> float:
+        return self.end - self.start
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=120, help="of the server under load")
     parser.add_argument("--model", default="u2netp", help="u2netp or demo")
+    # Until each worker's heap has seen what comes.
+    parser.add_argument("--warm", type=int, default=40, help="photos of each worker before")
     parser.add_argument("--page", action="store_true", help="measure nothing")
     parser.add_argument("--loop", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -58,7 +88,7 @@ def main() -> None:
         loop(options.model)
         return
     if not options.page:
-        document = measure(options.model, options.seconds)
+        document = measure(options.model, options.seconds, options.warm)
         RESULT.write_text(json.dumps(document, indent=1) + "\n")
     PAGE.write_text(with_figures(PAGE.read_text()))
     print(figures())
@@ -97,7 +127,7 @@ def loop(model: str) -> None:
         print(json.dumps({"done": done, "seconds": time.perf_counter() - start}), flush=True)
 
 
-def measure(model: str, seconds: float) -> dict[str, Any]:
+def measure(model: str, seconds: float, warmth: int) -> dict[str, Any]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     here = [sys.executable, __file__, "--loop", "--model", model]
     loops = [
@@ -118,56 +148,104 @@ def measure(model: str, seconds: float) -> dict[str, Any]:
         for one in loops:
             assert one.stdout is not None and one.stdout.readline().strip() == "ready"
         data = photo()
-        load(port, data, 1)  # each worker has seen photos of this size
-        http, plain, memory = [], [], [resident(server.pid)]
-        cpu: Counter[str] = Counter()
-        done: Counter[str] = Counter()
+        load_average = os.getloadavg()[0]
+        warm(port, data, warmth)
         turns = max(1, min(TURNS, int(seconds // SHORTEST)))
+        http: list[list[Asked]] = []
+        rates: dict[str, list[float]] = {"http": [], "without": []}
+        cpu = dict.fromkeys(rates, 0.0)
+        done = dict.fromkeys(rates, 0)
+        memory = [own_memory(server.pid)]
         for turn in range(turns):
-            for through_http in (True, False) if turn % 2 else (False, True):
-                name = "http" if through_http else "without"
-                pids = family(server.pid) if through_http else [one.pid for one in loops]
-                cpu[name] -= cpu_seconds(pids)  # type: ignore[assignment]
-                if through_http:
-                    http.append(load(port, data, seconds / turns))
-                    done[name] += len(http[-1]["ms"])
+            for name in ("http", "without") if turn % 2 else ("without", "http"):
+                pids = family(server.pid) if name == "http" else [one.pid for one in loops]
+                before = cpu_seconds(pids)
+                if name == "http":
+                    asked, rate = load(port, data, seconds / turns)
+                    http.append(asked)
+                    count = len(asked)
                 else:
                     rate, count = without_http(loops, seconds / turns)
-                    plain.append(rate)
-                    done[name] += count
-                cpu[name] += cpu_seconds(pids)  # type: ignore[assignment]
-            memory.append(resident(server.pid))
-            print(json.dumps({"http": http[-1]["rate"], "plain": plain[-1]}), flush=True)
-        killed = load(port, data, seconds / turns, kill=server.pid)
+                cpu[name] += cpu_seconds(pids) - before
+                rates[name].append(rate)
+                done[name] += count
+            memory.append(own_memory(server.pid))
+            print(json.dumps({name: rate[-1] for name, rate in rates.items()}), flush=True)
+        killed, _ = load(port, data, seconds / turns, kill=server.pid)
         counts = metrics(port)
     finally:
         for one in loops:
             one.kill()
         server.send_signal(signal.SIGTERM)
         code = server.wait(120)
-    latencies = sorted(ms for one in http for ms in one["ms"])
-    one_ms = 1000 * WORKERS / statistics.mean(plain)
+    everybody = [one for turn in http for one in turn]
+    seconds_of_all = sorted(one.seconds for one in everybody)
+    in_times_of_one = sorted(ratio for turn in http for ratio in times_of_one(turn))
+    one_ms = 1000 * statistics.mean(one.computed for one in everybody)
+    cpu_ms = {name: 1000 * cpu[name] / done[name] for name in done}
     return {
         "model": model,
         "clients": CLIENTS,
         "workers": WORKERS,
         "queue": QUEUE,
         "seconds": seconds,
+        "warm": warmth,
         "photo": {"bytes": len(data), "longer_side": SIDE},
-        "per_second": {"http": statistics.mean(one["rate"] for one in http),
-                       "without": statistics.mean(plain)},
-        "cpu_ms": {name: 1000 * cpu[name] / done[name] for name in done},
-        "share": statistics.median(a["rate"] / b for a, b in zip(http, plain, strict=True)),
-        "ms": {"one": one_ms, "p50": percentile(latencies, 50), "p99": percentile(latencies, 99),
-               # What waits before the last in the queue, what is computed, and itself.
-               "bound": one_ms * (QUEUE / WORKERS + 2)},
-        "statuses": dict(sum((Counter(one["statuses"]) for one in http), Counter())),
-        "resident_mb": [round(value / 1e6, 1) for value in memory],
-        "killed": {"statuses": killed["statuses"], "restarts": counts["worker_restarts_total"]},
+        "per_second": rates,
+        "share": statistics.median(
+            a / b for a, b in zip(rates["http"], rates["without"], strict=True)
+        ),
+        "cpu_ms": cpu_ms,
+        "cpu_share": cpu_ms["without"] / cpu_ms["http"],
+        "ms": {
+            "one": one_ms,
+            "p50": 1000 * percentile(seconds_of_all, 50),
+            "p99": 1000 * percentile(seconds_of_all, 99),
+            "bound": one_ms * BOUND,
+        },
+        "times_of_one": {
+            "p50": percentile(in_times_of_one, 50),
+            "p99": percentile(in_times_of_one, 99),
+            "bound": BOUND,
+        },
+        "done_while_one_waited": max(count for turn in http for count in done_meanwhile(turn)),
+        "statuses": statuses(everybody),
+        "memory_mb": memory,
+        "killed": {"statuses": statuses(killed), "restarts": counts["worker_restarts_total"]},
         "stages_ms": counts["stages_ms"],
         "exit": code,
+        "load_average": load_average,
         "environment": Environment.current().to_json(),
-    }  # fmt: skip
+    }
+
+
+def warm(port: int, data: bytes, photos: int) -> None:
+    """Let each worker compute so many photos."""
+    done = 0
+    while done < WORKERS * photos:
+        done += len(load(port, data, 1.0)[0])
+
+
+def done_meanwhile(asked: Sequence[Asked]) -> list[int]:
+    """For each request, how many others were answered before a worker began with it."""
+    return [sum(one.start < other.end < one.end - one.computed for other in asked) for one in asked]
+
+
+def times_of_one(asked: Sequence[Asked]) -> list[float]:
+    """How long each request took, in the mean time of those that were computed meanwhile."""
+    return [
+        one.seconds
+        / statistics.mean(
+            other.computed
+            for other in asked
+            if other.end > one.start and other.end - other.computed < one.end
+        )
+        for one in asked
+    ]
+
+
+def statuses(asked: Iterable[Asked]) -> dict[str, int]:
+    return dict(Counter(str(one.status) for one in asked))
 
 
 def without_http(loops: list[subprocess.Popen[str]], seconds: float) -> tuple[float, int]:
@@ -185,18 +263,17 @@ def without_http(loops: list[subprocess.Popen[str]], seconds: float) -> tuple[fl
     return rate, count
 
 
-def load(port: int, data: bytes, seconds: float, kill: int | None = None) -> dict[str, Any]:
-    """Ask from many clients at once, each again when it is answered."""
-    statuses: Counter[str] = Counter()
-    taken: list[float] = []
+def load(
+    port: int, data: bytes, seconds: float, kill: int | None = None
+) -> tuple[list[Asked], float]:
+    """Ask from many clients at once, each again when it is answered; also answers a second."""
+    asked: list[Asked] = []
     start = time.perf_counter()
     end = start + seconds
 
     def client() -> None:
         while time.perf_counter() < end:
-            begin = time.perf_counter()
-            statuses[str(ask(port, data))] += 1
-            taken.append(time.perf_counter() - begin)
+            asked.append(ask(port, data))
 
     clients = [threading.Thread(target=client) for _ in range(CLIENTS)]
     for one in clients:
@@ -207,11 +284,11 @@ def load(port: int, data: bytes, seconds: float, kill: int | None = None) -> dic
     for one in clients:
         one.join()
     # The last requests finish after the end, on fewer and fewer workers: up to the last answer.
-    rate = len(taken) / (time.perf_counter() - start)
-    return {"rate": rate, "ms": [1000 * s for s in taken], "statuses": dict(statuses)}
+    return asked, len(asked) / (time.perf_counter() - start)
 
 
-def ask(port: int, data: bytes) -> int:
+def ask(port: int, data: bytes) -> Asked:
+    start = time.perf_counter()
     connection = HTTPConnection("127.0.0.1", port, timeout=2 * TIMEOUT)
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
     body = head.encode() + data + f"\r\n--{BOUNDARY}--\r\n".encode()
@@ -219,7 +296,8 @@ def ask(port: int, data: bytes) -> int:
     answer = connection.getresponse()
     answer.read()
     connection.close()
-    return answer.status
+    stages = re.findall(r"dur=([\d.]+)", answer.getheader("Server-Timing") or "")
+    return Asked(answer.status, start, time.perf_counter(), sum(map(float, stages)) / 1000)
 
 
 def metrics(port: int) -> dict[str, Any]:
@@ -241,10 +319,14 @@ def metrics(port: int) -> dict[str, Any]:
     }
 
 
-def resident(pid: int) -> int:
-    """Bytes of a process and those that it started."""
-    pages = sum(int(Path(f"/proc/{one}/statm").read_text().split()[1]) for one in family(pid))
-    return pages * os.sysconf("SC_PAGE_SIZE")
+def own_memory(pid: int) -> list[float]:
+    """Megabytes that the server and each worker hold for themselves.
+
+    Not those of files, which come and go with what else the machine needs.
+    """
+    texts = (Path(f"/proc/{one}/status").read_text() for one in family(pid))
+    found = [re.search(r"RssAnon:\s+(\d+) kB", text) for text in texts]
+    return [round(int(one[1]) * 1024 / 1e6, 1) for one in found if one is not None]
 
 
 def cpu_seconds(pids: list[int]) -> float:
@@ -275,34 +357,57 @@ def with_figures(text: str) -> str:
 
 def figures() -> str:
     run = json.loads(RESULT.read_text())
-    rate, ms, environment = run["per_second"], run["ms"], run["environment"]
-    killed = ", ".join(f"{count} × {status}" for status, count in run["killed"]["statuses"].items())
-    statuses = ", ".join(f"{count} × {status}" for status, count in run["statuses"].items())
-    memory = run["resident_mb"]
+    ms, times, environment = run["ms"], run["times_of_one"], run["environment"]
+    rate = {name: statistics.mean(rates) for name, rates in run["per_second"].items()}
+    memory = run["memory_mb"]
+    middle = memory[len(memory) // 2]
     rows = [
-        ("photos a second through HTTP", f"{rate['http']:.2f}"),
-        ("without HTTP, in turns with it", f"{rate['without']:.2f}"),
-        ("share", f"{run['share']:.0%}"),
         (
-            "CPU time of a photo, through HTTP · without",
+            "photos a second through HTTP · without, in turns with it",
+            f"{rate['http']:.2f} · {rate['without']:.2f}",
+        ),
+        ("share, median of the turns", f"{run['share']:.0%}"),
+        (
+            "processor time of a photo through HTTP · without",
             " · ".join(f"{run['cpu_ms'][name]:.0f}" for name in ("http", "without")) + " ms",
         ),
+        ("share by that", f"{run['cpu_share']:.0%}"),
         ("p50 · p99", f"{ms['p50'] / 1000:.2f} · {ms['p99'] / 1000:.2f} s"),
-        ("bound of the queue: one photo × (queue ÷ workers + 2)", f"{ms['bound'] / 1000:.2f} s"),
-        ("answers", statuses),
         (
-            "memory of all processes, first and last",
-            f"{memory[0]:.0f} · {memory[-1]:.0f} MB",
+            "one photo, in a worker, under this load · times (queue ÷ workers + 2)",
+            f"{ms['one'] / 1000:.2f} · {ms['bound'] / 1000:.2f} s",
         ),
-        ("answers while a worker was killed", killed),
+        (
+            "p50 · p99 in times of one photo, as they took meanwhile; bound",
+            f"{times['p50']:.1f} · {times['p99']:.1f}; {times['bound']:.0f}",
+        ),
+        (
+            f"others done while one of {run['clients']} clients waited, at most",
+            str(run["done_while_one_waited"]),
+        ),
+        ("answers", _counted(run["statuses"])),
+        (
+            "memory of the server and each worker, at first · halfway · at last",
+            " · ".join(_megabytes(one) for one in (memory[0], middle, memory[-1])) + " MB",
+        ),
+        ("answers while a worker was killed", _counted(run["killed"]["statuses"])),
     ]
     table = "".join(f"| {name} | {value} |\n" for name, value in rows)
     note = (
         f"{environment['device']}, commit {environment['commit']}: {run['clients']} clients for "
         f"{run['seconds']:.0f} s, {run['workers']} workers of one thread, `{run['model']}`, a JPEG "
-        f"of {run['photo']['longer_side']} pixels."
+        f"of {run['photo']['longer_side']} pixels, after {run['warm']} each to warm up. Load "
+        f"average before: {run['load_average']:.1f}."
     )
     return f"\n| load | |\n| --- | --- |\n{table}\n{note}\n\n"
+
+
+def _counted(statuses: dict[str, int]) -> str:
+    return ", ".join(f"{count} × {status}" for status, count in statuses.items())
+
+
+def _megabytes(memory: Sequence[float]) -> str:
+    return " + ".join(f"{one:.0f}" for one in memory)
 
 
 if __name__ == "__main__":
