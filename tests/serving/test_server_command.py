@@ -125,6 +125,22 @@ def resident(server: Server) -> float:
 
 
 @pytest.mark.slow
+def test_photo_after_photo_takes_no_more_memory() -> None:
+    photo = small_photo()
+    mask = np.zeros(photo.shape[:2], np.uint8)
+    mask[60:180, 90:270] = 255
+    body = form(file=png(photo), mask=png(mask[::4, ::4]))
+    held = []
+    with running("--model", "edges", "--workers", 1) as server:
+        for _ in range(5):
+            for _ in range(60):
+                assert server.ask("POST", "/predict", body)[0] == 200
+            status = Path(f"/proc/{server.workers()[0]}/status").read_text()
+            held.append(int(status.partition("RssAnon:")[2].split()[0]) / 1e3)
+    assert held[-1] < held[0] + 10, held
+
+
+@pytest.mark.slow
 def test_a_worker_killed_in_the_middle_costs_no_request() -> None:
     body = form(file=png(small_photo()))
     statuses: list[int] = []

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
 from http.client import HTTPConnection
@@ -148,6 +149,32 @@ def test_who_asks_before_sending_is_told_at_once() -> None:
         one.close()
 
     with_server(client)
+
+
+def test_a_full_queue_says_when_to_come_again() -> None:
+    answers: list[tuple[int, str | None]] = []
+
+    def client(port: int) -> None:
+        def ask() -> None:
+            one = HTTPConnection("127.0.0.1", port, timeout=20)
+            body = form(file=b"sleep 0.3")
+            one.request("POST", "/predict", body, {"Content-Type": FORM})
+            answer = one.getresponse()
+            answer.read()
+            one.close()
+            answers.append((answer.status, answer.getheader("Retry-After")))
+
+        clients = [threading.Thread(target=ask) for _ in range(9)]
+        for one in clients:
+            one.start()
+        for one in clients:
+            one.join()
+        assert request(port, "a")[0] == 200
+
+    with_server(client, Limits(queue=1))
+    refused = [retry for status, retry in answers if status == 503]
+    assert len(refused) >= 4 and all(retry and int(retry) >= 1 for retry in refused)
+    assert sum(status == 200 for status, _ in answers) == 9 - len(refused) >= 2
 
 
 def test_what_was_accepted_is_finished_when_it_ends() -> None:
