@@ -17,6 +17,7 @@ from PIL import Image
 import sparserefine as sr
 from command_line import run
 from small_models import PatchDense, make_patch_model
+from sparserefine.atomic import WriteError
 from sparserefine.images import read_image, read_labels
 from sparserefine.photos import predict as module
 from sparserefine.photos.manifest import COLUMNS, read_manifest
@@ -140,6 +141,26 @@ def test_a_half_written_result_is_done_again(
     results = sr.predict(patches, photos, out=out, resume=True)
     assert new(results) == ["0.png", "1.png", "3.png"]
     assert files(out) == whole
+
+
+def test_on_a_full_disk_what_was_finished_is_kept(
+    patches: sr.SparseRefiner, photos: Path, tmp_path: Path
+) -> None:
+    resource = pytest.importorskip("resource", reason="limits are of Unix")
+    save(photos / "2a.png", 7, (200, 150))  # its overlay is larger than all that there is room for
+    out = tmp_path / "out"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(WriteError, match=r"cannot write .*2a: .*free space"):
+            sr.predict(patches, photos, out=out, write=["labels", "overlay"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    rows = list(read_manifest(out / "manifest.jsonl"))
+    assert {"0", "1", "2"} <= {row["folder"] for row in rows} <= set("01234")
+    assert not list(out.rglob(".*")) and not (out / "2a").exists()
+    again = sr.predict(patches, photos, out=out, resume=True)
+    assert len(again.done) == 6 and set(new(again)) <= {"2a.png", "3.png", "4.png"}
 
 
 def test_what_is_written_is_what_was_asked_for(photos: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import sparserefine as sr
 from command_line import run
 from raster_files import ArrayRaster, make_raster_model, picture
 from sparserefine.images import read_image
+from sparserefine.rasters import geotiff
 from sparserefine.rasters import journal as journals
 from sparserefine.rasters import predict as predicting
 from sparserefine.rasters.error import RasterError
@@ -122,6 +123,29 @@ def test_overviews_are_for_what_is_larger_than_a_block(tmp_path: Path) -> None:
     sr.predict_raster(make_raster_model(), field, tmp_path / "labels.tif")
     with rasterio.open(tmp_path / "labels.tif") as file:
         assert file.overviews(1) == [2, 4]
+
+
+@pytest.mark.parametrize(("side", "magic"), [(40_000, b"II*\0"), (50_000, b"II+\0")])
+def test_labels_that_may_need_more_than_4_gib_are_a_bigtiff(
+    side: int, magic: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GDAL takes care from 2 GiB on, as it cannot know how well they compress."""
+    create = rasterio.open
+    sparse = {"SPARSE_OK": True}  # or the test would write all of them
+
+    def opened(path: Path, mode: str = "r", **profile: Any) -> Any:
+        return create(path, mode, **profile, **(sparse if mode == "w" else {}))
+
+    monkeypatch.setattr(rasterio, "open", opened)
+    monkeypatch.setattr(geotiff, "_factors", lambda size: [])
+    raster = ArrayRaster(np.zeros((3, 1, 1), np.uint8))
+    raster.height = raster.width = side
+    labels = np.ones((512, 512), np.uint8)
+    form = geotiff.LabelFormat("uint8", None, default_palette(5), ())
+    out = tmp_path / "labels.tif"
+    geotiff.write_geotiff(out, [(((0, 512), (0, 512)), labels)], raster, form)
+    with out.open("rb") as file:
+        assert file.read(4) == magic
 
 
 def test_an_object_with_the_window_protocol_is_a_raster(tmp_path: Path, image: np.ndarray) -> None:

@@ -17,6 +17,8 @@ from sparserefine.images.stamp import RECORD, RESULT_PICTURES
 from sparserefine.paths import user_path
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+# Here a folder is but the beginning of names: nothing has to be made for it.
+_OBJECT_STORES = ("s3", "gcs", "abfs")
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Storage:
     """A folder on a file system; it may be sent to another process.
 
     Attributes:
-        address: The folder as the user names it, without a slash at its end.
+        address: The folder as the user names it, without a slash at its end, and without keys and
+            options: it goes into manifests.
         root: The same on its file system.
         filesystem: pyarrow's file system; None stands for files of this machine, which are opened
             as the rest of the package does.
@@ -54,12 +57,11 @@ class Storage:
         try:
             filesystem, root = files.FileSystem.from_uri(text)
         except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())
             raise type(error)(
-                f"{text} cannot be opened ({reason}). Expected a path, or an address of pyarrow "
-                "such as s3://BUCKET/PHOTOS."
+                f"{_shown(text)} cannot be opened ({_reason(error)}). Expected a path, or an "
+                "address of pyarrow such as s3://BUCKET/PHOTOS."
             ) from None
-        return cls(text.rstrip("/"), root.rstrip("/"), filesystem)
+        return cls(_shown(text), root.rstrip("/"), filesystem)
 
     @property
     def is_here(self) -> bool:
@@ -101,9 +103,15 @@ class Storage:
             }
             return places, found
         files = require("pyarrow.fs", "bulk")
-        if self.filesystem.get_file_info(self.root).type == files.FileType.File:
-            return {"": PurePosixPath(PurePosixPath(self.root).name)}, FoundImages()
-        listed = self.filesystem.get_file_info(files.FileSelector(self.root, recursive=True))
+        try:
+            if self.filesystem.get_file_info(self.root).type == files.FileType.File:
+                return {"": PurePosixPath(PurePosixPath(self.root).name)}, FoundImages()
+            listed = self.filesystem.get_file_info(files.FileSelector(self.root, recursive=True))
+        except OSError as error:
+            raise OSError(
+                f"{self.address} cannot be listed ({_reason(error)}). Check the address, and that "
+                "your credentials may list it."
+            ) from None
         start = len(self.root) + 1 if self.root else 0
         names = {one.path[start:] for one in listed if one.type == files.FileType.File}
         photos = [PurePosixPath(name) for name in sorted(names) if _is_photo(name, names)]
@@ -139,9 +147,10 @@ class Storage:
             OSError: They cannot be written.
         """
         target = PurePosixPath(place)
-        self.filesystem.create_dir(self.path(place), recursive=True)
+        if self.filesystem.type_name not in _OBJECT_STORES:
+            self.filesystem.create_dir(self.path(place), recursive=True)
         names = sorted(path.name for path in folder.iterdir())
-        old = {name for name in (RECORD, *RESULT_PICTURES) if self._has(str(target / name))}
+        old = self._names(place) & {RECORD, *RESULT_PICTURES}
         if RECORD in old:
             self.filesystem.delete_file(self.path(str(target / RECORD)))
         for name in [*(one for one in names if one != RECORD), RECORD]:
@@ -171,12 +180,31 @@ class Storage:
         """
         if self.is_here:
             make_folder(self.root)
-        else:
+            return
+        try:
             self.filesystem.create_dir(self.root, recursive=True)
+        except OSError as error:
+            raise OSError(
+                f"{self.address} cannot be written ({_reason(error)}). Check the address, and that "
+                "your credentials may write there."
+            ) from None
 
-    def _has(self, place: str) -> bool:
+    def _names(self, place: str) -> set[str]:
         files = require("pyarrow.fs", "bulk")
-        return self.filesystem.get_file_info(self.path(place)).type == files.FileType.File
+        folder = files.FileSelector(self.path(place), allow_not_found=True)
+        listed = self.filesystem.get_file_info(folder)
+        return {one.base_name for one in listed if one.type == files.FileType.File}
+
+
+def _shown(address: str) -> str:
+    """An address without the keys and options that may stand in it."""
+    address = address.partition("?")[0].rstrip("/")
+    return re.sub(r"://[^/]*@", "://", address)
+
+
+def _reason(error: Exception) -> str:
+    """What pyarrow says, in one line; its request IDs are of no use to who reads it."""
+    return re.sub(r" \(Request ID: [^)]*\)", "", " ".join(str(error).split()))
 
 
 def _is_photo(name: str, names: set[str]) -> bool:
