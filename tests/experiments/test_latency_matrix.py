@@ -191,6 +191,10 @@ def test_the_paper_says() -> None:
         (["--precision", "fp8"], "precision 'fp8': expected some of fp32"),
         (["--pyramids", "round"], "pyramid 'round': expected some of floor"),
         (["--rounds", "0"], "rounds is 0, expected 1 or more"),
+        (["--density", "2"], "density is 2.0, expected a share above 0"),
+        (["--threads", "-3"], "threads is -3, expected 1 or more"),
+        (["--memory-limit", "-1"], "memory_limit is -1.0, expected GiB"),
+        (["--models", ","], "there is no model to time. Name some of espnetv2"),
     ],
 )
 def test_impossible_options_are_answered_in_one_line(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from sparserefine.arguments import whole_number
 from sparserefine.atomic import atomic_write, make_folder
 from sparserefine.calibration.accuracy_curve import measure_accuracy
 from sparserefine.calibration.error_curve import ErrorCurve, ErrorHistogram
@@ -92,7 +93,13 @@ def calibrate(
     dataset = dataset_for(model, data, split, needs_labels=against != "full")
     learning = None
     if learn_from is not None:
+        whole_number("learn_steps", learn_steps, 1)
         learning = dataset_for(model, learn_from, learn_split, needs_labels=against != "full")
+    elif learn_split is not None:
+        raise ValueError(
+            f"learn_split is {learn_split!r}, but there is no learn_from for it to be part of. "
+            "Give the images to learn from, or leave learn_split out."
+        )
     against = choose_truth(dataset, against)
     advance = count_steps(progress, "calibrate", len(dataset))
     folder = None if out is None else make_folder(out)

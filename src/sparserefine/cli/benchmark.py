@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -76,6 +77,7 @@ def benchmark(
             json_output=json_output,
         )
         return
+    _check_matrix(matrix or MatrixOptions())
     model = load_refiner(options)
     with progress_bars() as progress:
         result = run(model, photo, rounds=rounds, optimize=optimize, out=out, progress=progress)
@@ -87,6 +89,16 @@ def benchmark(
     console.print(stage_table(result.rows[-1].stages_ms, "sparserefine"))
     console.print(f"{result.speedup:.2f} times as fast as the dense model at full resolution")
     console.print(str(out / FILE), markup=False)
+
+
+def _check_matrix(matrix: MatrixOptions) -> None:
+    """Refuse options of the matrix where no models are named: they would change nothing."""
+    asked = [one.name for one in fields(matrix) if getattr(matrix, one.name) != one.default]
+    if asked:
+        raise ValueError(
+            f"--{asked[0].replace('_', '-')} is of a run of several models. Name them with --models"
+            f", or leave it out."
+        )
 
 
 def _latency_table(result: Benchmark) -> Table:

@@ -99,6 +99,7 @@ def run_matrix(
             for fit in document["fits"]:
                 fit["budget"] = _answer(fit, options.budget_ms, asked).to_json()
         print(json.dumps(document, indent=2, allow_nan=False))
+        _report_failed(matrix)
         return
     shown = [HEADINGS.index(name) for name in SHOWN]
     table = Table(*SHOWN)
@@ -111,6 +112,14 @@ def run_matrix(
             messages.print(f"{row.case.model} {row.case.method}: {row.reason}", markup=False)
     _print_fits(matrix, options.budget_ms, asked)
     console.print(str(out / f"{NAME}.png"), markup=False)
+    _report_failed(matrix)
+
+
+def _report_failed(matrix: LatencyMatrix) -> None:
+    """Let the command fail where a case did; one without memory, or left out, is an answer."""
+    failed = [row for row in matrix.rows if row.status in ("failed", "timeout")]
+    if failed:
+        raise SystemExit(f"{len(failed)} of {len(matrix.rows)} cases could not be timed")
 
 
 def _print_fits(

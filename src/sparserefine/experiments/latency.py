@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ def measure_latency(
         check_installed("a latency matrix's picture", "matplotlib", extra="train")
     if any(name in published.MODELS for name in models):
         check_installed("a model of transformers", "transformers", extra="hf")
+    _check_case(models, density, memory_limit, threads)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     refiners = trained_of(models)
@@ -92,6 +94,20 @@ def measure_latency(
     if out is not None:
         latency_report.save(matrix, out)
     return matrix
+
+
+def _check_case(
+    models: Sequence[str], density: float | None, memory_limit: float, threads: int
+) -> None:
+    """Refuse what every case would fail for."""
+    if not models:
+        raise ValueError(f"there is no model to time. Name some of {', '.join(dense.names())}.")
+    if density is not None and not 0 < density <= 1:
+        raise ValueError(f"density is {density}, expected a share above 0 and up to 1.")
+    if not 0 <= memory_limit < math.inf:
+        raise ValueError(f"memory_limit is {memory_limit}, expected GiB, or 0 for no limit.")
+    if threads < 0:
+        raise ValueError(f"threads is {threads}, expected 1 or more, or 0 for torch's own choice.")
 
 
 def trained_of(models: Sequence[str]) -> list[str]:
