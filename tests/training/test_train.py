@@ -330,6 +330,18 @@ def test_the_dense_model_sees_each_view(street: list[Sample], tmp_path: Path) ->
     assert len(sizes) == 3
 
 
+def test_logits_beyond_half_precision_stay_finite(street: list[Sample], tmp_path: Path) -> None:
+    """Infinite ones would make the loss of a cached run NaN, where that of an online one is not."""
+    model = make_model()
+    dense = model.dense
+    model.dense = sr.dense.from_callable(lambda images: 1e6 * dense(images), "logits", 19)
+    facts = survey_of(make_model(), street[:1], CONFIG)
+    cache = LogitsCache(tmp_path, model, facts, CONFIG)
+    cache.fill(street[:1], [0], lambda: None)
+    kept = CachedView(cache.path(0), 0).read("logits")
+    assert bool(kept.isfinite().all()) and float(kept.abs().max()) > 6e4
+
+
 def test_views_of_labels_show_the_labels_of_the_view(street: list[Sample]) -> None:
     """An image that is its own label map stays so in every view."""
     labels = street[0].image[0] // 16

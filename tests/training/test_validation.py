@@ -87,6 +87,19 @@ def test_what_is_set_aside_depends_on_content_alone() -> None:
     assert not len(set_aside(part.only(range(9)), 0.5, 7)[1])  # too few
 
 
+def test_copies_of_an_image_are_set_aside_together() -> None:
+    """Their files may differ, as their names and labels do."""
+    facts = [ImageFacts(f"{i}", f"key {i}", content=f"pixels {i // 4}") for i in range(20)]
+    part = Part([], tuple(range(20)), tuple(facts))
+    for seed in range(5):
+        rest, aside = set_aside(part, 0.1, seed)
+        assert len(aside) in (4, 8) and len(rest) + len(aside) == 20
+        assert not {fact.content for fact in rest.facts} & {fact.content for fact in aside.facts}
+    same = Part([], part.indices, tuple(replace(fact, content="same") for fact in facts))
+    with pytest.raises(ValueError, match="the 20 images are copies of one another"):
+        set_aside(same, 0.1, 0)
+
+
 def test_a_pass_takes_each_image_once_and_in_an_order_of_its_own() -> None:
     config = replace(CONFIG, epochs=2, batch_size=3)
     areas = [10] * 7

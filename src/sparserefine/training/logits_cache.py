@@ -26,6 +26,9 @@ from sparserefine.training.config import TrainConfig
 from sparserefine.training.survey import ImageFacts
 from sparserefine.training.views import view_of, view_size
 
+# Beyond it half precision is infinite.
+_LARGEST = torch.finfo(torch.float16).max
+
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
@@ -158,7 +161,8 @@ class LogitsCache:
             found = predict_views(
                 self.model, shown[None].to(self.model.device), teacher=self.config.needs_teacher
             )
-            tensors[f"{view}.logits"] = found.low.logits[0].half()
+            logits = found.low.logits[0].clamp(-_LARGEST, _LARGEST)
+            tensors[f"{view}.logits"] = logits.half()
             tensors[f"{view}.entropy"] = found.low.entropy[0]
             if found.teacher is not None:
                 tensors[f"{view}.teacher"] = found.teacher[0].half()

@@ -24,15 +24,26 @@ def set_aside(part: Part, share: float, seed: int) -> tuple[Part, Part]:
         part: All images.
         share: Share of them to set aside.
         seed: Seeds the choice, which depends on what is in the images and not on their order.
+
+    Raises:
+        ValueError: Nothing is left to train on: the images are copies of one another.
     """
     count = round(share * len(part)) if len(part) >= FEWEST else 0
     ranked = sorted(
         range(len(part)),
         key=lambda at: hashlib.sha256(f"{seed} {part.facts[at].key}".encode()).digest(),
     )
-    aside = set(ranked[:count])
-    rest = [at for at in range(len(part)) if at not in aside]
-    return part.only(rest), part.only(sorted(aside))
+    # Copies of an image stay together: one of them must not choose what the other has taught.
+    pixels = [fact.content or fact.key for fact in part.facts]
+    chosen = {pixels[at] for at in ranked[:count]}
+    aside = [at for at in range(len(part)) if pixels[at] in chosen]
+    rest = [at for at in range(len(part)) if pixels[at] not in chosen]
+    if not rest:
+        raise ValueError(
+            f"the {len(part)} images are copies of one another, so none can be set aside. Give "
+            f"others for validation, or set_aside=0."
+        )
+    return part.only(rest), part.only(aside)
 
 
 @torch.no_grad()
