@@ -72,6 +72,7 @@ def test_an_experiment_from_start_to_end(tmp_path: Path) -> None:
     assert found["by_seed"][0]["milliseconds"].keys() == {
         "low_res", "full_res", "stages", "points",
     }  # fmt: skip
+    assert found["by_seed"][0]["commits"].keys() == {"stages", "points"}
     assert found["headroom"]["advice"] and len(found["headroom"]["ceilings"]) == 5
     rows = found["rows"]
     wanted = {"low_res_nearest", "low_res_bilinear", "refinement_only", "refined", "full_res"}

@@ -113,12 +113,7 @@ def run_seed(experiment: Experiment, options: argparse.Namespace, seed: int) -> 
         "dense_steps": options.dense_steps,
         "split": options.report,
     }
-    kept = read_kept(folder / SCORES, settings)
-    commit = Environment.current().commit
-    previous = options.out / f"{experiment.name}.json"
-    if kept is not None and "commits" not in kept and previous.is_file():
-        earlier = json.loads(previous.read_text())["environment"]["commit"]
-        kept["commits"] = dict.fromkeys(kept["settings"]["variants"], earlier)
+    kept = read_kept(folder / SCORES, options.out / f"{experiment.name}.json", settings)
     if kept is not None:
         known = kept["settings"]["variants"]
         variants = [variants[0], *(one for one in variants if one not in known)]
@@ -155,19 +150,24 @@ def run_seed(experiment: Experiment, options: argparse.Namespace, seed: int) -> 
         found = with_others(kept, contenders, experiment, samples, tell)
     found["settings"] = settings
     known = {} if kept is None else kept.get("commits", {})
-    found["commits"] = dict.fromkeys(variants, commit) | known
+    found["commits"] = dict.fromkeys(variants, Environment.current().commit) | known
     atomic_write(folder / SCORES, lambda file: file.write_text(json.dumps(found)))
     return found
 
 
-def read_kept(path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
+def read_kept(path: Path, result: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
     """Scores of the same settings, whatever the controls; None where there are none.
 
-    Those of refiners that are no longer wanted stay out.
+    Those of refiners that are no longer wanted stay out. Scores that do not say at which commit
+    they were made take that of the result file.
     """
     if not path.is_file():
         return None
     found = json.loads(path.read_text())
+    if "commits" not in found and result.is_file():
+        commit = json.loads(result.read_text())["environment"]["commit"]
+        found["commits"] = dict.fromkeys(found["settings"]["variants"], commit)
+        atomic_write(path, lambda file: file.write_text(json.dumps(found)))
     own, known = settings["variants"], found["settings"]["variants"]
     if known[0] != own[0] or found["settings"] | {"variants": own} != settings:
         return None
