@@ -235,7 +235,8 @@ def figures() -> str:
             cells = [f"{row['change']:g}", str(row["every"]), f"{row['dense']:.0%}"]
             cells += [f"{row['renewed']:.0%}", f"{row['density']:.1%}", f"{row['cpu_ms']:.0f}"]
             cells.append(f"{1 - row['cpu_ms'] / rows[0]['cpu_ms']:.0%}")
-            cells += [f"{row[share]:.2%}" for share in ("agreement", "accuracy", "flicker")]
+            shares = (row.get(name) for name in ("agreement", "accuracy", "flicker"))
+            cells += ["–" if share is None else f"{share:.2%}" for share in shares]
             lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
     lines += [
