@@ -33,7 +33,7 @@ FINEST = 1.6
 # Bands so deep, in the prediction's own cells, are doubt about a thing and not about its edge: what
 # was learned of edges has no ground there. It counts whole up to the first, and not at all from the
 # second.
-DEEP_EDGE, DOUBT = 6, 12
+DEEP_EDGE, DOUBT = 3, 6
 
 # Where almost all is in doubt the few sure cells say nothing about the rest.
 MOST_UNKNOWN = 0.9
