@@ -49,11 +49,10 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=60, help="of each round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--count", type=int, default=5000, help="small photos, for the memory")
-    parser.add_argument("--measure", default=",".join(PARTS), help="some of these")
+    parser.add_argument("--measure", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--page", action="store_true", help="measure nothing")
     options = parser.parse_args()
-    parts = () if options.page else options.measure.split(",")
-    assert set(parts) <= set(PARTS), parts
+    parts = () if options.page else options.measure
     document = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         for part in parts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -138,16 +138,11 @@ AXON = Experiment(
     upright=False,
 )
 
-VNC = Experiment(
+VNC = replace(
+    AXON,
     name="vnc-em-1024",
     class_names=("intracellular", "membrane", "glia", "mitochondria", "synapse"),
-    full=(768, 768),
-    low=(256, 256),
-    crop=(128, 128),
-    refined_crop=(128, 128),
     develops=lambda name, number: number % 5 == 2,
-    low_crop=(128, 128),
-    upright=False,
 )
 
 EXPERIMENTS = {one.name: one for one in (CAMVID, CWFID, AXON, VNC)}

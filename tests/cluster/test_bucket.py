@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 import threading
@@ -21,11 +20,11 @@ from PIL import Image
 import sparserefine as sr
 import sparserefine.cli.bulk
 from command_line import run, run_process
+from local_ray import local_ray
 from small_models import make_patch_model
 from sparserefine.cluster.storage import Storage
 
 pytest.importorskip("pyarrow.fs", reason="needs the extra bulk")
-TESTS = Path(__file__).resolve().parents[1]
 KEYS = {"AWS_ACCESS_KEY_ID": "it", "AWS_SECRET_ACCESS_KEY": "secret"}
 
 
@@ -96,16 +95,8 @@ def s3() -> Iterator[Any]:
 
 @pytest.fixture
 def cluster(s3: Any) -> Iterator[None]:
-    ray = pytest.importorskip("ray", reason="needs the extra bulk")
-    variables = {"PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path]), "OMP_NUM_THREADS": "1"}
-    ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        runtime_env={"env_vars": variables},
-    )
-    yield
-    ray.shutdown()
+    with local_ray():
+        yield
 
 
 @pytest.fixture

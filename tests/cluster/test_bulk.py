@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from PIL import Image
 
 import sparserefine as sr
 from command_line import run
+from local_ray import local_ray
 from small_models import make_patch_model
 from sparserefine.photos.manifest import read_manifest
 
@@ -26,20 +26,12 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore"),  # Ray's own
 ]
-TESTS = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    variables = {"PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path]), "OMP_NUM_THREADS": "1"}
-    ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        runtime_env={"env_vars": variables},
-    )
-    yield
-    ray.shutdown()
+    with local_ray():
+        yield
 
 
 def save(path: Path, seed: int) -> Path:
