@@ -157,9 +157,7 @@ def _predict(
         low.write_scores(window, np.full(here.shape, NO_DATA, np.float32))
         return
     with stage(timer, "read"):
-        images = read_reduced(journal.folder / _REDUCED, low.grid, outer[0])
-    if outer[1] != (0, low.grid[1]):
-        images = images[:, :, :, slice(*outer[1])].contiguous(memory_format=torch.channels_last)
+        images = read_reduced(journal.folder / _REDUCED, low.grid, outer)
     dense = require_dense(model)
     logits = run_resized(dense, images.to(model.device), model.dense_size, timer)
     scores = DensePass(logits).entropy[0].cpu()

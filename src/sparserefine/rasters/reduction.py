@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sparserefine.rasters.colors import RasterColors
+from sparserefine.rasters.protocol import Window
 from sparserefine.refinement.features import as_unit_floats
 from sparserefine.refinement.resampling import nearest_index
 
@@ -163,9 +164,12 @@ def column_weights(height: int, out_height: int) -> list[tuple[int, list[float]]
     return found
 
 
-def read_reduced(path: Path, grid: tuple[int, int], rows: tuple[int, int]) -> Tensor:
-    """Rows of what `reduce_raster` wrote, as images [1, 3, rows, w]."""
-    count = (rows[1] - rows[0]) * grid[1] * 3
+def read_reduced(path: Path, grid: tuple[int, int], window: Window) -> Tensor:
+    """A part of what `reduce_raster` wrote, as channels-last images [1, 3, h, w]."""
+    (top, bottom), (left, right) = window
+    values = np.empty((bottom - top, right - left, 3), np.float32)
     with path.open("rb") as file:
-        values = np.fromfile(file, np.float32, count, offset=rows[0] * grid[1] * 12)
-    return torch.from_numpy(values.reshape(-1, grid[1], 3)).permute(2, 0, 1)[None]
+        for line, row in zip(values, range(top, bottom), strict=True):
+            file.seek((row * grid[1] + left) * 12)
+            file.readinto(line)  # type: ignore[arg-type]
+    return torch.from_numpy(values).permute(2, 0, 1)[None]
