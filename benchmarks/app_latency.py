@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from section import with_section
 from sparserefine.environment import Environment
 from sparserefine.photos.shipped import shipped_photo
 
@@ -29,7 +30,6 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "app_latency.json"
 PAGE = ROOT / "docs" / "deploy.md"
 PICTURE = ROOT / "docs" / "app_page.png"
-START, END = "<!-- figures: benchmarks/app_latency.py -->\n", "<!-- end of figures -->"
 PIXELS = 2_000_000
 # Photo, model, thresholds in nats and budgets in percent to turn the dials through.
 CASES: list[tuple[str, str, tuple[float, float], tuple[float, float]]] = [
@@ -160,9 +160,7 @@ def figures() -> str:
 
 
 def with_figures(page: str) -> str:
-    before, _, rest = page.partition(START)
-    _, _, after = rest.partition(END)
-    return f"{before}{START}\n{figures()}\n{END}{after}"
+    return with_section(page, "benchmarks/app_latency.py", figures())
 
 
 if __name__ == "__main__":

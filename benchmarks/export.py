@@ -25,6 +25,7 @@ import torch
 from torch.nn import functional as F
 
 import sparserefine as sr
+from section import with_section
 from sparserefine.environment import Environment
 from sparserefine.exporting.pipeline import FixedRefiner
 from sparserefine.images import as_uint8_rgb
@@ -35,7 +36,6 @@ from sparserefine.refinement.timing import StageTimer
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "export.json"
 PAGE = ROOT / "docs" / "deploy.md"
-START, END = "<!-- figures: benchmarks/export.py -->\n", "<!-- end of figures: export -->"
 SIZE, DENSITY, THRESHOLD, THREADS, PAUSE = (1024, 1024), 0.1, 0.5, 2, 0.03
 RUNS = {
     "exported": "onnxruntime, exported pipeline",
@@ -202,9 +202,7 @@ def street(size: tuple[int, int]) -> torch.Tensor:
 
 def with_figures(text: str) -> str:
     """The page with its table made anew from the result file."""
-    before, rest = text.split(START)
-    _, after = rest.split(END)
-    return before + START + "\n" + figures() + "\n" + END + after
+    return with_section(text, "benchmarks/export.py", figures())
 
 
 def figures() -> str:

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 import sparserefine as sr
+from section import with_section
 from sparserefine.cli.console import progress_bars
 from sparserefine.data import CamVid, ImageFolder
 from sparserefine.data.source import SampleSource
@@ -35,7 +36,6 @@ from sparserefine.refinement.features import Input, count_channels
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "frontier.md"
-START, END = "<!-- figures: benchmarks/frontier.py -->\n", "<!-- end of figures -->"
 INPUTS: tuple[Input, ...] = ("rgb", "probabilities")
 LARGE = "berlin_03"
 TEST_EVERY = 10
@@ -180,13 +180,12 @@ def _keep(name: str, found: Path) -> None:
 
 def with_figures(text: str) -> str:
     """The page with its figures made anew from the result files."""
-    before, rest = text.split(START)
     sections = []
     for name, title in (("street", "Street photos"), ("camvid", "CamVid")):
         file = RESULTS / f"frontier_{name}.json"
         if file.is_file():
             sections.append(_section(name, title, json.loads(file.read_text())))
-    return before + START + "\n" + "\n".join(sections) + "\n" + END + rest.split(END)[1]
+    return with_section(text, "benchmarks/frontier.py", "\n".join(sections))
 
 
 def _section(name: str, title: str, result: dict[str, Any]) -> str:

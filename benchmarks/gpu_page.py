@@ -11,10 +11,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from section import with_section
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "gpu.md"
-START, END = "<!-- figures: benchmarks/gpu_page.py -->\n", "<!-- end of figures -->"
 EXTRACTOR_RUNS = {
     "gpu_extractor": "Before the block shapes were measured",
     "gpu_extractor_tuned": "With measured block shapes; cut off after the first density",
@@ -32,9 +33,8 @@ def main() -> None:
 
 def with_figures(text: str) -> str:
     """The page with its figures made anew from the result files."""
-    before, rest = text.split(START)
     sections = [_test(), _pipeline(), *(_extractor(*run) for run in EXTRACTOR_RUNS.items())]
-    return before + START + "\n" + "\n".join(sections) + "\n" + END + rest.split(END)[1]
+    return with_section(text, "benchmarks/gpu_page.py", "\n".join(sections))
 
 
 def _read(name: str) -> tuple[str, list[dict[str, Any]]]:

@@ -15,6 +15,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from section import with_section
 from sparserefine.experiments import paper_figures
 from sparserefine.images import write_image
 from sparserefine.plots import latency_bars
@@ -22,7 +23,6 @@ from sparserefine.plots import latency_bars
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "latency.md"
-START, END = "<!-- figures: benchmarks/latency_page.py -->\n", "<!-- end of figures -->"
 # Medians of both differ by so much anyway.
 SUM_TOLERANCE = 0.97
 RUNS = {
@@ -91,13 +91,12 @@ def _bars(result: dict[str, Any]) -> dict[str, dict[str, float]]:
 
 def with_figures(text: str) -> str:
     """The page with its figures made anew from the result files."""
-    before, rest = text.split(START)
     sections = []
     for name, title in RUNS.items():
         file = RESULTS / f"latency_{name}.json"
         if file.is_file():
             sections.append(_section(name, title, json.loads(file.read_text())))
-    return before + START + "\n" + "\n".join(sections) + "\n" + END + rest.split(END)[1]
+    return with_section(text, "benchmarks/latency_page.py", "\n".join(sections))
 
 
 def _section(name: str, title: str, result: dict[str, Any]) -> str:

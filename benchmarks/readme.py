@@ -19,10 +19,12 @@ from typing import Any
 
 from PIL import Image
 
+from section import with_section
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-START, END = "<!-- figures: benchmarks/readme.py -->\n", "<!-- end of figures -->\n"
 OWN = ROOT / "docs" / "own-refiner.md"
+SCRIPT = "benchmarks/readme.py"
 # Rows and columns of the README's table of masks; docs/refine.md has all.
 SIZES, SOURCES = ("1", "12"), ("U²-Net-p 320", "IS-Net 512", "SAM-like 256", "drawn by hand")
 # What the demo draws, and what the pages show of it.
@@ -48,15 +50,8 @@ def main() -> None:
         name = f"demo_without_{without}.json" if without else "demo_held_out.json"
         shutil.copy(path, RESULTS / name)
     readme = ROOT / "README.md"
-    readme.write_text(with_figures(readme.read_text(), masks()))
-    OWN.write_text(with_figures(OWN.read_text(), figures()))
-
-
-def with_figures(text: str, section: str) -> str:
-    """A page with the section between the markers made anew."""
-    before, rest = text.split(START)
-    _, after = rest.split(END)
-    return before + START + section + END + after
+    readme.write_text(with_section(readme.read_text(), SCRIPT, masks()))
+    OWN.write_text(with_section(OWN.read_text(), SCRIPT, figures()))
 
 
 def masks() -> str:

@@ -43,13 +43,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "cutout"))
 from peak import peak_kib, reset_peak
 from ways import make_source, vitmatte
 
+from section import with_section
+
 from cascade_psp import cascade_psp, is_installed  # isort: skip
 from sparse_unets import dense_unet  # isort: skip
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "refine.json"
 PAGE = ROOT / "docs" / "refine.md"
-BEGIN, END = "<!-- speed: begin -->", "<!-- speed: end -->"
 OURS = ("edges", "closed-form", "guided", "bilinear")
 # Of the photo's sides, to each side: the thing in it is then as large as in most photos.
 MARGIN = 0.2
@@ -237,10 +238,8 @@ def write_page(document: dict[str, Any]) -> None:
         f"{document['rounds']} rounds in turns (CascadePSP 1), {document['threads']} threads, "
         f"{environment['device']}, `{document['command']}`.",
     ]
-    text = PAGE.read_text()
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    PAGE.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{after}")
+    figures = "\n".join(lines)
+    PAGE.write_text(with_section(PAGE.read_text(), "benchmarks/refine.py", figures))
 
 
 def _tensor(image: np.ndarray) -> torch.Tensor:

@@ -13,7 +13,8 @@ def with_section(page: str, script: str, figures: str) -> str:
 
     Args:
         page: The page as it is.
-        script: The script that writes between `<!-- figures: SCRIPT -->` and the next `END`.
+        script: The script that writes between `<!-- figures: SCRIPT -->` and the next `END`,
+            with a word on which figures where it writes several.
         figures: What it writes there.
 
     Raises:
@@ -23,7 +24,7 @@ def with_section(page: str, script: str, figures: str) -> str:
     before, *rest = page.split(start)
     if len(rest) != 1 or END not in rest[0]:
         raise ValueError(f"expected one {start.strip()} with {END} behind it, got {len(rest)}.")
-    return f"{before}{start}\n{figures}\n{END}{rest[0].partition(END)[2]}"
+    return f"{before}{start}\n{figures.strip()}\n\n{END}{rest[0].partition(END)[2]}"
 
 
 def made_on(environment: Mapping[str, Any]) -> str:

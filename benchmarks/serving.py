@@ -36,13 +36,13 @@ from urllib.parse import urlsplit
 
 from PIL import Image
 
+from section import with_section
 from sparserefine.environment import Environment
 from sparserefine.photos.shipped import shipped_photo
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "serving.json"
 PAGE = ROOT / "docs" / "deploy.md"
-START, END = "<!-- figures: benchmarks/serving.py -->\n", "<!-- end of figures: serving -->"
 CLIENTS, WORKERS, QUEUE = 16, 2, 16
 TURNS, SHORTEST = 6, 10.0
 SIDE = 1200
@@ -350,9 +350,7 @@ def percentile(ordered: list[float], percent: float) -> float:
 
 def with_figures(text: str) -> str:
     """The page with the section between the markers made anew."""
-    before, rest = text.split(START)
-    _, after = rest.split(END)
-    return before + START + figures() + END + after
+    return with_section(text, "benchmarks/serving.py", figures())
 
 
 def figures() -> str:

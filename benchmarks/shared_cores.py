@@ -21,6 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import IO, Any
 
+from section import with_section
 from sparserefine.atomic import atomic_write
 from sparserefine.environment import Environment
 from sparserefine.evaluation.statistics import percentile
@@ -29,7 +30,6 @@ from sparserefine.photos.shipped import shipped_photo
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "shared_cores.json"
 PAGE = ROOT / "docs" / "latency.md"
-START, END = "<!-- shared cores: benchmarks/shared_cores.py -->\n", "<!-- end of shared cores -->"
 MOST = 2.5
 """How many times as long as alone a photo may take."""
 OURS = "the commands"
@@ -143,9 +143,7 @@ def with_figures(text: str) -> str:
     if not RESULT.is_file():
         return text
     result = json.loads(RESULT.read_text())
-    before, rest = text.split(START)
-    after = rest.split(END)[1]
-    return before + START + "\n" + _table(result) + "\n" + END + after
+    return with_section(text, "benchmarks/shared_cores.py", _table(result))
 
 
 def _table(result: dict[str, Any]) -> str:

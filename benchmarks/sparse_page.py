@@ -13,10 +13,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from section import with_section
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "sparse_conv.json"
 PAGE = ROOT / "docs" / "sparse.md"
-START, END = "<!-- figures: benchmarks/sparse_conv.py -->\n", "<!-- end of figures -->"
 WIDTHS = (32, 64, 128, 256, 512)
 # C→C convolutions that the submanifold convolutions of each stage amount to.
 PER_STAGE = (9, 9, 9, 9, 4)
@@ -44,10 +45,9 @@ Rows = list[dict[str, Any]]
 
 def with_figures(text: str) -> str:
     """The page with its figures made anew."""
-    before, rest = text.split(START)
     others = sorted(RESULT.parent.glob(f"{RESULT.stem}_*.json"))
     figures = figures_of(_read(RESULT), {path.name: _read(path) for path in others})
-    return before + START + "\n" + figures + "\n" + END + rest.split(END)[1]
+    return with_section(text, "benchmarks/sparse_conv.py", figures)
 
 
 def figures_of(result: Result, others: dict[str, Result]) -> str:

@@ -24,12 +24,12 @@ from typing import Any
 import torch
 
 import sparserefine as sr
+from section import with_section
 from sparserefine.environment import Environment
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "u2net_speed.json"
 PAGE = ROOT / "docs" / "dense-models.md"
-START, END = "<!-- figures: benchmarks/u2net_speed.py -->\n", "<!-- end of figures -->"
 CASES = (("u2netp", 320), ("isnet", 512), ("isnet", 1024))
 LEAST, PAUSE = 5, 0.03
 RUNS = {"file": "onnxruntime on the file", "ours": "`optimize`", "torch": "torch alone"}
@@ -123,9 +123,7 @@ def export(kind: str, size: int, file: Path) -> Path:
 
 def with_figures(text: str) -> str:
     """The page with its table made anew from the result file."""
-    before, rest = text.split(START)
-    _, after = rest.split(END)
-    return before + START + "\n" + figures() + "\n" + END + after
+    return with_section(text, "benchmarks/u2net_speed.py", figures())
 
 
 def figures() -> str:

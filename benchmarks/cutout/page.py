@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from PIL import Image
 
 import sparserefine as sr
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from section import with_section
+
 ROOT = Path(__file__).resolve().parents[2]
 RESULT = ROOT / "benchmarks" / "results" / "cutout.json"
 PAGE = ROOT / "docs" / "cutout.md"
-START, END = "<!-- figures: benchmarks/cutout/page.py -->\n", "<!-- end of figures -->"
 MODELS = {"u2netp": "U²-Net-p", "isnet": "IS-Net"}
 WAYS = {
     "bilinear": "alone, bilinear",
@@ -60,8 +63,7 @@ def main() -> None:
 
 def with_figures(text: str) -> str:
     """The page with its figures made anew from the result file."""
-    before, rest = text.split(START)
-    return before + START + figures(json.loads(RESULT.read_text())) + END + rest.split(END)[1]
+    return with_section(text, "benchmarks/cutout/page.py", figures(json.loads(RESULT.read_text())))
 
 
 def figures(result: dict[str, Any]) -> str:

@@ -33,18 +33,20 @@ from sparserefine.refinement.alpha import Method, refine_alpha
 from sparserefine.refinement.edge_net import EdgeNet
 from sparserefine.refinement.shipped_edges import shipped_net
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "cutout"))
 from composites import Scene
 from pictures import read_backgrounds, read_foregrounds
 from scores import AlphaScores, Truth
 from ways import Source, make_source
 
+from section import with_section
+
 from masks import drawn_mask, right_mask, sam_like_mask, simulated_mask  # isort: skip
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULT = ROOT / "benchmarks" / "results" / "edges.json"
 PAGE = ROOT / "docs" / "refine.md"
-BEGIN, END = "<!-- quality: begin -->", "<!-- quality: end -->"
 
 FIRST_SEED = 61_000_000
 # Masks of dense models further from the truth, in mean absolute error, see another thing.
@@ -196,12 +198,10 @@ def summary(rows: list[dict[str, AlphaScores]]) -> dict[str, Any]:
 
 def write_page(document: dict[str, Any]) -> None:
     """Replace the tables in the docs."""
-    text = PAGE.read_text()
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
     environment = document["environment"]
     lines = [*_tables(document), f"`{document['command']}`, commit {environment['commit']}."]
-    PAGE.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{after}")
+    figures = "\n".join(lines)
+    PAGE.write_text(with_section(PAGE.read_text(), "benchmarks/edges/evaluate.py", figures))
 
 
 def _tables(document: dict[str, Any]) -> list[str]:

@@ -27,8 +27,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from evaluate import PAGE, ROOT
 from train import Recipe, held_out, read_crops, training
 
+from section import with_section
+
 RESULT = ROOT / "benchmarks" / "results" / "edges_sources.json"
-BEGIN, END = "<!-- sources: begin -->", "<!-- sources: end -->"
 
 
 def main() -> None:
@@ -106,8 +107,8 @@ def write_page(document: dict[str, Any]) -> None:
         f"{document['steps']:,} steps each, commit {document['environment']['commit']}, "
         f"`{document['command']}`.",
     ]
-    before, rest = PAGE.read_text().split(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{rest.split(END)[1]}")
+    figures = "\n".join(lines)
+    PAGE.write_text(with_section(PAGE.read_text(), "benchmarks/edges/sources.py", figures))
 
 
 if __name__ == "__main__":

@@ -36,13 +36,13 @@ from sparserefine.refinement.shipped_edges import shipped_net
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from espnetv2_camvid import CAMVID_CLASSES, CAMVID_OF_CITYSCAPES
+from section import with_section
 
 from evaluate import read_net, without_paths  # isort: skip
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULT = ROOT / "benchmarks" / "results" / "edges_street.json"
 PAGE = ROOT / "docs" / "refine.md"
-BEGIN, END = "<!-- street: begin -->", "<!-- street: end -->"
 CLASSES = (
     *("sky", "building", "pole", "road", "sidewalk", "tree", "sign", "fence", "car"),
     *("pedestrian", "cyclist"),
@@ -79,9 +79,8 @@ def main() -> None:
 
 def write_page(document: dict[str, Any]) -> None:
     """Replace the table in the docs."""
-    before, rest = PAGE.read_text().split(BEGIN)
-    lines = "\n".join(table(document))
-    PAGE.write_text(f"{before}{BEGIN}\n{lines}\n{END}{rest.split(END)[1]}")
+    figures = "\n".join(table(document))
+    PAGE.write_text(with_section(PAGE.read_text(), "benchmarks/edges/street.py", figures))
 
 
 def table(document: dict[str, Any]) -> list[str]:

@@ -6,12 +6,17 @@ python benchmarks/labels/page.py
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from section import with_section
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "labels.md"
 RESULTS = ROOT / "benchmarks" / "results"
+SCRIPT = "benchmarks/labels/run.py"
 
 NAMES = {
     "low_res_nearest": "dense model, low resolution, nearest",
@@ -32,8 +37,9 @@ NAMES = {
 }
 
 
-# In the order of the page.
+# In the order of the page, and those with tables of their own.
 EXPERIMENTS = ("camvid", "cwfid", "axon-sem", "vnc-em-1024")
+SHOWN = ("camvid", "cwfid")
 
 
 def main() -> None:
@@ -43,21 +49,13 @@ def main() -> None:
         name: json.loads(path.read_text()) for name, path in paths.items() if path.is_file()
     }
     for name, document in documents.items():
-        text = filled(text, name, section(document))
+        if name in SHOWN:
+            text = with_section(text, f"{SCRIPT} {name}", "\n".join(section(document)))
     asked = [document for document in documents.values() if "headroom" in document]
     if asked:
-        text = filled(text, "headroom", beforehand(asked))
+        text = with_section(text, f"{SCRIPT} headroom", "\n".join(beforehand(asked)))
     PAGE.write_text(text)
     print(PAGE)
-
-
-def filled(text: str, name: str, lines: list[str]) -> str:
-    """A text with lines between the marks of that name; as it is where it has none."""
-    begin, end = (f"<!-- {name}: {edge} -->" for edge in ("begin", "end"))
-    if begin not in text:
-        return text
-    before, rest = text.split(begin)
-    return "\n".join([f"{before}{begin}", *lines, f"{end}{rest.split(end)[1]}"])
 
 
 def beforehand(documents: list[dict[str, Any]]) -> list[str]:
