@@ -93,10 +93,10 @@ def crops(folder: Path, count: int, size: tuple[int, int]) -> Path:
     for index in range(count):
         source = sources[index % len(sources)]
         scale = max(size[0] / source.width, size[1] / source.height) * generator.uniform(1.05, 1.3)
-        larger = source.resize((round(scale * source.width), round(scale * source.height)))
-        left = int(generator.integers(larger.width - size[0] + 1))
-        top = int(generator.integers(larger.height - size[1] + 1))
-        crop = larger.crop((left, top, left + size[0], top + size[1]))
+        width, height = size[0] / scale, size[1] / scale
+        left = generator.uniform(0, source.width - width)
+        top = generator.uniform(0, source.height - height)
+        crop = source.resize(size, box=(left, top, left + width, top + height))
         crop.save(folder / f"{index:05}.jpg", quality=90)
     return folder
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sparserefine.data import CamVid
+from sparserefine.data import CamVid, LabeledFolder
 from sparserefine.images import ImageError
 
 
@@ -35,6 +35,16 @@ def test_listing_and_class_names(root: Path) -> None:
     dataset = CamVid(root)
     assert dataset.names == ("b",)
     assert dataset.class_names == ("Sky", "Road") and dataset.num_classes == 2
+
+
+def test_a_listing_below_a_relative_path(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "train.txt").write_text("b\n")
+    (root / "runs").mkdir()
+    for folder, given in ((root.parent, root.name), (root, "."), (root / "runs", "..")):
+        monkeypatch.chdir(folder)
+        assert CamVid(given).names == ("b",)
+    mixed = LabeledFolder("../images/train", root / "labels" / "train", names=["b"])
+    assert mixed.names == ("b",)
 
 
 def test_listed_but_missing(root: Path) -> None:

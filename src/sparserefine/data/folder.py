@@ -114,8 +114,10 @@ class LabeledFolder(Dataset[Sample]):
                 unknown.
         """
         folders = user_path(images), user_path(labels)
+        if folders[0].is_absolute() != folders[1].is_absolute():
+            folders = folders[0].absolute(), folders[1].absolute()
         image_paths, label_paths = _keys(folders[0]), _keys(folders[1], results=True)
-        root = Path(os.path.commonpath([folder.absolute() for folder in folders]))
+        root = Path(os.path.commonpath(folders))
         found = Finding(root, "folders", image_paths, label_paths, roots=(str(images), str(labels)))
         if names is not None:
             found = found.named(names)
