@@ -84,9 +84,9 @@ class Features:
             LocalLinear.alpha(part.flatten(1).t(), colors).view(size)
             for part in (full[:4], full[4:8])
         )
-        hard = given_labels(low)
-        given = (low.logits.softmax(1)[0, 1] if hard is None else hard[0])[None, None]
-        given = F.interpolate(given, size, mode="bilinear")[0, 0]
+        labels = given_labels(low)
+        given = low.logits.softmax(1)[0, 1] if labels is None else (labels == 0).float()
+        given = F.interpolate(given[None, None], size, mode="bilinear")[0, 0]
         return cls(torch.stack([full[8], closed, guided, band, given]), maps[0, 8:14])
 
 

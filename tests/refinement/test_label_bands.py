@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sparserefine.refinement.label_bands import refine_labels
+from sparserefine.refinement.label_bands import LabelMethod, refine_labels
 from sparserefine.refinement.mask_cell import soft_masks
 from sparserefine.refinement.timing import StageTimer
 
@@ -47,6 +47,31 @@ def test_edges_come_nearer_to_the_truth(hard: bool, at_most: float) -> None:
     assert 0.05 < float(found.mask.float().mean()) < 0.6
     assert torch.equal(found.labels[~found.mask], truth[~found.mask])
     assert list(timer.stages_ms) == ["grid", "carry"]
+
+
+@pytest.mark.parametrize("method", ["guided", "closed-form", "edges"])
+@pytest.mark.parametrize("side", [12, 16, 20, 28])
+def test_small_things_in_hard_labels_stay(method: LabelMethod, side: int) -> None:
+    """Discs of one and a half to three and a half cells of eight pixels, and half as wide poles."""
+    y, x = torch.meshgrid(torch.arange(320), torch.arange(320), indexing="ij")
+    truth = (x >= 160).long()
+    for down, across in ((57, 43), (61, 250), (170, 83), (264, 229)):
+        truth[torch.hypot(y - down - 0.5, x - across - 0.5) < side / 2] = 2
+    truth[120:, 284 : 284 + side // 2] = 3
+    colors = torch.tensor([[90, 120, 90], [120, 110, 90], [160, 150, 130], [70, 60, 50]])
+    noise = torch.randint(-6, 7, (320, 320, 3), generator=torch.Generator().manual_seed(0))
+    images = (colors[truth] + noise).clamp(0, 255).to(torch.uint8).permute(2, 0, 1)[None]
+    given = truth[4::8, 4::8]
+    coarse = soft_masks(given, range(4), (1.0, 1.0))[None]
+    found = refine_labels(images, coarse, given=given, method=method).labels
+    enlarged = given.repeat_interleave(8, 0).repeat_interleave(8, 1)
+    for index in range(4):
+        before, after = (iou(labels == index, truth == index) for labels in (enlarged, found))
+        assert after > (0.95 if side >= 20 else before - 0.005)
+
+
+def iou(found: Tensor, truth: Tensor) -> float:
+    return float((found & truth).sum() / (found | truth).sum())
 
 
 def test_where_all_is_sure_nothing_is_refined() -> None:

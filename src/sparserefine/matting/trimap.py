@@ -47,30 +47,47 @@ class Trimap:
         return cls(_eroded(probability > high), _eroded(probability < low))
 
     @classmethod
-    def of_prediction(cls, probability: Float[Tensor, "h w"], *, hard: bool = False) -> Trimap:
+    def of_prediction(
+        cls, probability: Float[Tensor, "h w"], said: Bool[Tensor, "h w"] | None = None
+    ) -> Trimap:
         """Take a prediction apart so that no side of it is lost, if that can be helped.
 
         Args:
             probability: Probability of the foreground in 0..1.
-            hard: It is of a hard mask, which means its small parts as much as its large ones.
+            said: The hard mask that the probability was made of, which means its small parts as
+                much as its large ones; None where it was made of none.
         """
         trimap = cls.of(probability)
-        return trimap.with_peaks(probability) if hard or not trimap.is_solvable else trimap
+        if said is None and trimap.is_solvable:
+            return trimap
+        return trimap.with_peaks(probability, probability > 0.5 if said is None else said)
 
-    def with_peaks(self, probability: Float[Tensor, "h w"], *, reach: int = REACH) -> Trimap:
+    def with_peaks(
+        self, probability: Float[Tensor, "h w"], said: Bool[Tensor, "h w"], *, reach: int = REACH
+    ) -> Trimap:
         """Take the middle of what is too small to have a sure cell for sure as well.
 
         Without it the small thing would have nothing to spread from, and vanish.
 
         Args:
             probability: The prediction that was taken apart.
+            said: Which cells are foreground, as far as anybody says.
             reach: Cells within which there must be no other sure cell of that side.
         """
-        sides = [
-            sure | (_is_peak(value, reach) & (value > 0.5) & ~_dilated(sure, reach))
-            for sure, value in ((self.foreground, probability), (self.background, 1 - probability))
-        ]
-        return Trimap(*sides)
+        sides = (
+            (self.foreground, probability, said),
+            (self.background, 1 - probability, ~said),
+        )
+        return Trimap(
+            *(
+                sure | (_is_peak(value, reach) & own & ~_dilated(sure, reach))
+                for sure, value, own in sides
+            )
+        )
+
+    def filled(self, probability: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
+        """A prediction with 1 where the foreground is sure, and 0 where the background is."""
+        return torch.where(self.foreground, 1.0, torch.where(self.background, 0.0, probability))
 
     @property
     def unknown(self) -> Bool[Tensor, "h w"]:

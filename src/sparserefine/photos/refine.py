@@ -174,10 +174,7 @@ def _refine_labels(
     labels = _laid_on(photo.size, given, fit, indices.reshape(given.values.shape))
     cells = _cells(labels.shape, photo.size, cell) or cell_of(labels)
     probabilities = soft_masks(labels, range(len(values)), cells)[None]
-    hard = None
-    if method == "edges":
-        hard = torch.stack([(labels == index).float() for index in range(len(values))])
-    found = refine_labels(photo.tensor, probabilities, given=hard, method=method, timer=timer)
+    found = refine_labels(photo.tensor, probabilities, given=labels, method=method, timer=timer)
     return Refined(
         image=photo.image,
         labels=values[found.labels.numpy()],

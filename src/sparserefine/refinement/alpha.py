@@ -106,9 +106,9 @@ def refine_alpha(
     if method == "bilinear":
         return _enlarged(probability, size)
     with stage(timer, "grid"):
-        hard = given_labels(low)
-        given = None if hard is None else hard[0]
-        matte = GridMatte.of(images, probability, grid, given=given, hard=low.hard)
+        labels = given_labels(low)
+        given = None if labels is None else labels == 0
+        matte = GridMatte.of(images, probability, grid, given=given)
     if not matte.is_solvable:
         return _enlarged(probability, size)
     with stage(timer, "matte"):

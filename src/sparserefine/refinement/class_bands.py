@@ -5,13 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 from torch.nn import functional as F
 
 from sparserefine.matting import Trimap
 from sparserefine.refinement.dense_pass import DensePass
-from sparserefine.refinement.grid_matte import GRID, GridMatte, cell_on_grid, grid_cells
+from sparserefine.refinement.grid_matte import (
+    GRID,
+    GridMatte,
+    cell_on_grid,
+    foreground_share,
+    grid_cells,
+)
 from sparserefine.refinement.mask_cell import cell_of, soft_masks
 
 
@@ -23,13 +29,15 @@ class ClassBands:
         coarse: Probability of each class in each cell.
         trimaps: Where each class is sure to be, sure not to be, and neither.
         cell: Side of the prediction's own cells in those of the grid.
-        given: The prediction as it came, on its own grid; of hard labels 0 and 1.
+        probabilities: The prediction on its own grid.
+        labels: The hard labels that they were made of, numbered as the classes; None where of none.
     """
 
     coarse: Float[Tensor, "K h w"]
     trimaps: tuple[Trimap, ...]
     cell: float
-    given: Float[Tensor, "K h_own w_own"]
+    probabilities: Float[Tensor, "K h_low w_low"]
+    labels: Int[Tensor, "h_own w_own"] | None = None
 
     @classmethod
     def of(
@@ -38,8 +46,7 @@ class ClassBands:
         size: tuple[int, int],
         grid: int = GRID,
         *,
-        given: Float[Tensor, "K h_own w_own"] | None = None,
-        hard: bool = False,
+        labels: Int[Tensor, "h_own w_own"] | None = None,
     ) -> ClassBands:
         """Bring a prediction to the grid.
 
@@ -47,14 +54,22 @@ class ClassBands:
             probabilities: Those of the classes at low resolution; see `class_probabilities`.
             size: (H, W) of the image.
             grid: Cells on the longer side; not more than the image has pixels.
-            given: The hard labels that they were made of, one-hot; None where of none.
-            hard: It is of hard labels, which mean their small parts as much as their large ones.
+            labels: The hard labels that they were made of, numbered as the classes; None where of
+                none.
         """
         cells = grid_cells(size, grid)
         coarse = F.interpolate(probabilities, cells, mode="bilinear", antialias=True)[0]
-        trimaps = tuple(Trimap.of_prediction(one, hard=hard) for one in coarse)
-        given = probabilities[0] if given is None else given
-        return cls(coarse, trimaps, cell_on_grid(probabilities, cells), given)
+        cell = cell_on_grid(probabilities, cells)
+        if labels is None:
+            trimaps = tuple(Trimap.of_prediction(one) for one in coarse)
+            return cls(coarse, trimaps, cell, probabilities[0])
+        trimaps = tuple(
+            Trimap.of_prediction(one, foreground_share(labels == index, cells) >= 0.5)
+            for index, one in enumerate(coarse)
+        )
+        pairs = zip(trimaps, coarse, strict=True)
+        filled = torch.stack([trimap.filled(one) for trimap, one in pairs])
+        return cls(filled, trimaps, cell, probabilities[0], labels)
 
     @property
     def unknown(self) -> Bool[Tensor, "K h w"]:
@@ -70,10 +85,13 @@ class ClassBands:
             image: The image on the grid, RGB in 0..1.
         """
         mattes = (
-            GridMatte(image, own, trimap, self.cell, given)
-            for own, trimap, given in zip(self.coarse, self.trimaps, self.given, strict=True)
+            GridMatte(image, own, trimap, self.cell, self._given(index))
+            for index, (own, trimap) in enumerate(zip(self.coarse, self.trimaps, strict=True))
         )
         return {index: matte for index, matte in enumerate(mattes) if matte.is_solvable}
+
+    def _given(self, index: int) -> Num[Tensor, "h_own w_own"] | Bool[Tensor, "h_own w_own"]:
+        return self.probabilities[index] if self.labels is None else self.labels == index
 
 
 def class_probabilities(
@@ -95,8 +113,11 @@ def class_probabilities(
     return soft_masks(labels, range(first, low.num_classes), cell or cell_of(labels))[None]
 
 
-def given_labels(low: DensePass) -> Float[Tensor, "K h w"] | None:
-    """What hard labels said before they were made unsure, one-hot; None of soft predictions.
+def given_labels(low: DensePass) -> Int[Tensor, "h w"] | None:
+    """The hard labels that a prediction was made of; None of soft predictions.
+
+    They are numbered as the classes of `class_probabilities`, so the background of two classes is
+    −1.
 
     Args:
         low: The prediction.
@@ -104,5 +125,4 @@ def given_labels(low: DensePass) -> Float[Tensor, "K h w"] | None:
     if not low.hard:
         return None
     first = 1 if low.num_classes == 2 else 0
-    labels = low.logits[0].argmax(0)
-    return torch.stack([(labels == index).float() for index in range(first, low.num_classes)])
+    return low.logits[0].argmax(0) - first

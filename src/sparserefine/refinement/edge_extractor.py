@@ -99,7 +99,7 @@ class EdgeExtractor(nn.Module):
         coords = F.pad(asked.nonzero(), (1, 0)).int()
         found = sample(given, coords, size)
         small = as_unit_floats(resized_image(images, grid_cells(size, self.grid)))[0]
-        bands = ClassBands.of(given, size, self.grid, given=given_labels(low), hard=low.hard)
+        bands = ClassBands.of(given, size, self.grid, labels=given_labels(low))
         mattes = {index: matte.solved() for index, matte in bands.mattes(small).items()}
         for one in corrected_alphas(images, mattes, asked, self.net):
             found[one.rows, one.index] = one.alpha

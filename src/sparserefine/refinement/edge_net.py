@@ -24,6 +24,8 @@ WIDTHS = (16, 32, 64, 96)
 
 CHANNELS = 13
 GIVEN = 12
+# Radius in cells and epsilon of the guided filter that the network was trained to see.
+SEEN = (4, 1e-4)
 """Which of the features is the mask as it was given, from -1 to 1."""
 
 # Channels of the map on the grid, in its order.
@@ -84,10 +86,9 @@ def edge_maps(matte: GridMatte) -> Float[Tensor, "1 15 h w"]:
         matte: A solved matte.
     """
     sides = matte.side_colors()
-    closed_form, guided = (
-        matte.carrier(method).coefficients for method in ("closed-form", "guided")
-    )
-    parts = (closed_form, guided, sides.foreground, sides.background, matte.coarse[None])
+    guided = LocalLinear.fit(matte.image, matte.coarse, radius=SEEN[0], epsilon=SEEN[1])
+    carriers = (matte.carrier("closed-form").coefficients, guided.coefficients)
+    parts = (*carriers, sides.foreground, sides.background, matte.coarse[None])
     return torch.cat(parts)[None]
 
 
@@ -117,7 +118,7 @@ def edge_input(
         coords: (0, y, x) of the pixels.
     """
     size = (images.shape[2], images.shape[3])
-    maps, own = edge_maps(matte), matte.given[None, None]
+    maps, own = edge_maps(matte), matte.given[None, None].float()
     features = maps.new_empty(len(coords), CHANNELS)
     closed_form = maps.new_empty(len(coords))
     # So many rows at a time stay in the cache.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Num, Shaped
+from jaxtyping import Bool, Float, Num, Shaped
 from scipy.ndimage import maximum_filter
 from torch import Tensor
 from torch.nn import functional as F
@@ -19,9 +19,9 @@ GRID = 512
 """Cells on the longer side of the grid that the matte is found on: more hardly helps."""
 
 # Radius in cells and epsilon of the local linear model. Closed form is sharp already and is only
-# carried to another resolution; the guided filter is to sharpen.
+# carried to another resolution; the guided filter is to sharpen, so it reaches over a cell of the
+# prediction at least.
 CARRIED, GUIDED = (1, 1e-5), (4, 1e-4)
-
 
 # How much the prediction counts in a wide band, whose middle colors alone can make anything of: in
 # thin ones it knows less than colors do. Whole from DEEP of its own cells within the band, nothing
@@ -48,7 +48,7 @@ class GridMatte:
         coarse: The prediction there, probability of the foreground.
         trimap: Where that is sure.
         cell: Side of the prediction's own cells in those of the grid.
-        given: The prediction as it came, on its own grid; of a hard mask 0 and 1.
+        given: The prediction as it came, on its own grid; of a hard mask whether it is foreground.
         alpha: Alpha there; None where it has yet to be found.
     """
 
@@ -56,7 +56,7 @@ class GridMatte:
     coarse: Float[Tensor, "h w"]
     trimap: Trimap
     cell: float
-    given: Float[Tensor, "h_own w_own"]
+    given: Num[Tensor, "h_own w_own"] | Bool[Tensor, "h_own w_own"]
     alpha: Float[Tensor, "h w"] | None = None
 
     @classmethod
@@ -66,8 +66,7 @@ class GridMatte:
         probability: Float[Tensor, "1 1 h_low w_low"],
         grid: int = GRID,
         *,
-        given: Float[Tensor, "h_own w_own"] | None = None,
-        hard: bool = False,
+        given: Bool[Tensor, "h_own w_own"] | None = None,
     ) -> GridMatte:
         """Bring an image and its prediction to the grid.
 
@@ -76,14 +75,15 @@ class GridMatte:
             probability: Probability of the foreground at low resolution.
             grid: Cells on the longer side; not more than the image has pixels.
             given: The hard mask that it was made of; None where it was made of none.
-            hard: It is of a hard mask, which means its small parts as much as its large ones.
         """
         cells = grid_cells((images.shape[2], images.shape[3]), grid)
         small = as_unit_floats(resized_image(images, cells))[0]
         coarse = F.interpolate(probability, cells, mode="bilinear", antialias=True)[0, 0]
-        trimap = Trimap.of_prediction(coarse, hard=hard)
-        given = probability[0, 0] if given is None else given
-        return cls(small, coarse, trimap, cell_on_grid(probability, cells), given)
+        cell = cell_on_grid(probability, cells)
+        if given is None:
+            return cls(small, coarse, Trimap.of_prediction(coarse), cell, probability[0, 0])
+        trimap = Trimap.of_prediction(coarse, foreground_share(given, cells) >= 0.5)
+        return cls(small, trimap.filled(coarse), trimap, cell, given)
 
     @property
     def is_solvable(self) -> bool:
@@ -92,9 +92,9 @@ class GridMatte:
 
     def solved(self) -> GridMatte:
         """With alpha by closed-form matting between what is sure."""
-        sides = self.trimap
-        sure = torch.where(sides.foreground, 1.0, torch.where(sides.background, 0.0, self.coarse))
-        alpha = closed_form_alpha(self.image, sure, sides.unknown, weight=self._trust())
+        unknown = self.trimap.unknown
+        sure = self.trimap.filled(self.coarse)
+        alpha = closed_form_alpha(self.image, sure, unknown, weight=self._trust())
         return replace(self, alpha=alpha)
 
     def _trust(self) -> Float[Tensor, "h w"]:
@@ -112,11 +112,19 @@ class GridMatte:
         return share.clamp(0, 1)
 
     def carrier(self, method: Literal["closed-form", "guided"]) -> LocalLinear:
-        """What carries alpha, or the prediction as the guided filter has it, to any resolution."""
-        radius, epsilon = CARRIED if method == "closed-form" else GUIDED
-        found = self.alpha if method == "closed-form" else self.coarse
-        assert found is not None
-        return LocalLinear.fit(self.image, found, radius=radius, epsilon=epsilon)
+        """What carries alpha, or the prediction as the guided filter has it, to any resolution.
+
+        The guided filter takes a hard mask as it was given: what was made unsure of small things
+        is too little to bring them back.
+        """
+        if method == "closed-form":
+            assert self.alpha is not None
+            return LocalLinear.fit(self.image, self.alpha, radius=CARRIED[0], epsilon=CARRIED[1])
+        shape = (self.coarse.shape[0], self.coarse.shape[1])
+        hard = self.given.dtype == torch.bool
+        found = foreground_share(self.given, shape) if hard else self.coarse
+        radius = max(GUIDED[0], round(self.cell))
+        return LocalLinear.fit(self.image, found, radius=radius, epsilon=GUIDED[1])
 
     def side_colors(self) -> SideColors:
         """Mean colors of both sides around each cell."""
@@ -129,6 +137,13 @@ def grid_cells(size: tuple[int, int], grid: int) -> tuple[int, int]:
     """(h, w) of the grid for an image of (H, W) `size`."""
     scale = min(grid / max(size), 1.0)
     return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
+
+
+def foreground_share(
+    mask: Bool[Tensor, "h_own w_own"], cells: tuple[int, int]
+) -> Float[Tensor, "h w"]:
+    """A hard mask on a grid: how much of each cell is foreground."""
+    return F.interpolate(mask[None, None].float(), cells, mode="area")[0, 0]
 
 
 def cell_on_grid(probabilities: Float[Tensor, "1 K h w"], cells: tuple[int, int]) -> float:

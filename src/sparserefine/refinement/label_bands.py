@@ -43,7 +43,7 @@ def refine_labels(
     images: Num[Tensor, "1 3 H W"],
     probabilities: Float[Tensor, "1 K h w"],
     *,
-    given: Float[Tensor, "K h_own w_own"] | None = None,
+    given: Int[Tensor, "h_own w_own"] | None = None,
     method: LabelMethod = "guided",
     net: EdgeNet | None = None,
     grid: int = GRID,
@@ -54,7 +54,8 @@ def refine_labels(
     Args:
         images: One image at full resolution, RGB, uint8 or float in 0..1.
         probabilities: Those of the classes at low resolution; of hard labels see `soft_masks`.
-        given: The hard labels that they were made of, one-hot; None where of none.
+        given: The hard labels that they were made of, 0..K−1; None where of none. What is too
+            small to be sure of keeps its middle.
         method: How alpha of each class is found; see `refine_alpha`.
         net: The network of "edges". Default: the one that ships with the package.
         grid: Cells on the longer side; not more than the image has pixels.
@@ -63,7 +64,7 @@ def refine_labels(
     size = (images.shape[2], images.shape[3])
     with stage(timer, "grid"):
         small = as_unit_floats(resized_image(images, grid_cells(size, grid)))[0]
-        bands = ClassBands.of(probabilities, size, grid, given=given)
+        bands = ClassBands.of(probabilities, size, grid, labels=given)
         unknown = bands.unknown
         sure, likeliest = bands.coarse.max(0)
         # A class that is sure of a cell, which others are unsure of, has no band of its own there.
