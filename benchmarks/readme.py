@@ -98,8 +98,7 @@ def where_it_does_not_pay() -> str:
     return (
         f"**It does not pay** to refine a dense model as light as ESPNetv2-2.0, which at full "
         f"resolution takes only {times:.1f} times as long as refined: in the same time{but} a "
-        "larger input is at least as accurate ([docs/frontier.md](docs/frontier.md)); the budgets "
-        "are of before `sr.dense.optimize`."
+        "larger input is at least as accurate ([docs/frontier.md](docs/frontier.md))."
     )
 
 
