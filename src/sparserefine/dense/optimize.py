@@ -16,10 +16,13 @@ from sparserefine.dense.protocol import DenseModel, dtype_of
 from sparserefine.dense.u2net import U2Net
 from sparserefine.dense.u2net_engine import OnnxEngine, why_no_engine
 
-# Pixels of the images that a model is tried on: enough to tell, and short.
-_TRIAL_PIXELS = 1 << 15
+# Pixels of the images that a model is tried on: of fewer all lies in the caches, where a layout
+# hardly matters.
+_TRIAL_PIXELS = 1 << 16
 _TRIAL_SIZE = (128, 256)
-_TRIALS = 2
+# Runs with each layout, and the seconds after which the fewest are enough. Of each the shortest
+# counts: what runs beside makes some longer, so two are not enough of short ones.
+_FEWEST_RUNS, _MOST_RUNS, _TRIAL_S = 2, 8, 1.5
 # Less is what two runs differ by anyway.
 _WORTH = 0.95
 # Share of the largest logit that folding may change a logit by: sums round otherwise.
@@ -163,7 +166,10 @@ def _faster_layout(model: DenseModel, pairs: tuple[Pair, ...], images: Tensor) -
     networks = {last: make_network(model, pairs, last) for last in (False, True)}
     formats = {False: torch.contiguous_format, True: torch.channels_last}
     least = dict.fromkeys(networks, math.inf)
-    for turn in range(_TRIALS + 1):
+    start = time.perf_counter()
+    for turn in range(_MOST_RUNS + 1):
+        if turn > _FEWEST_RUNS and time.perf_counter() - start > _TRIAL_S:
+            break
         for last, network in networks.items():
             given = images.contiguous(memory_format=formats[last])
             seconds = _seconds(network, given)
