@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 import warnings
@@ -72,8 +74,27 @@ def test_results_come_in_order_and_few_wait(workers: int, batch: int) -> None:
     work.run(30, workers, batch)
     assert work.told == [(job, str(job * job)) for job in range(30)]
     assert work.read_ahead <= max(batch, workers + 1)
-    assert work.unwritten <= workers + 2 + batch
+    assert work.unwritten <= 2 * workers + 2 + batch
     assert max(work.batches) == batch
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
+def test_what_writes_gives_way_to_what_works() -> None:
+    niceness: dict[str, set[int]] = {"read": set(), "work": set(), "write": set()}
+
+    def at(stage: str) -> None:
+        niceness[stage].add(os.getpriority(os.PRIO_PROCESS, 0))
+
+    stages = Stages[int, int, int, None](
+        read=lambda job: at("read") or job,
+        work=lambda batch: at("work") or [read for _, read in batch],
+        write=lambda job, worked: at("write"),
+        done=lambda job, result: None,
+    )
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    overlap(range(5), stages, 2)
+    assert niceness == {"read": {own}, "work": {own}, "write": {min(own + 19, 19)}}
+    assert os.getpriority(os.PRIO_PROCESS, 0) == own
 
 
 def test_of_large_photos_fewer_wait(monkeypatch: pytest.MonkeyPatch) -> None:

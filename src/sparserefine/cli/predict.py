@@ -63,7 +63,7 @@ def predict(
         File with a row of each photo, ending in .jsonl or .parquet. Default: manifest.jsonl in
         --out with --write, --resume or --shard, else none.
     workers
-        Threads that read, and as many that write; 0 does one after the other. Default: half of the
+        Threads that read; twice as many write. 0 does one after the other. Default: half of the
         cores.
     batch
         Photos of one size that are segmented together.

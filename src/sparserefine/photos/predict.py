@@ -105,8 +105,8 @@ def predict(
         manifest: File for the manifest, ending in .jsonl or .parquet. Default: of a run that says
             what to write, resumes or is a share, manifest.jsonl in `out`, of a share
             manifest-0-of-8.jsonl; of others none.
-        workers: Threads that read, and as many that write; 0 does one after the other. Default:
-            half of the cores.
+        workers: Threads that read; twice as many write. 0 does one after the other. Default: half
+            of the cores.
         batch: Photos of one size that follow each other and are segmented together. More than one
             may change labels where two classes are equally likely.
         bands: Numbers, from 1, of the bands to take for red, green and blue, or of one for gray.
