@@ -57,8 +57,8 @@ FIRST_SEED = 40_000_000
 # Its time and memory, as those of a way; the model's name does not matter.
 VITMATTE = ("", 1024, "vitmatte")
 ORDER = (
-    "bilinear", "guided", "closed-form", "closed-form, full size", "oracle", "rembg", "rembg -a",
-    "rembg -dc", "rembg -vm",
+    "bilinear", "guided", "closed-form", "edges", "closed-form, full size", "oracle", "rembg",
+    "rembg -a", "rembg -dc", "rembg -vm",
 )  # fmt: skip
 
 

@@ -28,7 +28,8 @@ MODELS = {"u2netp": "U²-Net-p", "isnet": "IS-Net"}
 WAYS = {
     "bilinear": "alone, bilinear",
     "guided": "guided filter in the band",
-    "closed-form": "closed form, reduced grid (ours)",
+    "closed-form": "closed form, reduced grid",
+    "edges": "**`edges`**, as `cutout` does",
     "closed-form, full size": "closed form in the band, full size",
     "oracle": "upper bound of the band",
     "rembg": "rembg, alone",
@@ -36,6 +37,7 @@ WAYS = {
     "rembg -dc": "rembg `-dc`",
     "rembg -vm": "rembg `-vm`",
 }
+SUMMED = ("bilinear", "closed-form", "edges")
 PICTURES = {
     "wren": "canyon-wren.jpg",
     "osprey": "perched-osprey.jpg",
@@ -96,17 +98,17 @@ def _summary(result: dict[str, Any]) -> str:
     lines = []
     for megapixels, size in result["sizes"].items():
         found = {(row["model"], row["side"], row["way"]): row for row in size["rows"]}
-        alone, refined = (found["u2netp", 320, way] for way in ("bilinear", "closed-form"))
+        alone, matte, refined = (found["u2netp", 320, way] for way in SUMMED)
         line = (
             f"- {megapixels} megapixels: U²-Net-p (320²) alone {alone['boundary_iou']:.2f}, with "
-            f"closed form {refined['boundary_iou']:.2f}, in {_rest(refined):.0f} ms more"
+            f"closed form {matte['boundary_iou']:.2f}, in {_rest(matte):.0f} ms more, with "
+            f"`edges` {refined['boundary_iou']:.2f}, in {_rest(refined):.0f} ms more"
         )
-        large = found.get(("isnet", 1024, "bilinear"))
-        if large is not None:
-            better = found["isnet", 1024, "closed-form"]
+        if ("isnet", 1024, "bilinear") in found:
+            ious = [found["isnet", 1024, way]["boundary_iou"] for way in SUMMED]
             line += (
-                f"; IS-Net (1024²) alone {large['boundary_iou']:.2f}, with closed form "
-                f"{better['boundary_iou']:.2f}"
+                f"; IS-Net (1024²) alone {ious[0]:.2f}, with closed form {ious[1]:.2f}, with "
+                f"`edges` {ious[2]:.2f}"
             )
         matting = found.get(("u2netp", 320, "rembg -a"))
         if matting is not None:

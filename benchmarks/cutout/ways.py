@@ -102,6 +102,7 @@ WAYS: dict[str, Callable[[Tensor, sr.DensePass], Found]] = {
     "bilinear": partial(_refined, method="bilinear"),
     "guided": partial(_refined, method="guided"),
     "closed-form": partial(_refined, method="closed-form"),
+    "edges": partial(_refined, method="edges"),
 }
 """By name, as users get them."""
 
