@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 import sparserefine as sr
 from small_models import PatchDense
+from sparserefine.dense import pages
 from sparserefine.dense.fast_run import FastRun
 from sparserefine.refinement.fast_dense import with_fast_dense
 
@@ -189,15 +193,32 @@ def test_a_refiner_is_optimized_once_and_left_as_it_was() -> None:
 
 
 def test_pages_are_kept_where_glibc_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sparserefine.dense import pages
-
     uncached = pages.keep_pages.__wrapped__
-    monkeypatch.setattr(pages.platform, "libc_ver", lambda: ("", ""))
+    monkeypatch.setattr(pages, "_glibc", lambda: None)
     assert uncached() == "the C library is not glibc"
+    pages.return_pages()  # does nothing
     monkeypatch.undo()
     if pages.platform.libc_ver()[0] == "glibc":
         assert uncached() == ""
         assert sr.dense.explain_optimization()["pages"] == "kept"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads what Linux says of the process")
+def test_pages_of_freed_arrays_are_returned() -> None:
+    """Between arrays that stay, where the C library does not return them by itself."""
+    if pages.platform.libc_ver()[0] != "glibc":
+        pytest.skip("the C library is not glibc")
+    arrays = [np.ones(1 << 16, np.uint8) for _ in range(2000)]
+    before = resident_mib()
+    del arrays[:1900:2]
+    assert resident_mib() > before - 20
+    pages.return_pages()
+    assert resident_mib() < before - 40
+
+
+def resident_mib() -> float:
+    held = int(Path("/proc/self/statm").read_text().split()[1])
+    return held * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def test_hooks_of_parts_are_called_whenever_they_were_made() -> None:

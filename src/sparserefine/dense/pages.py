@@ -1,4 +1,4 @@
-"""Memory pages that the process keeps when arrays are freed, instead of returning them."""
+"""Memory pages of arrays that were freed: kept by the process, or returned to the system."""
 
 from __future__ import annotations
 
@@ -26,15 +26,32 @@ def keep_pages() -> str:
     Returns:
         Empty where the pages are kept from now on; else why they are not.
     """
-    if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
+    library = _glibc()
+    if library is None:
         return "the C library is not glibc"
-    mallopt = ctypes.CDLL(None).mallopt
     settings = (
         (_MMAP_THRESHOLD, _LARGEST_KEPT),
         (_TRIM_THRESHOLD, _NEVER),
         (_TOP_PAD, _MORE_AT_A_TIME),
     )
     for setting, value in settings:
-        if mallopt(setting, value) != 1:
+        if library.mallopt(setting, value) != 1:
             return f"glibc refused setting {setting}"
     return ""
+
+
+def return_pages() -> None:
+    """Return the pages of freed arrays to the system, where the C library holds some.
+
+    Arrays of many sizes, one after the other, leave gaps between each other that no later one fits
+    into; a long run then holds more and more.
+    """
+    library = _glibc()
+    if library is not None:
+        library.malloc_trim(0)
+
+
+@cache
+def _glibc() -> ctypes.CDLL | None:
+    is_glibc = sys.platform.startswith("linux") and platform.libc_ver()[0] == "glibc"
+    return ctypes.CDLL(None) if is_glibc else None

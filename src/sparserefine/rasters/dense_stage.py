@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from sparserefine.dense.pages import return_pages
 from sparserefine.progress import Progress, count_steps
 from sparserefine.rasters.colors import RasterColors
 from sparserefine.rasters.journal import Journal, unwritable
@@ -77,6 +78,7 @@ def predict_low(
                 _predict(model, low, journal, window, outer, valid, timer)
                 with stage(timer, "write"):
                     journal.note(name, LOGITS, SCORES)
+                return_pages()
             advance()
     except OSError as error:
         raise unwritable(journal.folder, error) from error

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from sparserefine import viz
+from sparserefine.dense.pages import return_pages
 from sparserefine.extras import check_installed
 from sparserefine.paths import user_path
 from sparserefine.progress import Progress, count_steps
@@ -257,6 +258,7 @@ def _refine(
             else:
                 with stage(timer, "write"):
                     journal.keep_labels(index, labels)
+            return_pages()
         advance()
     if failed:
         more = f" And {len(failed) - 1} more windows of {len(windows)}." if failed[1:] else ""
