@@ -73,7 +73,8 @@ def test_every_command_is_named() -> None:
         assert f"sparserefine {name}" in README or f"make {name}" in README, name
 
 
-def test_the_figures_are_those_of_the_result_files() -> None:
+def test_the_figures_are_those_of_the_result_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
     spec = importlib.util.spec_from_file_location("readme", ROOT / "benchmarks" / "readme.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
