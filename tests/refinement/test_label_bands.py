@@ -50,9 +50,9 @@ def test_edges_come_nearer_to_the_truth(hard: bool, at_most: float) -> None:
 
 
 @pytest.mark.parametrize("method", ["guided", "closed-form", "edges"])
-@pytest.mark.parametrize("side", [12, 16, 20, 28])
+@pytest.mark.parametrize("side", [12, 20])
 def test_small_things_in_hard_labels_stay(method: LabelMethod, side: int) -> None:
-    """Discs of one and a half to three and a half cells of eight pixels, and half as wide poles."""
+    """Discs of one and a half or two and a half cells of eight pixels, and half as wide poles."""
     y, x = torch.meshgrid(torch.arange(320), torch.arange(320), indexing="ij")
     truth = (x >= 160).long()
     for down, across in ((57, 43), (61, 250), (170, 83), (264, 229)):

@@ -23,6 +23,8 @@ _TRIAL_SIZE = (128, 256)
 # Runs with each layout, and the seconds after which the fewest are enough. Of each the shortest
 # counts: what runs beside makes some longer, so two are not enough of short ones.
 _FEWEST_RUNS, _MOST_RUNS, _TRIAL_S = 2, 8, 1.5
+# Shares of the time between which further runs may decide otherwise.
+_UNCLEAR = (0.85, 1.1)
 # Less is what two runs differ by anyway.
 _WORTH = 0.95
 # Share of the largest logit that folding may change a logit by: sums round otherwise.
@@ -168,7 +170,10 @@ def _faster_layout(model: DenseModel, pairs: tuple[Pair, ...], images: Tensor) -
     least = dict.fromkeys(networks, math.inf)
     start = time.perf_counter()
     for turn in range(_MOST_RUNS + 1):
-        if turn > _FEWEST_RUNS and time.perf_counter() - start > _TRIAL_S:
+        if turn > _FEWEST_RUNS and (
+            time.perf_counter() - start > _TRIAL_S
+            or not _UNCLEAR[0] < least[True] / least[False] < _UNCLEAR[1]
+        ):
             break
         for last, network in networks.items():
             given = images.contiguous(memory_format=formats[last])
