@@ -93,7 +93,7 @@ def test_what_writes_gives_way_to_what_works() -> None:
     )
     own = os.getpriority(os.PRIO_PROCESS, 0)
     overlap(range(5), stages, 2)
-    assert niceness == {"read": {own}, "work": {own}, "write": {min(own + 19, 19)}}
+    assert niceness == {"read": {own}, "work": {own}, "write": {min(own + module._NICER, 19)}}
     assert os.getpriority(os.PRIO_PROCESS, 0) == own
 
 

@@ -20,8 +20,9 @@ Result = TypeVar("Result")
 # So many pixels may wait to be worked on, and as many to be written: 150 MB as RGB.
 WAITING_PIXELS = 50_000_000
 # Added to the niceness of threads that write. All threads of the model wait for its slowest, so one
-# that is held up by a writer holds up all; what is left to write is written while it waits.
-_NICER = 19
+# that is held up by a writer holds up all; what is left to write is written while it waits. Not
+# more: beside other programs that compute, writers at 19 get next to nothing (dev/LOG.md).
+_NICER = 10
 
 
 @dataclass(frozen=True)
