@@ -27,7 +27,6 @@ PAGE = ROOT / "docs" / "latency.md"
 SUM_TOLERANCE = 0.97
 RUNS = {
     "five": "The paper's five, one image of 1024×2048 at a time",
-    "xeon": "The same on another processor",
     "batch": "SegFormer-B5, eight images at a time, at most 20 GiB",
 }
 # What times depend on.
@@ -138,10 +137,7 @@ def _footing(result: dict[str, Any]) -> str:
         if row["status"] == "ok" and row["method"] == "dense_low" and row.get("optimization")
     }
     if not given:
-        return (
-            "Measured before `sr.dense.optimize`: the dense model pays for fresh pages, the sparse "
-            "part does not, which makes ratios too high."
-        )
+        return "Dense models as they are (`--no-optimize`)."
     norms = ", ".join(f"{name} {done['norms']}" for name, done in given.items())
     last = [name for name, done in given.items() if done["layout"].startswith("channels_last")]
     pages = "; ".join(sorted({done["pages"] for done in given.values()}))
