@@ -24,8 +24,8 @@ import torch
 
 from sparserefine.atomic import atomic_write
 from sparserefine.data.camvid import find_splits
-from sparserefine.dense.pages import keep_pages
 from sparserefine.environment import Environment
+from sparserefine.memory_pages import keep_pages
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from dataset import EXPERIMENTS, Experiment  # isort: skip

@@ -28,7 +28,7 @@ from sparserefine import dense
 from sparserefine.data import Sample, ignore_index
 from sparserefine.dense import DenseModel
 from sparserefine.dense.espnetv2 import ESPNetv2
-from sparserefine.dense.pages import keep_pages
+from sparserefine.memory_pages import keep_pages
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from dataset import EXPERIMENTS, Experiment, class_shares  # isort: skip

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import sparserefine as sr
 from small_models import PatchDense
-from sparserefine.dense import pages
+from sparserefine import memory_pages as pages
 from sparserefine.dense.fast_run import FastRun
 from sparserefine.refinement.fast_dense import with_fast_dense
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from sparserefine.dense.fast_run import FastRun, Pair, has_convolutions, make_network, watched_pairs
-from sparserefine.dense.pages import keep_pages
 from sparserefine.dense.protocol import DenseModel, dtype_of
 from sparserefine.dense.u2net import U2Net
 from sparserefine.dense.u2net_engine import OnnxEngine, why_no_engine
+from sparserefine.memory_pages import keep_pages
 
 # Pixels of the images that a model is tried on: of fewer all lies in the caches, where a layout
 # hardly matters.

@@ -17,10 +17,10 @@ from torch import Tensor
 from sparserefine.atomic import atomic_write, make_folder
 from sparserefine.data import content_hash
 from sparserefine.data.source import SampleSource
-from sparserefine.dense.pages import keep_pages
 from sparserefine.environment import Environment, peak_mib
 from sparserefine.experiments.baselines import Baseline, baselines
 from sparserefine.images import ImageError
+from sparserefine.memory_pages import keep_pages
 from sparserefine.refinement.refiner import SparseRefiner
 
 FILE = "peaks.json"

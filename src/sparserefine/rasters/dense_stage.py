@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sparserefine.dense.pages import return_pages
+from sparserefine.memory_pages import return_pages
 from sparserefine.progress import Progress, count_steps
 from sparserefine.rasters.colors import RasterColors
 from sparserefine.rasters.journal import Journal, unwritable

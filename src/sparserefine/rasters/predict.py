@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Integer
 
 from sparserefine import viz
-from sparserefine.dense.pages import return_pages
 from sparserefine.extras import check_installed
+from sparserefine.memory_pages import return_pages
 from sparserefine.paths import user_path
 from sparserefine.progress import Progress, count_steps
 from sparserefine.rasters import geotiff, ome_zarr

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int, Num
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -15,8 +15,8 @@ from sparserefine.refinement.grid_matte import (
     GRID,
     GridMatte,
     cell_on_grid,
-    foreground_share,
     grid_cells,
+    with_trimap,
 )
 from sparserefine.refinement.mask_cell import cell_of, soft_masks
 
@@ -59,17 +59,17 @@ class ClassBands:
         """
         cells = grid_cells(size, grid)
         coarse = F.interpolate(probabilities, cells, mode="bilinear", antialias=True)[0]
-        cell = cell_on_grid(probabilities, cells)
-        if labels is None:
-            trimaps = tuple(Trimap.of_prediction(one) for one in coarse)
-            return cls(coarse, trimaps, cell, probabilities[0])
-        trimaps = tuple(
-            Trimap.of_prediction(one, foreground_share(labels == index, cells) >= 0.5)
+        both = [
+            with_trimap(one, None if labels is None else labels == index)
             for index, one in enumerate(coarse)
+        ]
+        return cls(
+            torch.stack([one for one, _ in both]),
+            tuple(trimap for _, trimap in both),
+            cell_on_grid(probabilities, cells),
+            probabilities[0],
+            labels,
         )
-        pairs = zip(trimaps, coarse, strict=True)
-        filled = torch.stack([trimap.filled(one) for trimap, one in pairs])
-        return cls(filled, trimaps, cell, probabilities[0], labels)
 
     @property
     def unknown(self) -> Bool[Tensor, "K h w"]:
@@ -90,7 +90,7 @@ class ClassBands:
         )
         return {index: matte for index, matte in enumerate(mattes) if matte.is_solvable}
 
-    def _given(self, index: int) -> Num[Tensor, "h_own w_own"] | Bool[Tensor, "h_own w_own"]:
+    def _given(self, index: int) -> Shaped[Tensor, "h_own w_own"]:
         return self.probabilities[index] if self.labels is None else self.labels == index
 
 

@@ -56,7 +56,7 @@ class GridMatte:
     coarse: Float[Tensor, "h w"]
     trimap: Trimap
     cell: float
-    given: Num[Tensor, "h_own w_own"] | Bool[Tensor, "h_own w_own"]
+    given: Shaped[Tensor, "h_own w_own"]
     alpha: Float[Tensor, "h w"] | None = None
 
     @classmethod
@@ -79,11 +79,9 @@ class GridMatte:
         cells = grid_cells((images.shape[2], images.shape[3]), grid)
         small = as_unit_floats(resized_image(images, cells))[0]
         coarse = F.interpolate(probability, cells, mode="bilinear", antialias=True)[0, 0]
-        cell = cell_on_grid(probability, cells)
-        if given is None:
-            return cls(small, coarse, Trimap.of_prediction(coarse), cell, probability[0, 0])
-        trimap = Trimap.of_prediction(coarse, foreground_share(given, cells) >= 0.5)
-        return cls(small, trimap.filled(coarse), trimap, cell, given)
+        coarse, trimap = with_trimap(coarse, given)
+        given = probability[0, 0] if given is None else given
+        return cls(small, coarse, trimap, cell_on_grid(probability, cells), given)
 
     @property
     def is_solvable(self) -> bool:
@@ -137,6 +135,22 @@ def grid_cells(size: tuple[int, int], grid: int) -> tuple[int, int]:
     """(h, w) of the grid for an image of (H, W) `size`."""
     scale = min(grid / max(size), 1.0)
     return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
+
+
+def with_trimap(
+    coarse: Float[Tensor, "h w"], given: Bool[Tensor, "h_own w_own"] | None
+) -> tuple[Float[Tensor, "h w"], Trimap]:
+    """A prediction on the grid and where it is sure, which small parts of a hard mask are too.
+
+    Args:
+        coarse: Probability of the foreground there.
+        given: The hard mask that it was made of; None where it was made of none.
+    """
+    if given is None:
+        return coarse, Trimap.of_prediction(coarse)
+    share = foreground_share(given, (coarse.shape[0], coarse.shape[1]))
+    trimap = Trimap.of_prediction(coarse, share >= 0.5)
+    return trimap.filled(coarse), trimap
 
 
 def foreground_share(
