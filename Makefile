@@ -113,7 +113,7 @@ lint: .venv/dev.stamp
 
 # Our figures beside the dense model's, from one commit, on a quiet machine with two cores and 24 GiB;
 # some minutes: hrnet-w48 2, segnext-l 3, mask2former-swin-tiny 4, segformer-b5 6,
-# mask2former-swin-large 9; fair-batch 17, fair-light 6, fair-frontier 30. fair-pages reads what the
+# mask2former-swin-large 9; fair-batch 9, fair-light 6, fair-frontier 30. fair-pages reads what the
 # latencies and fair-batch left in out/, and writes the pages; what has not run keeps its figures.
 FIVE := hrnet-w48 segnext-l mask2former-swin-tiny segformer-b5 mask2former-swin-large
 LARGE ?= ../shared/data/street-free/images/berlin_03.jpg
@@ -126,7 +126,7 @@ fair-latency-%: .venv/peers.stamp
 	$(BENCH) --models $* --pyramids floor,dilate --out $(OUT)/five/$*
 
 fair-batch: .venv/peers.stamp
-	$(BENCH) --models segformer-b5 --batch 8 --memory-limit 20 --out $(OUT)/batch8
+	$(BENCH) --models segformer-b5 --batch 4 --memory-limit 20 --out $(OUT)/batch4
 
 fair-light: .venv/peers.stamp
 	$(BIN)/sparserefine demo --out $(OUT)/demo
@@ -139,7 +139,7 @@ fair-frontier: .venv/peers.stamp
 fair-pages: .venv/peers.stamp
 	$(BIN)/python benchmarks/latency_page.py \
 	    $(if $(wildcard $(FIVE:%=$(OUT)/five/%)),--five $(wildcard $(FIVE:%=$(OUT)/five/%))) \
-	    $(if $(wildcard $(OUT)/batch8),--batch $(OUT)/batch8)
+	    $(if $(wildcard $(OUT)/batch4),--batch $(OUT)/batch4)
 	$(BIN)/python benchmarks/readme.py $(if $(wildcard $(OUT)/demo),--demo $(OUT)/demo)
 
 # 10,000 random problems for the native kernels, and as many with bad operands, under

@@ -1,6 +1,6 @@
 """docs/latency.md, from what `sparserefine benchmark --models` measured.
 
-    python benchmarks/latency_page.py --five out/five/* --batch out/batch8   # keep new results
+    python benchmarks/latency_page.py --five out/five/* --batch out/batch4   # keep new results
     python benchmarks/latency_page.py                                       # only write the page
 
 The runs themselves, each model by itself, are those of `make fair-bench`; folders of one commit and
@@ -27,7 +27,7 @@ PAGE = ROOT / "docs" / "latency.md"
 SUM_TOLERANCE = 0.97
 RUNS = {
     "five": "The paper's five, one image of 1024×2048 at a time",
-    "batch": "SegFormer-B5, eight images at a time, at most 20 GiB",
+    "batch": "SegFormer-B5, four images at a time, at most 20 GiB",
 }
 # What times depend on.
 CODE = ("src", "pyproject.toml", "constraints.txt")
