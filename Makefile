@@ -112,8 +112,8 @@ lint: .venv/dev.stamp
 	$(BIN)/pyright
 
 # Our figures beside the dense model's, from one commit, on a quiet machine with two cores and 24 GiB;
-# some minutes: hrnet-w48 2, segnext-l 3, mask2former-swin-tiny 4, segformer-b5 6,
-# mask2former-swin-large 9; fair-batch 9, fair-light 6, fair-frontier 30. fair-pages reads what the
+# some minutes: hrnet-w48 2, segnext-l 2, mask2former-swin-tiny 3, segformer-b5 5,
+# mask2former-swin-large 7; fair-batch 6, fair-light 2, fair-frontier 30. fair-pages reads what the
 # latencies and fair-batch left in out/, and writes the pages; what has not run keeps its figures.
 FIVE := hrnet-w48 segnext-l mask2former-swin-tiny segformer-b5 mask2former-swin-large
 LARGE ?= ../shared/data/street-free/images/berlin_03.jpg
