@@ -18,6 +18,7 @@ LAYERS = (
     "extras",
     "progress",
     "threads",
+    "memory_pages",
     "environment",
     "sparse",
     "images",
