@@ -15,20 +15,29 @@ from sparserefine.progress import Progress
 from sparserefine.refinement.features import Input, count_channels
 
 from dataset import Experiment  # isort: skip
+from one_class import OneClassUNet  # isort: skip
+from street_start import start_on_streets  # isort: skip
 
-Variant = Literal["stages", "unet", "unet-rgb", "points"]
-"""What looks at the selected pixels: the dense model's own first stages; a sparse U-Net that sees
-the colors and the prediction; one that sees the colors alone, as in the paper; a perceptron that
-sees colors and prediction of each pixel by itself, as PointRend does."""
+Variant = Literal[
+    "stages", "stages-balanced", "stages-longer",
+    "unet", "unet-rgb", "unet-rgb-streets", "one-class", "points",
+]  # fmt: skip
+"""What looks at the selected pixels: the dense model's own first stages, also with weights of
+classes and with three times the steps; a sparse U-Net that sees the colors and the prediction; one
+that sees the colors alone, as in the paper, also trained on drawn streets before; one that sees
+the colors and the prediction of one class at a time; a perceptron that sees colors and prediction
+of each pixel by itself, as PointRend does."""
 
 # Below it nothing is doubt; the budget chooses among what is above.
 THRESHOLD = 0.02
 INPUTS: dict[str, tuple[Input, ...]] = {
     "unet": ("rgb", "probabilities", "entropy"),
     "unet-rgb": ("rgb",),
+    "unet-rgb-streets": ("rgb",),
+    "one-class": ("rgb", "probabilities"),
     "points": ("rgb", "probabilities", "entropy"),
 }
-STEPS = 400
+STEPS, LONGER = 400, 3
 WIDTHS = (32, 48, 64, 96, 128)
 
 
@@ -41,7 +50,7 @@ def new_refiner(dense: DenseModel, experiment: Experiment, variant: Variant) -> 
         variant: What looks at the pixels.
     """
     selector = sr.EntropySelector(THRESHOLD, experiment.density)
-    if variant == "stages":
+    if variant.startswith("stages"):
         extractor = sr.StageExtractor(dense.num_classes, stage_channels=dense.stage_channels)
         return sr.SparseRefiner(
             dense, selector=selector, extractor=extractor, dense_size=experiment.low
@@ -50,6 +59,8 @@ def new_refiner(dense: DenseModel, experiment: Experiment, variant: Variant) -> 
     channels = count_channels(inputs, dense.num_classes)
     if variant == "points":
         extractor = PointMLP(dense.num_classes, in_channels=channels)
+    elif variant == "one-class":
+        extractor = OneClassUNet(dense.num_classes)
     else:
         extractor = sr.SparseUNet(dense.num_classes, in_channels=channels, widths=WIDTHS, blocks=1)
     return sr.SparseRefiner(
@@ -69,6 +80,7 @@ def trained_refiner(
     out: Path,
     seed: int,
     *,
+    weights: Path,
     steps: int = STEPS,
     progress: Progress | None = None,
 ) -> sr.SparseRefiner:
@@ -81,11 +93,13 @@ def trained_refiner(
         data: Folder of the dataset.
         out: Folder of the run, which goes on there if it was stopped.
         seed: Seeds everything random.
+        weights: Folder with ESPNetv2's files, for what starts on drawn streets.
         steps: Number of steps.
         progress: Told of each step.
     """
     torch.manual_seed(seed)
     model = new_refiner(dense, experiment, variant)
+    steps = LONGER * steps if variant == "stages-longer" else steps
     config = sr.TrainConfig(
         steps=steps,
         # Small crops of many images: pixels of one are alike.
@@ -97,11 +111,15 @@ def trained_refiner(
         view_colors=0.3,
         jitter=0.0,
         dense_logits="cached",
-        learning_rate=2e-3 if variant == "stages" else 1e-3,
+        learning_rate=2e-3 if variant.startswith("stages") else 1e-3,
+        class_weights="balanced" if variant == "stages-balanced" else "none",
         validate_every=max(steps // 8, 1),
         checkpoint_every=50,
         seed=seed,
     )
+    if variant == "unet-rgb-streets":
+        start = out.with_name(f"{out.name}-start")
+        start_on_streets(model, experiment, config, weights, start, progress)
     development: list[Sample] = experiment.development(data)
     sr.train(
         model,

@@ -132,6 +132,7 @@ def run_seed(experiment: Experiment, options: argparse.Namespace, seed: int) -> 
             options.data,
             folder / variant,
             seed,
+            weights=options.weights,
             steps=options.steps,
             progress=every(f"seed {seed}, {variant}", 50),
         )
