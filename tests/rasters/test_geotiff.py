@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from sparserefine.images import read_image
 from sparserefine.rasters import geotiff
 from sparserefine.rasters import journal as journals
 from sparserefine.rasters import predict as predicting
+from sparserefine.rasters.colors import RasterColors
 from sparserefine.rasters.error import RasterError
 from sparserefine.sparse import use_backend
 from sparserefine.viz import default_palette
@@ -220,7 +222,10 @@ def test_a_window_that_cannot_be_read_loses_no_other(tmp_path: Path, image: np.n
         return read(indexes, window=window)
 
     raster.read = breaking  # type: ignore[method-assign]
-    with pytest.raises(RasterError, match=r"^the array: rows .* cannot be read \(a tile is dam"):
+    message = (
+        r"^the array: rows .* \(a tile is damaged\).*if it is changed for that, delete .*\.unf"
+    )
+    with pytest.raises(RasterError, match=message):
         sr.predict_raster(model, raster, out, side=128)
     assert not out.exists()
     raster.broken, raster.read = None, read  # type: ignore[method-assign]
@@ -228,6 +233,33 @@ def test_a_window_that_cannot_be_read_loses_no_other(tmp_path: Path, image: np.n
     assert result.resumed == 5 and result.windows == 6
     with use_backend(exact=True):
         assert np.array_equal(read_image_of(out), model.predict(image).labels)
+
+
+def test_the_dense_pass_needs_every_block(tmp_path: Path, image: np.ndarray) -> None:
+    """What is said is of the block, not of the file that was to be made of it."""
+    raster, out = ArrayRaster(image.transpose(2, 0, 1)), tmp_path / "labels.tif"
+    raster.broken = ((150, 160), (200, 210))
+    with pytest.raises(RasterError, match=r"^the array: rows .* cannot be read \(a tile is dam"):
+        sr.predict_raster(make_raster_model(), raster, out)
+    left = tmp_path / ".labels.tif.unfinished"
+    assert [path.name for path in left.iterdir()] == ["plan.json"] and not out.exists()
+
+
+@pytest.mark.parametrize("kind", ["alpha", "mask"])
+def test_a_window_whose_mask_cannot_be_read_is_named(kind: str, image: np.ndarray) -> None:
+    def broken(*_: Any, **__: Any) -> np.ndarray:
+        raise ValueError("a tile of the mask\nis damaged")
+
+    raster: Any = ArrayRaster(np.dstack([image, image[..., :1]]).transpose(2, 0, 1))
+    if kind == "alpha":
+        raster.colorinterp, read = ("red", "green", "blue", "alpha"), raster.read
+        raster.read = lambda bands, window: (broken if bands == [4] else read)(bands, window=window)
+    else:
+        raster.mask_flag_enums = [[SimpleNamespace(name="per_dataset")]]
+        raster.read_masks = broken
+    message = r"^it: rows 3 to 6, columns 1 to 8 cannot be read \(a tile of the mask is damaged"
+    with pytest.raises(RasterError, match=message):
+        RasterColors(raster, "it").read(((3, 7), (1, 9)))
 
 
 def test_a_full_disk_loses_nothing(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -108,15 +109,8 @@ class RasterColors:
         return rgb, valid
 
     def _values(self, window: Window) -> Shaped[np.ndarray, "h w bands"]:
-        try:
+        with self._told(window):
             values = np.asarray(self.raster.read(self._bands, window=window))
-        # Whatever a driver meets with, it is this window that could not be read.
-        except Exception as error:
-            reason = " ".join(str(error.__cause__ or error).split())
-            raise RasterError(
-                f"{self.name}: {window_name(window)} cannot be read ({reason}). Mend or replace "
-                f"the file; the same command then goes on."
-            ) from error
         return values.transpose(1, 2, 0)
 
     def _converted(self, values: Shaped[np.ndarray, "h w bands"]) -> UInt8[np.ndarray, "h w _"]:
@@ -133,12 +127,24 @@ class RasterColors:
         if self._nodata is not None and not np.isnan(self._nodata):
             empty |= values == self._nodata
         valid = np.logical_not(empty.all(axis=2))
-        if self._alpha:
-            valid &= np.asarray(self.raster.read([self._alpha], window=window))[0] > 0
-        if self._masked:
-            masks: Any = self.raster
-            valid &= np.asarray(masks.read_masks(1, window=window)) > 0
+        with self._told(window):
+            if self._alpha:
+                valid &= np.asarray(self.raster.read([self._alpha], window=window))[0] > 0
+            if self._masked:
+                masks: Any = self.raster
+                valid &= np.asarray(masks.read_masks(1, window=window)) > 0
         return valid
+
+    @contextmanager
+    def _told(self, window: Window) -> Iterator[None]:
+        """Whatever a driver meets with, it is this window that could not be read."""
+        try:
+            yield
+        except Exception as error:
+            reason = " ".join(str(error.__cause__ or error).split())
+            raise RasterError(
+                f"{self.name}: {window_name(window)} cannot be read ({reason})."
+            ) from error
 
 
 def _interpretations(raster: WindowedRaster) -> list[str]:

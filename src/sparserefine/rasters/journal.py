@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from sparserefine.atomic import WriteError, make_folder
+from sparserefine.rasters.error import RasterError
 from sparserefine.rasters.protocol import Window, shape_of
 
 _PLAN = "plan.json"
@@ -60,6 +61,7 @@ class Journal:
             write: Writes its content.
 
         Raises:
+            RasterError: What it is made of cannot be read.
             WriteError: It cannot be written; what is finished is kept.
         """
         partial = self.folder / (name + _PARTIAL)
@@ -69,6 +71,9 @@ class Journal:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, self.folder / name)
+        except RasterError:  # an OSError too, but nothing is wrong with this file
+            partial.unlink(missing_ok=True)
+            raise
         except OSError as error:
             partial.unlink(missing_ok=True)
             raise unwritable(self.folder / name, error) from error

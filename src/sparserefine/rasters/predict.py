@@ -100,7 +100,8 @@ def predict_raster(
         ImportError: The extra that reads the raster is not installed.
         ValueError: Something exists at `out`, the raster does not say which of its bands are
             colors, or the refiner cannot work by window.
-        RasterError: Windows could not be read; all others are finished, and kept.
+        RasterError: A block cannot be read. The dense pass needs them all; after it windows
+            without such a block are finished, and kept.
         OSError: Something cannot be written; what is finished is kept.
     """
     check_refiner(model)
@@ -116,7 +117,13 @@ def predict_raster(
         image, raster, name = _opened(source, stack)
         colors = RasterColors(raster, name, bands=bands, value_range=value_range)
         run = _Run(model, selector, target, image, colors, view, side, dense_pixels)
-        return run(low, source, progress)
+        try:
+            return run(low, source, progress)
+        except RasterError as error:
+            raise RasterError(
+                f"{error} Once it can be read, the same command goes on; if it is changed for "
+                f"that, delete {target.journal}: the labels begin anew."
+            ) from error
 
 
 @dataclass(frozen=True, eq=False)
