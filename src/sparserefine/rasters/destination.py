@@ -9,6 +9,9 @@ from pathlib import Path
 from sparserefine.paths import user_path
 
 _TIFF = (".tif", ".tiff")
+UNLISTED = "unlisted"
+"""Name in the journal that says of labels of an OME-Zarr image that they are whole, but that the
+image may not name them yet."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,11 @@ class Destination:
         if self.image is not None:
             return self.image.with_name(f".{self.image.name}.{self.name}.unfinished")
         return self.path.with_name(f".{self.name}.unfinished")
+
+    @property
+    def is_unlisted(self) -> bool:
+        """Whether a run ended after the labels got their name, and before the image named them."""
+        return self.path.exists() and (self.journal / UNLISTED).exists()
 
 
 def destination(out: str | os.PathLike[str]) -> Destination | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from jaxtyping import Integer, Shaped
 
-from sparserefine.atomic import WriteError
 from sparserefine.extras import require
 from sparserefine.images import ImageError
 from sparserefine.rasters.geotiff import LabelFormat
+from sparserefine.rasters.journal import unwritable
 from sparserefine.rasters.protocol import Window
 from sparserefine.refinement.resampling import nearest_index
 
@@ -100,7 +100,7 @@ class OmeImage:
 
         Raises:
             ImportError: zarr is not installed.
-            ImageError: There is none, or it has several planes or times.
+            ImageError: There is none, a level is missing, or it has several planes or times.
         """
         zarr = require("zarr", "zarr")
         try:
@@ -120,9 +120,7 @@ class OmeImage:
         named = multiscale.get("axes") or "tczyx"
         axes = tuple(axis["name"] if isinstance(axis, dict) else str(axis) for axis in named)
         colors = _said_colors(metadata)
-        levels = tuple(
-            OmeLevel(group[dataset["path"]], axes, colors) for dataset in multiscale["datasets"]
-        )
+        levels = tuple(OmeLevel(array, axes, colors) for array in _arrays(group, multiscale, path))
         first = levels[0].array.shape
         if not {"x", "y"} <= set(axes) or len(axes) != len(first):
             raise ImageError(f"{path} has axes {', '.join(axes)}, expected y and x among them.")
@@ -135,10 +133,27 @@ class OmeImage:
         return cls(path, version, multiscale, levels)
 
     def level_for(self, grid: tuple[int, int]) -> OmeLevel:
-        """The smallest level that is no smaller than what the dense model takes."""
-        return [
+        """The smallest level that is no smaller than what the dense model takes, or the first."""
+        enough = [
             level for level in self.levels if level.height >= grid[0] and level.width >= grid[1]
-        ][-1]
+        ]
+        return enough[-1] if enough else self.levels[0]
+
+    def folders(self, grid: tuple[int, int] | None) -> list[Path]:
+        """Folders of the levels that are read: the first, and that which is enough for a grid."""
+        levels = self.levels[:1] if grid is None else (self.levels[0], self.level_for(grid))
+        return [self.path / level.array.path for level in levels]
+
+
+def _arrays(group: Any, multiscale: dict[str, Any], path: Path) -> list[Any]:
+    """The arrays that the metadata name."""
+    names = [dataset.get("path") for dataset in multiscale.get("datasets", [])]
+    arrays = [group.get(name) if name else None for name in names]
+    missing = [str(n) for n, one in zip(names, arrays, strict=True) if not hasattr(one, "shape")]
+    if missing or not names:
+        what = f"the level {', '.join(missing)}, but has no such array" if missing else "no level"
+        raise ImageError(f"{path} names {what}. Was it copied whole? Write it again.")
+    return arrays
 
 
 def write_labels(
@@ -146,14 +161,16 @@ def write_labels(
     path: Path,
     parts: Iterable[tuple[Window, Integer[np.ndarray, "h w"]]],
     form: LabelFormat,
+    whole: Callable[[], None],
 ) -> None:
-    """Write a label map of as many levels as its image, and name it in the group of labels.
+    """Write a label map of as many levels as its image, which `list_labels` then makes known.
 
     Args:
         image: The image.
         path: Group to make, in the folder labels of the image.
         parts: Windows with their labels; they cover the image once.
         form: Type and colors.
+        whole: Called when all is written, before it gets its name.
 
     Raises:
         OSError: It cannot be written.
@@ -163,12 +180,33 @@ def write_labels(
     shutil.rmtree(partial, ignore_errors=True)
     version = 3 if image.version == "0.5" else 2
     try:
-        labels = zarr.open_group(str(path.parent), mode="a", zarr_format=version)
+        zarr.open_group(str(path.parent), mode="a", zarr_format=version)
         group = zarr.open_group(str(partial), mode="w", zarr_format=version)
         _write_levels(group, image, parts, form, version)
         metadata = _metadata(image, path.name, form)
         group.attrs.update({"ome": metadata} if version == 3 else metadata)
+        whole()
         os.replace(partial, path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def list_labels(image: OmeImage, path: Path) -> None:
+    """Name labels in the group of labels, where others look for them; again changes nothing.
+
+    Args:
+        image: The image.
+        path: Group of the labels.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    zarr = require("zarr", "zarr")
+    version = 3 if image.version == "0.5" else 2
+    try:
+        labels = zarr.open_group(str(path.parent), mode="a", zarr_format=version)
         known = dict(labels.attrs)
         named = known.get("ome", {}) if version == 3 else known
         names = [*(name for name in named.get("labels", []) if name != path.name), path.name]
@@ -176,9 +214,7 @@ def write_labels(
         labels.attrs.update({"ome": {"version": "0.5", **own}} if version == 3 else own)
         _consolidate_again(zarr, image.path, version)
     except OSError as error:
-        raise WriteError(path, f"{error.strerror or error}; what is finished is kept") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        raise unwritable(path, error) from error
 
 
 def _write_levels(

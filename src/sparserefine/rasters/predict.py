@@ -20,10 +20,11 @@ from sparserefine.progress import Progress, count_steps
 from sparserefine.rasters import geotiff, ome_zarr
 from sparserefine.rasters.colors import RasterColors
 from sparserefine.rasters.dense_stage import DENSE_PIXELS, predict_low, take_low
-from sparserefine.rasters.destination import Destination, destination, is_zarr
+from sparserefine.rasters.destination import UNLISTED, Destination, destination, is_zarr
 from sparserefine.rasters.error import RasterError
 from sparserefine.rasters.field_of_view import FieldOfView
 from sparserefine.rasters.geotiff import LabelFormat
+from sparserefine.rasters.identity import identity
 from sparserefine.rasters.journal import Journal, unwritable
 from sparserefine.rasters.low_grid import LowGrid
 from sparserefine.rasters.ome_zarr import OmeImage
@@ -85,7 +86,8 @@ def predict_raster(
     Args:
         model: The refiner, with an `EntropySelector` and an extractor of its own.
         source: A file that GDAL reads, an OME-Zarr image, or an object that is read by window, as
-            the datasets of rasterio are; see `WindowedRaster`.
+            the datasets of rasterio are; see `WindowedRaster`. A run that was stopped knows an
+            object again by its `name`, so that must identify the content.
         out: NAME.tif, or IMAGE.zarr/labels/NAME of the OME-Zarr image. It must not exist.
         bands: Numbers, from 1, of the bands to take for red, green and blue, or of one for gray.
             Default: what the raster says.
@@ -217,7 +219,12 @@ class _Run:
         path = self.target.path
         if self.target.image is not None:
             assert self.image is not None
-            ome_zarr.write_labels(self.image, path, told(), form)
+            if not self.target.is_unlisted:
+                ome_zarr.write_labels(
+                    self.image, path, told(), form, lambda: journal.note(UNLISTED)
+                )
+            ome_zarr.list_labels(self.image, path)
+            journal.remove(UNLISTED)
             return
         partial = journal.folder / f"result{path.suffix}"
         try:
@@ -232,9 +239,11 @@ class _Run:
         """All that the labels depend on, as far as it can be named."""
         colors = self.colors
         said = {} if given is None else {"low": float(given.logits.double().sum())}
+        seen = grid if given is None else None
+        folders = () if self.image is None else self.image.folders(seen)
         return {
             "format": 1,
-            "source": _identity(source, colors),
+            "source": identity(source, colors.name, folders),
             **colors.choices,
             "size": list(colors.size),
             "grid": list(grid),
@@ -317,21 +326,9 @@ def check_destination(source: Any, out: str | os.PathLike[str]) -> Destination:
         check_installed("a GeoTIFF", "rasterio", extra="geo")
     if from_zarr:
         check_installed("an OME-Zarr image", "zarr", extra="zarr")
-    if target.path.exists():
+    if target.path.exists() and not target.is_unlisted:
         raise ValueError(f"{target.path} exists. Delete it, or choose another --out.")
     above = target.path.parent if target.image is None else target.image
     if not above.is_dir():
         raise ValueError(f"cannot write {out}: there is no folder {above}. Make it first.")
     return target
-
-
-def _identity(source: Any, colors: RasterColors) -> dict[str, Any]:
-    """What tells a source from others: of a file its time and length, of an object its name."""
-    if not isinstance(source, str | os.PathLike):
-        return {"kind": type(source).__name__, "name": colors.name}
-    path = user_path(source).resolve()
-    facts = path.stat()
-    known: dict[str, Any] = {"path": str(path)}
-    if path.is_file():
-        known |= {"bytes": facts.st_size, "changed_ns": facts.st_mtime_ns}
-    return known

@@ -20,7 +20,8 @@ class WindowedRaster(Protocol):
     """Anything that is read by window, as the datasets of rasterio are.
 
     It may have more of what those have, and that is used: `nodata`, `colorinterp`, `block_shapes`,
-    `crs`, `transform`, `mask_flag_enums` with `read_masks`, and `name`.
+    `crs`, `transform`, `mask_flag_enums` with `read_masks`, and `name`. A run that was stopped
+    knows the raster again by `name` alone: of other content it must be another.
 
     Attributes or properties are alike.
     """
