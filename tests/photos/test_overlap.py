@@ -8,6 +8,7 @@ import threading
 import time
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -34,7 +35,9 @@ class Work:
             self.read_ahead = max(self.read_ahead, self._read - self._worked)
         if self.broken.get("read") == job:
             raise ValueError(f"read {job}")
-        return Settled("known") if self.broken.get("settled") == job else job * job
+        if self.broken.get("settled") == job:
+            return Settled("known", self.pixels)
+        return job * job
 
     def work(self, batch: Sequence[tuple[int, int]]) -> list[int]:
         self.batches.append(len(batch))
@@ -55,8 +58,8 @@ class Work:
             raise ValueError(f"write {job}")
         return str(square)
 
-    def run(self, count: int, workers: int, batch: int = 1, pixels: int = 1) -> None:
-        stages = Stages(
+    def stages(self, batch: int, pixels: int) -> Stages[int, int, int, str]:
+        return Stages(
             read=self.read,
             work=self.work,
             write=self.write,
@@ -64,7 +67,10 @@ class Work:
             pixels=lambda read: pixels,
             batch=batch,
         )
-        overlap(range(count), stages, workers)
+
+    def run(self, count: int, workers: int, batch: int = 1, pixels: int = 1) -> None:
+        self.pixels = pixels
+        overlap(range(count), self.stages(batch, pixels), workers)
 
 
 @pytest.mark.parametrize("batch", [1, 4])
@@ -104,6 +110,49 @@ def test_of_large_photos_fewer_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     large.run(20, 8, pixels=1000)
     assert [job for job, _ in large.told] == list(range(20))
     assert large.unwritten == 1 < small.unwritten
+
+
+@pytest.mark.parametrize("settled", [None, 0])
+def test_of_large_photos_few_are_read_ahead_from_the_first_on(
+    settled: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that needs no work, as with `resume`, tells its size too."""
+    monkeypatch.setattr(module, "WAITING_PIXELS", 100)
+    for pixels, waiting in ((1000, 1), (51, 1), (50, 2), (30, 3)):
+        work = Work() if settled is None else Work(settled=settled)
+        work.run(12, 8, pixels=pixels)
+        assert work.read_ahead <= waiting + 1 + (settled is not None)
+
+
+def test_of_large_photos_the_next_is_read_while_one_is_worked_on() -> None:
+    begun = [threading.Event() for _ in range(5)]
+    work = Work()
+
+    def segment(batch: Sequence[tuple[int, int]]) -> list[int]:
+        assert all(begun[min(job + 1, 4)].wait(10) for job, _ in batch)
+        return [square for _, square in batch]
+
+    def read(job: int) -> int:
+        begun[job].set()
+        return job * job
+
+    large = work.stages(1, module.WAITING_PIXELS + 1)
+    overlap(range(5), replace(large, read=read, work=segment), 1)
+    assert work.told == [(job, str(job * job)) for job in range(5)]
+
+
+def test_small_photos_are_read_by_all_threads_at_once() -> None:
+    """Once the first has told its size."""
+    together = threading.Barrier(4)
+    work = Work()
+
+    def read(job: int) -> int:
+        if job:
+            together.wait(10)
+        return job
+
+    overlap(range(13), replace(work.stages(1, 1), read=read), 4)
+    assert [result for _, result in work.told] == [str(job) for job in range(13)]
 
 
 @pytest.mark.parametrize("batch", [1, 3])

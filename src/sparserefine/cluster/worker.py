@@ -18,7 +18,7 @@ from sparserefine.images.stamp import RECORD
 from sparserefine.photos.failure import describe_failure
 from sparserefine.photos.manifest import manifest_row
 from sparserefine.photos.overlap import Settled, Stages, overlap
-from sparserefine.photos.photo_run import PhotoJob, PhotoResult, PhotoRun, ReadPhoto
+from sparserefine.photos.photo_run import PhotoJob, PhotoResult, PhotoRun, ReadPhoto, settled
 from sparserefine.photos.record import PhotoPrediction, Record
 from sparserefine.refinement.fast_dense import with_fast_dense
 from sparserefine.refinement.prediction import file_digest
@@ -135,7 +135,7 @@ class PhotoWorker:
                     and earlier.is_of(file_digest(path), self.run.settings)
                     and earlier.names(self.settings.write)
                 ):
-                    return Settled(PhotoResult.earlier(earlier))
+                    return settled(earlier)
             return self.run.read(photo.job)
         finally:
             if not source.is_here:

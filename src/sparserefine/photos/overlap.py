@@ -7,7 +7,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -27,9 +27,15 @@ _NICER = 10
 
 @dataclass(frozen=True)
 class Settled(Generic[Result]):
-    """What `read` returns of a job that needs no work: its result."""
+    """What `read` returns of a job that needs no work.
+
+    Attributes:
+        result: Its result.
+        pixels: How much memory it would have taken, which those that follow are taken to need.
+    """
 
     result: Result
+    pixels: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,8 +71,9 @@ def overlap(jobs: Iterable[Job], stages: Stages[Job, Read, Worked, Result], work
     """Read, work on and write jobs in their order, all three at the same time.
 
     At most `workers` jobs and one more are read ahead, and one more than there are threads to write
-    them wait for these; fewer where they are large. So the memory does not depend on the number of
-    jobs. When it ends early, by an interrupt or an error of `done`, what is being written is
+    them wait for these; fewer where they are large, where a job that is still being read is taken
+    to be as large as the last one that was. So the memory does not depend on the number of jobs.
+    When it ends early, by an interrupt or an error of `done`, what is being written is
     finished and told of first.
 
     Args:
@@ -83,39 +90,77 @@ def overlap(jobs: Iterable[Job], stages: Stages[Job, Read, Worked, Result], work
             f"workers is {workers} and batch {stages.batch}, expected 0 or more and 1 or more."
         )
     with _pool(workers) as readers, _pool(2 * workers, _give_way) as writers:
-        reading: deque[tuple[Job, Future[Any]]] = deque()
+        reading = _Reading(iter(jobs), stages, workers, readers)
         writing: deque[tuple[Job, Future[Any], int]] = deque()
         try:
-            _run(iter(jobs), stages, workers, (readers, writers), reading, writing)
+            _run(reading, stages, workers, writers, writing)
         finally:
-            for _, future in reading:
+            for _, future in reading.queue:
                 future.cancel()
             while writing:
                 _tell(writing, stages)
 
 
+class _Reading(Generic[Job, Read, Worked, Result]):
+    """The jobs that are read ahead, and those after them."""
+
+    def __init__(
+        self,
+        jobs: Iterator[Job],
+        stages: Stages[Job, Read, Worked, Result],
+        workers: int,
+        readers: Executor,
+    ) -> None:
+        self.queue: deque[tuple[Job, Future[Any]]] = deque()
+        self._jobs, self._stages, self._readers = jobs, stages, readers
+        self._most = max(stages.batch, workers + 1 if workers else 1)
+        self._last: int | None = None  # pixels of the last job that was read
+
+    def fill(self, in_hand: int = 0) -> None:
+        """Begin to read as many jobs as there is room for, beside those that are worked on next."""
+        while len(self.queue) + in_hand < self._most and self._has_room():
+            for job in self._jobs:
+                self.queue.append((job, self._readers.submit(self._read, job)))
+                break
+            else:
+                return
+
+    def _read(self, job: Job) -> Read | Settled[Result]:
+        read = self._stages.read(job)
+        self._last = self._size(read)
+        return read
+
+    def _has_room(self) -> bool:
+        if not self.queue:
+            return True
+        if self._last is None:  # nobody knows how large they are, so the first is read alone
+            wait([self.queue[-1][1]])
+        expected = self._last or 0
+        total = expected
+        for _, future in self.queue:
+            if not future.done():
+                total += expected
+            elif future.exception() is None and not isinstance(future.result(), Settled):
+                total += self._size(future.result())
+        return total <= WAITING_PIXELS
+
+    def _size(self, read: Read | Settled[Result]) -> int:
+        return read.pixels if isinstance(read, Settled) else self._stages.pixels(read)
+
+
 def _run(
-    jobs: Iterator[Job],
+    reading: _Reading[Job, Read, Worked, Result],
     stages: Stages[Job, Read, Worked, Result],
     workers: int,
-    pools: tuple[Executor, Executor],
-    reading: deque[tuple[Job, Future[Any]]],
+    writers: Executor,
     writing: deque[tuple[Job, Future[Any], int]],
 ) -> None:
-    readers, writers = pools
-    ahead = max(stages.batch, workers + 1 if workers else 1)
-    more = True
-    while more or reading:
-        while more and len(reading) < ahead and _waiting(reading, stages) < WAITING_PIXELS:
-            try:
-                job = next(jobs)
-            except StopIteration:
-                more = False
-                break
-            reading.append((job, readers.submit(stages.read, job)))
-        if not reading:
-            break
-        batch = _next_batch(reading, stages, writing)
+    while True:
+        reading.fill()
+        if not reading.queue:
+            return
+        batch = _next_batch(reading.queue, stages, writing)
+        reading.fill(len(batch))  # or of large ones none would be read meanwhile
         for job, worked in _worked(batch, stages):
             size = sum(stages.pixels(read) for one, read in batch if one is job)
             future: Future[Any] = (
@@ -172,18 +217,6 @@ def _worked(
             return
         results = [error]
     yield from zip((job for job, _ in batch), results, strict=True)
-
-
-def _waiting(
-    reading: deque[tuple[Job, Future[Any]]], stages: Stages[Job, Read, Worked, Result]
-) -> int:
-    """Pixels that were read and wait to be worked on."""
-    total = 0
-    for _, future in reading:
-        if future.done() and future.exception() is None:
-            read = future.result()
-            total += 0 if isinstance(read, Settled) else stages.pixels(read)
-    return total
 
 
 def _tell(

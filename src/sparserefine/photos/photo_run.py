@@ -92,6 +92,12 @@ class PhotoResult:
         return manifest_row(job.shown, folder=folder, **self.facts)
 
 
+def settled(earlier: Record) -> Settled[PhotoResult]:
+    """A photo that an earlier run did, by its record."""
+    height, width = (int(earlier.facts.get(side, 0)) for side in ("height", "width"))
+    return Settled(PhotoResult.earlier(earlier), height * width)
+
+
 @dataclass(frozen=True, kw_only=True)
 class PhotoRun:
     """The settings of a run, and what is done to each of its photos.
@@ -136,7 +142,7 @@ class PhotoRun:
                     and earlier.is_of(content, self.settings)
                     and earlier.has(job.folder, self.write)
                 ):
-                    return Settled(PhotoResult.earlier(earlier))
+                    return settled(earlier)
             photo = open_photo(job.source, bands=self.bands, value_range=self.value_range)
         return ReadPhoto(photo.image, content, photo.notes, timer.stages_ms)
 
