@@ -305,6 +305,9 @@ def test_what_was_done_before_an_interrupt_is_kept_and_plays(clip: Path, tmp_pat
     assert left(tmp_path) == {"clip.mp4", "out.part.mp4"}
     kept = times_of(tmp_path / "out.part.mp4")
     assert 1 <= len(kept) <= 5 and kept == times_of(clip)[: len(kept)]
+    with pytest.raises(FileExistsError, match=r"out.part.mp4 has the frames of an ear.*Delete"):
+        predict_video(make_patch_model(), clip, tmp_path / "out.mp4")
+    assert times_of(tmp_path / "out.part.mp4") == kept and not (tmp_path / "out.mp4").exists()
 
 
 def test_a_frame_that_the_decoder_patched_up_keeps_the_labels_before(

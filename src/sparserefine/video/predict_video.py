@@ -99,7 +99,7 @@ def predict_video(
         ImportError: PyAV is not installed.
         ImageError: The source is no video, or cannot be decoded at all.
         ValueError: An argument makes no sense, or the encoder is missing.
-        FileExistsError: There is something at `out`.
+        FileExistsError: There is something at `out`, or at NAME.part.SUFFIX.
         OSError: The source cannot be read, or the video cannot be written.
     """
     check_installed("video", "av", extra="video")

@@ -22,7 +22,7 @@ def check_target(path: Path, shown: str) -> Encoding:
     """Find out before work starts whether a video can be written.
 
     Raises:
-        FileExistsError: There is something of that name.
+        FileExistsError: There is something of that name, or what an earlier run kept of it.
         OSError: There is no folder for it, or nothing may be written there.
         ValueError: No file of that ending shows that, or its encoder is missing.
     """
@@ -30,6 +30,11 @@ def check_target(path: Path, shown: str) -> Encoding:
     encoding = Encoding.of(path.suffix.lower(), shown)
     if path.exists():
         raise FileExistsError(f"{path} is there already. Move it away, or choose another name.")
+    if part_path(path).exists():
+        raise FileExistsError(
+            f"{part_path(path)} has the frames of an earlier run, and a run that ends early would "
+            f"write over them. Delete it or move it away, or choose another name."
+        )
     if not path.parent.is_dir():
         raise FileNotFoundError(
             f"cannot write {path}: there is no folder {path.parent}. Make it, or choose another."
