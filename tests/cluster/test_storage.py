@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from PIL import Image
 import sparserefine as sr
 from command_line import run
 from small_models import make_patch_model
+from sparserefine.cli.refiners import RefinerOptions
 from sparserefine.cluster.storage import Storage, _is_photo
 
 
@@ -49,6 +52,25 @@ def test_what_is_missing_is_said_before_work(
     done = run("bulk", tmp_path, "--out", tmp_path / "out", "--model", "none")
     assert done.returncode == 1 and "pip install 'sparserefine[bulk]'" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_the_command_takes_no_gpu_from_its_actors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless it is told to."""
+    taken: list[str] = []
+
+    def load(options: RefinerOptions) -> None:
+        taken.append(options.device)
+        raise ValueError("that is all")
+
+    import_module("sparserefine.cli.bulk")
+    module = sys.modules["sparserefine.cli.bulk"]  # its name is that of the function
+    monkeypatch.setattr("sparserefine.extras.find_spec", lambda name: True)
+    monkeypatch.setattr(module, "load_refiner", load)
+    for more in ((), ("--model", "edges"), ("--threshold", 0.5), ("--device", "cuda:1")):
+        assert "that is all" in run("bulk", tmp_path, *more).stderr
+    assert taken == ["cpu", "cpu", "cpu", "cuda:1"]
 
 
 def test_arguments_that_make_no_sense_are_refused(

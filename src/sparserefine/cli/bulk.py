@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -67,7 +68,10 @@ def bulk(
     from sparserefine.extras import check_installed
 
     check_installed("bulk", "ray", "pyarrow", extra="bulk")
-    model = load_refiner(refiner or RefinerOptions(device="cpu"))
+    options = refiner or RefinerOptions()
+    if options.device == "auto":  # each actor takes its own GPU: the driver shall hold none
+        options = replace(options, device="cpu")
+    model = load_refiner(options)
     with stoppable("What is done is kept: --resume goes on."), progress_bars() as progress:
         result = run(
             model,
