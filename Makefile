@@ -154,7 +154,8 @@ fuzz: .venv/dev.stamp
 
 # On a CUDA machine, with its own Python and torch: nothing of ours needs to be installed there.
 GPU_PYTHON ?= python3
-GPU := PYTHONPATH=src:benchmarks:tests$(if $(PYTHONPATH),:$(PYTHONPATH)) PYTHONUNBUFFERED=1 $(GPU_PYTHON) benchmarks/gpu
+GPU_RUN := PYTHONPATH=src:benchmarks:tests$(if $(PYTHONPATH),:$(PYTHONPATH)) PYTHONUNBUFFERED=1 $(GPU_PYTHON)
+GPU := $(GPU_RUN) benchmarks/gpu
 
 gpu-test:
 	$(GPU)/kernels.py --out $(OUT) $(TEST)
@@ -182,7 +183,7 @@ gpu-camvid:
 
 # The paper's table A3, on a Jetson AGX Orin: all five models, by precision and batch size.
 orin:
-	$(GPU_PYTHON) -m sparserefine.cli benchmark --device cuda --size 1024x2048 \
+	$(GPU_RUN) -m sparserefine.cli benchmark --device cuda --size 1024x2048 \
 	    --models hrnet-w48,segformer-b5,mask2former-swin-tiny,mask2former-swin-large,segnext-l \
 	    --precision fp16,fp32 --batch 1,2,4 --pyramids floor,dilate --out $(OUT)/orin
 
