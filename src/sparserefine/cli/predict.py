@@ -64,7 +64,7 @@ def predict(
         --out with --write, --resume or --shard, else none.
     workers
         Threads that read; twice as many write. 0 does one after the other. Default: half of the
-        cores.
+        cores, at most 8.
     batch
         Photos of one size that are segmented together.
     bands

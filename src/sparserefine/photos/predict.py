@@ -106,7 +106,7 @@ def predict(
             what to write, resumes or is a share, manifest.jsonl in `out`, of a share
             manifest-0-of-8.jsonl; of others none.
         workers: Threads that read; twice as many write. 0 does one after the other. Default: half
-            of the cores.
+            of the cores, at most 8.
         batch: Photos of one size that follow each other and are segmented together. More than one
             may change labels where two classes are equally likely.
         bands: Numbers, from 1, of the bands to take for red, green and blue, or of one for gray.
