@@ -58,6 +58,17 @@ GRAY = np.round(255 * SOFT).astype(np.uint8)
 LOGITS = (12 * SOFT - 6).astype(np.float32)
 K_LOGITS = (8 * CLASSES - 4).astype(np.float32)
 
+
+def enlarged(plane: np.ndarray, filter: Image.Resampling = Image.Resampling.LANCZOS) -> np.ndarray:
+    """Eight times as large, by a filter that overshoots."""
+    size = (8 * plane.shape[1], 8 * plane.shape[0])
+    return np.array(Image.fromarray(plane.astype(np.float32)).resize(size, filter))
+
+
+SHARP = enlarged(MASK, Image.Resampling.BICUBIC)
+ROUND = enlarged(SOFT[10:32:3, 20:42:3])
+K_LARGE = np.stack([enlarged(plane) for plane in CLASSES])
+
 ARRAYS: dict[str, tuple[object, str, np.ndarray]] = {
     "bool": (MASK, "mask", MASK),
     "0 and 255": (255 * MASK.astype(np.uint8), "mask", MASK),
@@ -85,11 +96,16 @@ ARRAYS: dict[str, tuple[object, str, np.ndarray]] = {
     "ignored": (LABELS - 1, "labels", LABELS - 1),
     "probabilities": (SOFT, "probabilities", SOFT),
     "overshoot": (SOFT * 1.0005 - 0.0002, "probabilities", SOFT),
+    "enlarged by a cubic filter": (SHARP, "probabilities", SHARP.clip(0, 1)),
+    "enlarged by Lanczos": (enlarged(SOFT), "probabilities", enlarged(SOFT).clip(0, 1)),
+    "logits of a small range": (LOGITS / 12, "logits", LOGITS / 12),
     "half precision": (SOFT.astype(np.float16), "probabilities", SOFT),
     "logits": (LOGITS, "logits", LOGITS),
     "classes": (CLASSES, "probabilities", CLASSES),
     "classes in half precision": (CLASSES.astype(np.float16), "probabilities", CLASSES),
     "logits of classes": (K_LOGITS, "logits", K_LOGITS),
+    "classes enlarged": (K_LARGE, "probabilities", K_LARGE.clip(0, 1) / K_LARGE.clip(0, 1).sum(0)),
+    "similarities of classes": (1.2 * CLASSES - 0.3, "logits", 1.2 * CLASSES - 0.3),
     "batch of one": (K_LOGITS[None], "logits", K_LOGITS),
     "batch of one plane": (LOGITS[None, None], "logits", LOGITS),
     "one plane first": (GRAY[None], "probabilities", GRAY / np.float32(255)),
@@ -147,6 +163,8 @@ KINDS: dict[str, tuple[np.ndarray, str, np.ndarray]] = {
     "0 and 1 as labels": (MASK.astype(np.int64), "labels", MASK.astype(np.int64)),
     "floats as labels": (LABELS.astype(np.float32), "labels", LABELS),
     "0..1 as logits": (SOFT, "logits", SOFT),
+    "enlarged as probabilities": (ROUND, "probabilities", ROUND.clip(0, 1)),
+    "enlarged as logits": (ROUND, "logits", ROUND),
     "positive as logits": (SOFT + 1, "logits", SOFT + 1),
     "classes that are none as logits": (2 * CLASSES, "logits", 2 * CLASSES),
 }
@@ -198,6 +216,9 @@ REFUSED: dict[str, tuple[object, dict[str, Any], str]] = {
     "faint": ((GRAY * 0.4).astype("u1"), {}, "has gray values 0 to 102, expected"),
     "instances": (LABELS.astype(np.uint16) * 1000, {}, "gray values 0, 1000, 7000, expected 0 and"),
     "gray floats": (GRAY.astype(np.float32), {}, "floats from 0 to 255, expected 0 to 1.*Divide"),
+    "soft all over, enlarged": (ROUND, {}, 'floats from -0.0.* to 1.0.*Say which.*"logits"'),
+    "enlarged masks as classes": (np.stack([SHARP] * 2), {}, r"2 planes which add up to -0\.2.*li"),
+    "enlarged classes as logits": (K_LARGE, {"kind": "logits"}, "3 planes which add up to 1, as p"),
     "not of one": (CLASSES * 0.8, {}, "3 planes which add up to 0.8 to 0.8, expected 1"),
     "logits as probabilities": (LOGITS, {"kind": "probabilities"}, "has -6 to 6, expected 0 to 1"),
     "classes as probabilities": (K_LOGITS, {"kind": "probabilities"}, "has -4 to 4, expected 0 "),
