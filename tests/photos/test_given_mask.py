@@ -57,6 +57,7 @@ MASK, SOFT, LABELS, CLASSES = disk(), soft_disk(), three_labels(), class_probabi
 GRAY = np.round(255 * SOFT).astype(np.uint8)
 LOGITS = (12 * SOFT - 6).astype(np.float32)
 K_LOGITS = (8 * CLASSES - 4).astype(np.float32)
+PHOTO = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
 
 
 def enlarged(plane: np.ndarray, filter: Image.Resampling = Image.Resampling.LANCZOS) -> np.ndarray:
@@ -120,6 +121,12 @@ ARRAYS: dict[str, tuple[object, str, np.ndarray]] = {
         "probabilities",
         GRAY / np.float32(255),
     ),
+    "alpha first": (
+        np.stack([*np.moveaxis(PHOTO, 2, 0), GRAY]),
+        "probabilities",
+        GRAY / np.float32(255),
+    ),
+    "black and alpha": (np.stack([0 * GRAY, GRAY]), "probabilities", GRAY / np.float32(255)),
     "opaque": (np.dstack([GRAY] * 3 + [np.full_like(GRAY, 255)]), "probabilities", GRAY / 255),
     "cut out": (
         np.dstack([np.indices((40, 60)).sum(0).astype(np.uint8)] * 3 + [255 * MASK]).astype("u1"),
@@ -150,6 +157,11 @@ def test_array_of_an_array_is_shared_not_copied() -> None:
 
 
 KINDS: dict[str, tuple[np.ndarray, str, np.ndarray]] = {
+    "gray and alpha as probabilities": (
+        np.stack([255 - GRAY, GRAY]),
+        "probabilities",
+        GRAY / np.float32(255),
+    ),
     "bool as labels": (MASK, "labels", MASK.astype(np.uint8)),
     "bool as probabilities": (MASK, "probabilities", MASK.astype(np.float32)),
     "gray as labels": (GRAY, "labels", GRAY),
@@ -183,7 +195,6 @@ with_nan[3, 4] = np.nan
 COLORS = np.zeros((40, 60, 3), np.uint8)
 COLORS[MASK] = 255, 0, 0
 COLORS[:5] = 0, 0, 255
-PHOTO = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
 LOGITS_OF_CLASSES = torch.randn(3, 40, 60, generator=torch.Generator().manual_seed(0))
 
 REFUSED: dict[str, tuple[object, dict[str, Any], str]] = {
@@ -198,6 +209,16 @@ REFUSED: dict[str, tuple[object, dict[str, Any], str]] = {
     "text": (np.array([["a"]]), {}, "has dtype <U1, expected bool, integers or floats. Convert"),
     "complex": (np.ones((2, 2), complex), {}, "has dtype complex128, expected bool"),
     "colors": (COLORS, {}, "has 3 colors, expected a mask. Give labels as integers or as a pal"),
+    "gray and alpha, or two masks": (
+        np.stack([GRAY, 255 - GRAY]),
+        {},
+        'may be masks of their own, or colors and alpha. Pass kind="mask" or a list',
+    ),
+    "colors and alpha, or four masks": (
+        np.stack([MASK, ~MASK, MASK, MASK[::-1]]).astype("u1"),
+        {},
+        "4 planes, which may be masks of their own",
+    ),
     "colors first": (np.moveaxis(COLORS, 2, 0), {}, "has 3 colors, expected a mask"),
     "photo": (PHOTO, {}, "has more than 256 colors, expected a mask"),
     "photo in floats": (np.moveaxis(PHOTO, 2, 0) / 255, {}, "3 planes which add up to"),
@@ -263,6 +284,10 @@ def test_planes_of_bool_are_masks_of_their_own() -> None:
     (first, second) = many([SOFT, Image.fromarray(GRAY)])
     assert first.kind == second.kind == "probabilities"
     assert len(many(np.stack([MASK, ~MASK]).astype(np.int64), kind="mask")) == 2
+    for count in (2, 3, 4):
+        planes = 255 * np.stack([np.roll(MASK, 3 * one) for one in range(count)]).astype(np.uint8)
+        found = many(planes, kind="mask")
+        np.testing.assert_array_equal([mask.values for mask in found], planes > 0)
 
 
 # Pictures and files.
