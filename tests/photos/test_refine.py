@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -151,6 +152,32 @@ def test_instances_share_what_they_overlap_in() -> None:
     assert out.alpha is not None
     np.testing.assert_allclose(out.alpha, total, atol=1e-5)
     assert np.abs(out.alpha - alpha)[40:150, 60:180].mean() < 0.02
+
+
+class CompactMask:
+    """As supervision documents its own: boxes, and the mask in each, of a picture of some size."""
+
+    def __init__(self, mask: np.ndarray) -> None:
+        y, x = mask.nonzero()
+        self.offsets, self.shape = np.array([[x.min(), y.min()]]), (1, *mask.shape)
+        self._crop = mask[y.min() : y.max() + 1, x.min() : x.max() + 1]
+
+    def __len__(self) -> int:
+        return 1
+
+    def crop(self, index: int) -> np.ndarray:
+        return self._crop
+
+
+@pytest.mark.parametrize("reduced_by", [1, 2])
+def test_compact_masks_of_a_smaller_photo_lie_in_their_place(reduced_by: int) -> None:
+    image, truth = scene()
+    mask = (truth > 0.5)[::reduced_by, ::reduced_by]
+    given = SimpleNamespace(
+        mask=CompactMask(mask), xyxy=None, data={}, class_id=None, confidence=None
+    )
+    out = sr.refine(image, given)
+    assert out.alpha is not None and np.abs(out.alpha - truth).mean() < 0.005
 
 
 def test_a_padded_square_lies_on_its_photo() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NoReturn, get_args
 
 import numpy as np
@@ -42,6 +42,8 @@ class GivenMask:
         score: How sure the library is of it, 0..1 by most; None where it does not say.
         window: (top, left, height, width) in the photo where the values cover only that part and
             all else is background; None: they cover the whole photo.
+        window_of: (height, width) of the picture that the window was cut from, which may be the
+            photo at another size; None: the photo as it is.
         padded_square: The values cover the photo padded at its bottom or right to a square, as
             those of SAM 1 do. Arrays do not say so: False there means "not known".
     """
@@ -58,7 +60,17 @@ class GivenMask:
     name: str = ""
     score: float | None = None
     window: tuple[int, int, int, int] | None = None
+    window_of: tuple[int, int] | None = None
     padded_square: bool = False
+
+    def laid_out_for(self, size: tuple[int, int]) -> GivenMask:
+        """Itself, or as large as the picture of its window where a photo has another (H, W)."""
+        if self.window is None or self.window_of in (None, size):
+            return self
+        top, left, height, width = self.window
+        whole = np.zeros(self.window_of, self.values.dtype)
+        whole[top : top + height, left : left + width] = self.values
+        return replace(self, values=whole, window=None, window_of=None)
 
 
 def check_kind(kind: object) -> None:

@@ -200,7 +200,7 @@ def _refine_instances(
     labels = np.zeros((height, width), np.uint16)
     mask, colors = np.zeros((height, width), bool), photo.pixels.copy()
     found = []
-    for number, one in enumerate(given, 1):
+    for number, one in enumerate((one.laid_out_for(photo.size) for one in given), 1):
         low = prediction_on(photo.size, one, fit) if one.window is None else None
         if _is_nothing(one):
             nothing = np.zeros((1, 1), np.float32)
