@@ -14,6 +14,7 @@ from torch.nn import functional as F
 import sparserefine as sr
 from command_line import run
 from sparserefine.images import ImageError
+from sparserefine.photos.refine_folder import refine_photos
 
 SIZE = (192, 256)
 
@@ -273,6 +274,16 @@ def test_masks_in_the_folder_of_the_photos(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.png", "b.png"}
     assert "a.png: a mask of the JPEG of its name, and no photo" in done.stderr
+
+
+def test_a_folder_of_masks_below_that_of_the_photos(tmp_path: Path) -> None:
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(scene()[0]).save(tmp_path / "a.jpg")
+    Image.fromarray(MASKS["0/255"]).save(tmp_path / "masks" / "a.png")
+    found = refine_photos(tmp_path, tmp_path / "masks", out=tmp_path / "out")
+    assert found.done == (tmp_path / "out" / "a.png",) and not found.failed
+    (said,) = found.left_out
+    assert said.endswith("a.png: in the folder of the masks, and no photo")
 
 
 def test_two_masks_of_one_name(tmp_path: Path) -> None:
