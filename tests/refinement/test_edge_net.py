@@ -89,6 +89,15 @@ def test_the_context_reaches_in_all_directions() -> None:
     assert not with_context(torch.zeros(1, 5, 5, dtype=torch.bool)).any()
 
 
+@pytest.mark.parametrize("size", [(1, 30), (30, 2), (3, 3)])
+def test_the_context_ends_where_a_narrow_image_does(size: tuple[int, int]) -> None:
+    band = torch.zeros(1, *size, dtype=torch.bool)
+    band[0, 0, 0] = True
+    inside = torch.zeros_like(band)
+    inside[:, : CONTEXT + 1, : CONTEXT + 1] = True
+    assert torch.equal(with_context(band), inside)
+
+
 def test_the_head_learns_from_the_first_step() -> None:
     images, matte = solved()
     pixels = ActivePixels.from_mask(torch.ones(1, 96, 128, dtype=torch.bool))
