@@ -85,6 +85,11 @@ def test_a_photo_of_16_bits_keeps_them(tmp_path: Path) -> None:
     deep = image.astype(np.uint16) * 257
     deep += np.random.default_rng(1).integers(0, 100, deep.shape, np.uint16)
     out = sr.refine(deep, HARD)
+    as_tensor = sr.refine(torch.from_numpy(deep).permute(2, 0, 1), HARD)
+    assert as_tensor.foreground is not None
+    np.testing.assert_array_equal(as_tensor.foreground.colors, out.foreground.colors)
+    gray = sr.refine(Image.fromarray(deep[..., 0]), HARD)
+    assert gray.foreground is not None and gray.foreground.colors.dtype == np.uint16
     assert out.foreground is not None and out.foreground.colors.dtype == np.uint16
     np.testing.assert_array_equal(out.foreground.colors[~out.mask], deep[~out.mask])
     assert (out.labels != sr.refine(image, HARD).labels).mean() < 0.001
