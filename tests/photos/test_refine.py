@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -250,6 +252,31 @@ def test_the_command_writes_what_is_asked_for(tmp_path: Path) -> None:
     assert done.returncode == 1 and "two outputs of one file" in done.stderr
     done = run(*words, "-o", tmp_path / "mask.png")
     assert done.returncode == 1 and "would be written over" in done.stderr
+
+
+def test_a_stopped_command_leaves_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(scene()[0]).save(tmp_path / "photo.png")
+    Image.fromarray(MASKS["0/255"]).save(tmp_path / "mask.png")
+    replace = os.replace
+
+    def stopped(*paths: Path) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        replace(*paths)
+
+    monkeypatch.setattr("sparserefine.atomic.os.replace", stopped)
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        done = run(
+            "refine", tmp_path / "photo.png", tmp_path / "mask.png", "-o", tmp_path / "o.png"
+        )
+        cut = run("cutout", tmp_path / "photo.png", "--out", tmp_path / "out")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert done.returncode == cut.returncode == 143
+    assert {path.name for path in tmp_path.iterdir()} == {"photo.png", "mask.png", "out"}
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_a_folder_of_each(tmp_path: Path) -> None:
