@@ -424,7 +424,14 @@ def test_files_of_arrays(tmp_path: Path) -> None:
     np.save(tmp_path / "object.npy", np.array([{}], dtype=object), allow_pickle=True)
     (tmp_path / "text.npy").write_text("hello")
     (tmp_path / "text.npz").write_text("PK hello")
-    for name in ("object.npy", "text.npy", "text.npz"):
+    np.savez(tmp_path / "object.npz", np.array([{}], dtype=object))
+    for save, name in ((np.savez, "damaged.npz"), (np.savez_compressed, "unpacked.npz")):
+        save(tmp_path / name, SOFT)
+        content = bytearray((tmp_path / name).read_bytes())
+        content[300:340] = b"\xff" * 40
+        (tmp_path / name).write_bytes(content)
+    refused = ("object.npy", "text.npy", "text.npz", "object.npz", "damaged.npz", "unpacked.npz")
+    for name in refused:
         with pytest.raises(ImageError, match=f"{name} is no array: .* Write it with numpy.save"):
             read_mask(tmp_path / name)
     with pytest.raises(ImageError, match=r"none\.npy does not exist. Check the path"):
