@@ -288,6 +288,7 @@ class TestAsUint8Rgb:
             (np.full((8, 8), -0.5), "from -0.5"),
             (torch.zeros(8, 8, 3), r"shape \[8, 8, 3\], expected \[3, H, W\]"),
             (torch.zeros(2, 3, 8, 8), "one image at a time"),
+            (torch.zeros(3, 0, 8, dtype=torch.uint8), r"shape \[3, 0, 8\].* at least one pixel"),
             (torch.zeros(8, 8), r"shape \[8, 8\]"),
             (torch.zeros(3, 8, 8, dtype=torch.int32), "dtype int32"),
         ],

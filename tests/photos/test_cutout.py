@@ -13,8 +13,10 @@ from command_line import run
 from disk_photo import Redness, disk
 from sparserefine.deep_images import read_deep, write_png16
 from sparserefine.images import ImageError
+from sparserefine.photos.cutout import Cutout
 from sparserefine.photos.cutout_folder import cut_out_photos
 from sparserefine.photos.foreground import parse_background
+from sparserefine.viz import best_window
 
 
 @pytest.fixture
@@ -130,6 +132,30 @@ def test_several_photos_of_which_one_is_bad(photo: Path, tmp_path: Path) -> None
     assert [path.name for path, _ in result.failed] == ["bad.jpg"]
     assert len(result.done) == 2 and 0 < result.density < 1 and "write" in result.stages_ms
     assert told[-1] == ("cutout", 3, 3)
+
+
+def test_a_photo_that_cannot_be_drawn_is_done_all_the_same(
+    photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_large(result: Cutout) -> np.ndarray:
+        raise MemoryError
+
+    monkeypatch.setattr(Cutout, "added_detail", too_large)
+    result = cut_out_photos([photo], model=Redness(), out=tmp_path / "out")
+    assert result.done == (tmp_path / "out" / "disk_cutout.png",) and not result.failed
+    assert result.picture is None
+    assert result.notes[-1].startswith(f"{photo} is not in before_after.png: it needs more memory")
+
+
+def test_the_place_that_is_shown_is_found_on_a_reduced_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sparserefine.photos.cutout.OVERVIEW", 40)
+    monkeypatch.setattr("sparserefine.photos.cutout.DETAIL", (30, 46))
+    result = sr.cutout(disk((242, 319)), model=Redness())
+    gain = result.added_detail()
+    top, left, height, width = best_window(gain, (30, 46))
+    best = gain[top : top + height, left : left + width]
+    found = gain[result._most_detail()]
+    assert found.shape == (30, 46) and found.sum() > 0.8 * best.sum()
 
 
 def test_the_shipped_model_and_the_command(photo: Path, tmp_path: Path) -> None:

@@ -57,6 +57,18 @@ MASK, SOFT, LABELS, CLASSES = disk(), soft_disk(), three_labels(), class_probabi
 GRAY = np.round(255 * SOFT).astype(np.uint8)
 LOGITS = (12 * SOFT - 6).astype(np.float32)
 K_LOGITS = (8 * CLASSES - 4).astype(np.float32)
+PHOTO = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+
+
+def enlarged(plane: np.ndarray, filter: Image.Resampling = Image.Resampling.LANCZOS) -> np.ndarray:
+    """Eight times as large, by a filter that overshoots."""
+    size = (8 * plane.shape[1], 8 * plane.shape[0])
+    return np.array(Image.fromarray(plane.astype(np.float32)).resize(size, filter))
+
+
+SHARP = enlarged(MASK, Image.Resampling.BICUBIC)
+ROUND = enlarged(SOFT[10:32:3, 20:42:3])
+K_LARGE = np.stack([enlarged(plane) for plane in CLASSES])
 
 ARRAYS: dict[str, tuple[object, str, np.ndarray]] = {
     "bool": (MASK, "mask", MASK),
@@ -85,11 +97,16 @@ ARRAYS: dict[str, tuple[object, str, np.ndarray]] = {
     "ignored": (LABELS - 1, "labels", LABELS - 1),
     "probabilities": (SOFT, "probabilities", SOFT),
     "overshoot": (SOFT * 1.0005 - 0.0002, "probabilities", SOFT),
+    "enlarged by a cubic filter": (SHARP, "probabilities", SHARP.clip(0, 1)),
+    "enlarged by Lanczos": (enlarged(SOFT), "probabilities", enlarged(SOFT).clip(0, 1)),
+    "logits of a small range": (LOGITS / 12, "logits", LOGITS / 12),
     "half precision": (SOFT.astype(np.float16), "probabilities", SOFT),
     "logits": (LOGITS, "logits", LOGITS),
     "classes": (CLASSES, "probabilities", CLASSES),
     "classes in half precision": (CLASSES.astype(np.float16), "probabilities", CLASSES),
     "logits of classes": (K_LOGITS, "logits", K_LOGITS),
+    "classes enlarged": (K_LARGE, "probabilities", K_LARGE.clip(0, 1) / K_LARGE.clip(0, 1).sum(0)),
+    "similarities of classes": (1.2 * CLASSES - 0.3, "logits", 1.2 * CLASSES - 0.3),
     "batch of one": (K_LOGITS[None], "logits", K_LOGITS),
     "batch of one plane": (LOGITS[None, None], "logits", LOGITS),
     "one plane first": (GRAY[None], "probabilities", GRAY / np.float32(255)),
@@ -104,6 +121,12 @@ ARRAYS: dict[str, tuple[object, str, np.ndarray]] = {
         "probabilities",
         GRAY / np.float32(255),
     ),
+    "alpha first": (
+        np.stack([*np.moveaxis(PHOTO, 2, 0), GRAY]),
+        "probabilities",
+        GRAY / np.float32(255),
+    ),
+    "black and alpha": (np.stack([0 * GRAY, GRAY]), "probabilities", GRAY / np.float32(255)),
     "opaque": (np.dstack([GRAY] * 3 + [np.full_like(GRAY, 255)]), "probabilities", GRAY / 255),
     "cut out": (
         np.dstack([np.indices((40, 60)).sum(0).astype(np.uint8)] * 3 + [255 * MASK]).astype("u1"),
@@ -134,6 +157,11 @@ def test_array_of_an_array_is_shared_not_copied() -> None:
 
 
 KINDS: dict[str, tuple[np.ndarray, str, np.ndarray]] = {
+    "gray and alpha as probabilities": (
+        np.stack([255 - GRAY, GRAY]),
+        "probabilities",
+        GRAY / np.float32(255),
+    ),
     "bool as labels": (MASK, "labels", MASK.astype(np.uint8)),
     "bool as probabilities": (MASK, "probabilities", MASK.astype(np.float32)),
     "gray as labels": (GRAY, "labels", GRAY),
@@ -147,6 +175,8 @@ KINDS: dict[str, tuple[np.ndarray, str, np.ndarray]] = {
     "0 and 1 as labels": (MASK.astype(np.int64), "labels", MASK.astype(np.int64)),
     "floats as labels": (LABELS.astype(np.float32), "labels", LABELS),
     "0..1 as logits": (SOFT, "logits", SOFT),
+    "enlarged as probabilities": (ROUND, "probabilities", ROUND.clip(0, 1)),
+    "enlarged as logits": (ROUND, "logits", ROUND),
     "positive as logits": (SOFT + 1, "logits", SOFT + 1),
     "classes that are none as logits": (2 * CLASSES, "logits", 2 * CLASSES),
 }
@@ -165,7 +195,6 @@ with_nan[3, 4] = np.nan
 COLORS = np.zeros((40, 60, 3), np.uint8)
 COLORS[MASK] = 255, 0, 0
 COLORS[:5] = 0, 0, 255
-PHOTO = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
 LOGITS_OF_CLASSES = torch.randn(3, 40, 60, generator=torch.Generator().manual_seed(0))
 
 REFUSED: dict[str, tuple[object, dict[str, Any], str]] = {
@@ -180,6 +209,16 @@ REFUSED: dict[str, tuple[object, dict[str, Any], str]] = {
     "text": (np.array([["a"]]), {}, "has dtype <U1, expected bool, integers or floats. Convert"),
     "complex": (np.ones((2, 2), complex), {}, "has dtype complex128, expected bool"),
     "colors": (COLORS, {}, "has 3 colors, expected a mask. Give labels as integers or as a pal"),
+    "gray and alpha, or two masks": (
+        np.stack([GRAY, 255 - GRAY]),
+        {},
+        'may be masks of their own, or colors and alpha. Pass kind="mask" or a list',
+    ),
+    "colors and alpha, or four masks": (
+        np.stack([MASK, ~MASK, MASK, MASK[::-1]]).astype("u1"),
+        {},
+        "4 planes, which may be masks of their own",
+    ),
     "colors first": (np.moveaxis(COLORS, 2, 0), {}, "has 3 colors, expected a mask"),
     "photo": (PHOTO, {}, "has more than 256 colors, expected a mask"),
     "photo in floats": (np.moveaxis(PHOTO, 2, 0) / 255, {}, "3 planes which add up to"),
@@ -198,6 +237,9 @@ REFUSED: dict[str, tuple[object, dict[str, Any], str]] = {
     "faint": ((GRAY * 0.4).astype("u1"), {}, "has gray values 0 to 102, expected"),
     "instances": (LABELS.astype(np.uint16) * 1000, {}, "gray values 0, 1000, 7000, expected 0 and"),
     "gray floats": (GRAY.astype(np.float32), {}, "floats from 0 to 255, expected 0 to 1.*Divide"),
+    "soft all over, enlarged": (ROUND, {}, 'floats from -0.0.* to 1.0.*Say which.*"logits"'),
+    "enlarged masks as classes": (np.stack([SHARP] * 2), {}, r"2 planes which add up to -0\.2.*li"),
+    "enlarged classes as logits": (K_LARGE, {"kind": "logits"}, "3 planes which add up to 1, as p"),
     "not of one": (CLASSES * 0.8, {}, "3 planes which add up to 0.8 to 0.8, expected 1"),
     "logits as probabilities": (LOGITS, {"kind": "probabilities"}, "has -6 to 6, expected 0 to 1"),
     "classes as probabilities": (K_LOGITS, {"kind": "probabilities"}, "has -4 to 4, expected 0 "),
@@ -242,6 +284,10 @@ def test_planes_of_bool_are_masks_of_their_own() -> None:
     (first, second) = many([SOFT, Image.fromarray(GRAY)])
     assert first.kind == second.kind == "probabilities"
     assert len(many(np.stack([MASK, ~MASK]).astype(np.int64), kind="mask")) == 2
+    for count in (2, 3, 4):
+        planes = 255 * np.stack([np.roll(MASK, 3 * one) for one in range(count)]).astype(np.uint8)
+        found = many(planes, kind="mask")
+        np.testing.assert_array_equal([mask.values for mask in found], planes > 0)
 
 
 # Pictures and files.
@@ -378,7 +424,14 @@ def test_files_of_arrays(tmp_path: Path) -> None:
     np.save(tmp_path / "object.npy", np.array([{}], dtype=object), allow_pickle=True)
     (tmp_path / "text.npy").write_text("hello")
     (tmp_path / "text.npz").write_text("PK hello")
-    for name in ("object.npy", "text.npy", "text.npz"):
+    np.savez(tmp_path / "object.npz", np.array([{}], dtype=object))
+    for save, name in ((np.savez, "damaged.npz"), (np.savez_compressed, "unpacked.npz")):
+        save(tmp_path / name, SOFT)
+        content = bytearray((tmp_path / name).read_bytes())
+        content[300:340] = b"\xff" * 40
+        (tmp_path / name).write_bytes(content)
+    refused = ("object.npy", "text.npy", "text.npz", "object.npz", "damaged.npz", "unpacked.npz")
+    for name in refused:
         with pytest.raises(ImageError, match=f"{name} is no array: .* Write it with numpy.save"):
             read_mask(tmp_path / name)
     with pytest.raises(ImageError, match=r"none\.npy does not exist. Check the path"):

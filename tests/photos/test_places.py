@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import struct
 import sys
 import time
+import zlib
 from pathlib import Path, PurePath
 
 import pytest
@@ -68,6 +70,16 @@ def test_a_result_of_another_run_stays_where_it_is(tmp_path: Path) -> None:
     assert places(out, tmp_path / "a.jpg") == {"a.jpg": "a"}
     (out / "a" / "result.json").write_text("[]")
     assert places(out, tmp_path / "a.jpg") == {"a.jpg": "a"}
+
+
+@pytest.mark.parametrize("side", [10_000, 20_000])
+def test_a_picture_too_large_to_be_read_is_no_result(side: int, tmp_path: Path) -> None:
+    header = struct.pack(">4sIIBBBBB", b"IHDR", side, side, 8, 0, 0, 0, 0)
+    size, checksum = struct.pack(">I", 13), struct.pack(">I", zlib.crc32(header))
+    picture = b"\x89PNG\r\n\x1a\n" + size + header + checksum + struct.pack(">I4s", 0, b"IDAT")
+    (tmp_path / "a.png").write_bytes(picture)
+    (place,) = result_folders([Path("p/a.jpg")], tmp_path, lambda one: one.with_suffix(".png"))
+    assert place == tmp_path / "a"
 
 
 def test_names_of_dots_stay_inside(tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from torch.nn import functional as F
 import sparserefine as sr
 from command_line import run
 from sparserefine.images import ImageError
+from sparserefine.photos.refine_folder import refine_photos
 
 SIZE = (192, 256)
 
@@ -83,6 +87,11 @@ def test_a_photo_of_16_bits_keeps_them(tmp_path: Path) -> None:
     deep = image.astype(np.uint16) * 257
     deep += np.random.default_rng(1).integers(0, 100, deep.shape, np.uint16)
     out = sr.refine(deep, HARD)
+    as_tensor = sr.refine(torch.from_numpy(deep).permute(2, 0, 1), HARD)
+    assert as_tensor.foreground is not None
+    np.testing.assert_array_equal(as_tensor.foreground.colors, out.foreground.colors)
+    gray = sr.refine(Image.fromarray(deep[..., 0]), HARD)
+    assert gray.foreground is not None and gray.foreground.colors.dtype == np.uint16
     assert out.foreground is not None and out.foreground.colors.dtype == np.uint16
     np.testing.assert_array_equal(out.foreground.colors[~out.mask], deep[~out.mask])
     assert (out.labels != sr.refine(image, HARD).labels).mean() < 0.001
@@ -153,6 +162,32 @@ def test_instances_share_what_they_overlap_in() -> None:
     assert np.abs(out.alpha - alpha)[40:150, 60:180].mean() < 0.02
 
 
+class CompactMask:
+    """As supervision documents its own: boxes, and the mask in each, of a picture of some size."""
+
+    def __init__(self, mask: np.ndarray) -> None:
+        y, x = mask.nonzero()
+        self.offsets, self.shape = np.array([[x.min(), y.min()]]), (1, *mask.shape)
+        self._crop = mask[y.min() : y.max() + 1, x.min() : x.max() + 1]
+
+    def __len__(self) -> int:
+        return 1
+
+    def crop(self, index: int) -> np.ndarray:
+        return self._crop
+
+
+@pytest.mark.parametrize("reduced_by", [1, 2])
+def test_compact_masks_of_a_smaller_photo_lie_in_their_place(reduced_by: int) -> None:
+    image, truth = scene()
+    mask = (truth > 0.5)[::reduced_by, ::reduced_by]
+    given = SimpleNamespace(
+        mask=CompactMask(mask), xyxy=None, data={}, class_id=None, confidence=None
+    )
+    out = sr.refine(image, given)
+    assert out.alpha is not None and np.abs(out.alpha - truth).mean() < 0.005
+
+
 def test_a_padded_square_lies_on_its_photo() -> None:
     image, truth = scene()
     square = np.zeros((32, 32), np.float32)
@@ -219,6 +254,31 @@ def test_the_command_writes_what_is_asked_for(tmp_path: Path) -> None:
     assert done.returncode == 1 and "would be written over" in done.stderr
 
 
+def test_a_stopped_command_leaves_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(scene()[0]).save(tmp_path / "photo.png")
+    Image.fromarray(MASKS["0/255"]).save(tmp_path / "mask.png")
+    replace = os.replace
+
+    def stopped(*paths: Path) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        replace(*paths)
+
+    monkeypatch.setattr("sparserefine.atomic.os.replace", stopped)
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        done = run(
+            "refine", tmp_path / "photo.png", tmp_path / "mask.png", "-o", tmp_path / "o.png"
+        )
+        cut = run("cutout", tmp_path / "photo.png", "--out", tmp_path / "out")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert done.returncode == cut.returncode == 143
+    assert {path.name for path in tmp_path.iterdir()} == {"photo.png", "mask.png", "out"}
+    assert not list((tmp_path / "out").iterdir())
+
+
 def test_a_folder_of_each(tmp_path: Path) -> None:
     image, _ = scene()
     for folder in ("photos", "masks"):
@@ -246,6 +306,16 @@ def test_masks_in_the_folder_of_the_photos(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.png", "b.png"}
     assert "a.png: a mask of the JPEG of its name, and no photo" in done.stderr
+
+
+def test_a_folder_of_masks_below_that_of_the_photos(tmp_path: Path) -> None:
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(scene()[0]).save(tmp_path / "a.jpg")
+    Image.fromarray(MASKS["0/255"]).save(tmp_path / "masks" / "a.png")
+    found = refine_photos(tmp_path, tmp_path / "masks", out=tmp_path / "out")
+    assert found.done == (tmp_path / "out" / "a.png",) and not found.failed
+    (said,) = found.left_out
+    assert said.endswith("a.png: in the folder of the masks, and no photo")
 
 
 def test_two_masks_of_one_name(tmp_path: Path) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from sparserefine import DensePass
+from sparserefine.refinement import class_alphas
 from sparserefine.refinement.alpha import refine_alpha
+from sparserefine.refinement.class_alphas import corrected_alphas
 from sparserefine.refinement.class_bands import class_probabilities
 from sparserefine.refinement.edge_net import (
     CHANNELS,
@@ -87,6 +91,31 @@ def test_the_context_reaches_in_all_directions() -> None:
     assert (int(x.min()), int(x.max())) == (30 - CONTEXT, 30 + CONTEXT)
     assert int(wide.sum()) == (2 * CONTEXT + 1) ** 2
     assert not with_context(torch.zeros(1, 5, 5, dtype=torch.bool)).any()
+
+
+@pytest.mark.parametrize("size", [(1, 30), (30, 2), (3, 3)])
+def test_the_context_ends_where_a_narrow_image_does(size: tuple[int, int]) -> None:
+    band = torch.zeros(1, *size, dtype=torch.bool)
+    band[0, 0, 0] = True
+    inside = torch.zeros_like(band)
+    inside[:, : CONTEXT + 1, : CONTEXT + 1] = True
+    assert torch.equal(with_context(band), inside)
+
+
+def test_classes_in_several_batches_are_those_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, matte = solved()
+    mattes = {1: matte, 4: replace(matte, alpha=1 - matte.alpha), 5: matte}  # type: ignore[operator]
+    torch.manual_seed(0)
+    net = EdgeNet(widths=(8,)).eval()
+    torch.nn.init.normal_(net.unet.head.weight)
+    asked = torch.ones(96, 128, dtype=torch.bool)
+    with torch.no_grad():
+        at_once = corrected_alphas(images, mattes, asked, net)
+        monkeypatch.setattr(class_alphas, "MOST_CELLS", 2 * 96 * 128 + 1)
+        apart = corrected_alphas(images, mattes, asked, net)
+    assert [one.index for one in apart] == [1, 4, 5]
+    for one, other in zip(at_once, apart, strict=True):
+        assert torch.equal(one.rows, other.rows) and torch.equal(one.alpha, other.alpha)
 
 
 def test_the_head_learns_from_the_first_step() -> None:

@@ -89,3 +89,16 @@ def test_a_sure_class_is_not_overruled_by_unsure_ones() -> None:
     probabilities[:, 0, :, :2] = 0.5
     found = refine_labels(images, probabilities / probabilities.sum(1, keepdim=True))
     assert bool((found.labels == 0).all())
+
+
+def test_a_class_that_is_nowhere_sure_keeps_its_probability() -> None:
+    """It has no matte; that of a neighbor who is half as likely is no reason to lose to it."""
+    probabilities = torch.zeros(1, 4, 30, 40)
+    probabilities[0, 1, :, :13] = probabilities[0, 3, :, 27:] = 1
+    middle = 0.45 + 0.03 * torch.linspace(0, torch.pi, 14).sin()
+    shares = torch.tensor([1, 0.6, 0.4])[:, None] * torch.stack([middle, 1 - middle, 1 - middle])
+    probabilities[0, :3, :, 13:27] = shares[:, None]
+    images = torch.full((1, 3, 150, 200), 90, dtype=torch.uint8)
+    images[..., 65:135], images[..., 135:] = 200, 20
+    found = refine_labels(images, probabilities).labels[:, 65:135]
+    assert float((found == 0).float().mean()) > 0.8

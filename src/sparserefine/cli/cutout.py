@@ -15,6 +15,7 @@ from sparserefine.cli.console import (
     report_remarks,
     stage_table,
 )
+from sparserefine.cli.stopping import stoppable
 from sparserefine.cli.words import parsed_bands, parsed_range
 
 
@@ -59,7 +60,10 @@ def cutout(
     """
     from sparserefine.photos.cutout_folder import cut_out_photos
 
-    with progress_bars() as progress:
+    with (
+        stoppable("What is done is kept, and nothing is half written."),
+        progress_bars() as progress,
+    ):
         result = cut_out_photos(
             photos,
             model=model,

@@ -14,6 +14,7 @@ from sparserefine.cli.console import (
     report_remarks,
     stage_table,
 )
+from sparserefine.cli.stopping import stoppable
 from sparserefine.cli.words import parsed_bands, parsed_range
 
 
@@ -78,7 +79,10 @@ def refine(
         asked.append("cutout")
     if len(asked) > 1:
         raise ValueError(f"--{asked[0]} and --{asked[1]} are two outputs of one file. Give one.")
-    with progress_bars() as progress:
+    with (
+        stoppable("What is done is kept, and nothing is half written."),
+        progress_bars() as progress,
+    ):
         result = refine_photos(
             photo,
             mask,

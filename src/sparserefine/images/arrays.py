@@ -26,10 +26,10 @@ def channels_last(image: np.ndarray | Tensor) -> Shaped[np.ndarray, "H W C"]:
     if isinstance(image, Tensor):
         if image.ndim == 4 and shape[0] == 1:
             image = image[0]
-        if image.ndim != 3 or image.shape[0] not in (1, 3):
+        if image.ndim != 3 or image.shape[0] not in (1, 3) or image.numel() == 0:
             raise ValueError(
-                f"tensor has shape {shape}, expected [3, H, W], [1, 3, H, W] or [1, H, W]. "
-                f"Permute the channels to the front, and pass one image at a time."
+                f"tensor has shape {shape}, expected [3, H, W], [1, 3, H, W] or [1, H, W] with at "
+                f"least one pixel. Permute the channels to the front, and pass one image at a time."
             )
         image = image.detach().cpu()
         # Numpy has no bfloat16.

@@ -64,13 +64,26 @@ class Cutout(Foreground):
         maps = (self.image, self.enlarged, _to_8_bit(self.colors), self.alpha)
         factor = max(min(self.alpha.shape) // OVERVIEW, 1)
         whole = _on_white(*(np.asarray(Image.fromarray(one).reduce(factor)) for one in maps))
-        box = viz.best_window(self.added_detail(), DETAIL)
-        part = np.s_[box[0] : box[0] + box[2], box[1] : box[1] + box[3]]
+        part = self._most_detail()
         detail = _on_white(*(one[part] for one in maps))
         titles = ("Photo", "Prediction, enlarged", "Refined")
         panels = [viz.Panel(title, one) for title, one in zip(titles, whole, strict=True)]
         panels += [viz.Panel("", one) for one in detail]
         return viz.panel_grid(panels, 3)
+
+    def _most_detail(self) -> tuple[slice, slice]:
+        """Rows and columns of where most detail was added.
+
+        It is looked for on a reduced map: at the photo's size it takes six maps of float64.
+        """
+        factor = max(min(self.alpha.shape) // OVERVIEW, 1)
+        reduced = np.asarray(Image.fromarray(self.added_detail()).reduce(factor))
+        top, left, _, _ = viz.best_window(reduced, tuple(-(-side // factor) for side in DETAIL))
+        rows, columns = (
+            slice(max(min(factor * start, side - length), 0), min(factor * start + length, side))
+            for start, side, length in zip((top, left), self.alpha.shape, DETAIL, strict=True)
+        )
+        return rows, columns
 
 
 def cutout(

@@ -13,7 +13,7 @@ from sparserefine.images import check_choices, open_photo, write_image
 from sparserefine.photos.cutout import cut_out, foreground_model
 from sparserefine.photos.failure import describe_failure
 from sparserefine.photos.foreground import parse_background
-from sparserefine.photos.ours import ForeignFileError, refuse_foreign_picture
+from sparserefine.photos.ours import refuse_foreign_picture
 from sparserefine.photos.places import result_folders
 from sparserefine.progress import Progress, count_steps
 from sparserefine.refinement.alpha import Method
@@ -32,14 +32,14 @@ class WrittenCutouts:
         failed: Photos that were not cut out, and folders that may not be read, each with the
             reason.
         picture: Path of before_after.png: of the photo that gained most detail per refined pixel,
-            the place that gained most; None where nothing was done, or a file of that name is
-            somebody else's.
+            the place that gained most; None where nothing was done, or it could not be drawn or
+            written, as where a file of that name is somebody else's: the notes say why.
         stages_ms: Mean milliseconds of each stage.
         density: Mean share of the refined pixels.
         license: What a user must know of the dense weights.
         left_out: What else lay there and is no photo that is read, a line for each kind.
         notes: What was decided in reading the photos, where their files can be read in several
-            ways.
+            ways; and why a photo is not in the picture, or there is none.
     """
 
     done: tuple[Path, ...]
@@ -112,11 +112,6 @@ def cut_out_photos(
                 make_folder(path.parent)
                 refuse_foreign_picture(path)
                 result.save(path, background=background, alpha_only=alpha_only, source=source)
-            # Per refined pixel: where the model saw no foreground, all of the photo is in doubt,
-            # and its sum of detail says nothing.
-            added = float(result.added_detail().mean()) / max(result.density, 1e-6)
-            if added > most:
-                most, hardest = added, result.before_after()
         # Whatever it is that one photo meets with, the others are done.
         except Exception as error:
             failed.append((source, describe_failure(error)))
@@ -125,6 +120,15 @@ def cut_out_photos(
             stages.append({**result.stages_ms, **timer.stages_ms})
             densities.append(result.density)
             notes.extend(photo.notes)
+            try:
+                # Per refined pixel: where the model saw no foreground, all of the photo is in
+                # doubt, and its sum of detail says nothing.
+                added = float(result.added_detail().mean()) / max(result.density, 1e-6)
+                if added > most:
+                    most, hardest = added, result.before_after()
+            # The photo is done; another may be shown.
+            except Exception as error:
+                notes.append(f"{source} is not in {PICTURE}: {describe_failure(error)}")
         advance()
     picture = None
     if hardest is not None:
@@ -132,7 +136,7 @@ def cut_out_photos(
         try:
             refuse_foreign_picture(picture)
             write_image(hardest, picture, stamp=True)
-        except ForeignFileError as error:
+        except OSError as error:
             picture = None
             notes.append(str(error))
     return WrittenCutouts(

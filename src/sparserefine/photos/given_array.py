@@ -27,12 +27,13 @@ def read_array(
     Args:
         given: [h, w], [1, h, w], [h, w, 1], [K, h, w] or [1, K, h, w]; colors [h, w, 3] or
             [3, h, w] where all three are equal; uint8 [h, w, 4] or [4, h, w] with alpha.
-        kind: What the values mean; None: they decide, see `read_plane` and `read_classes`.
+        kind: What the values mean; None: they decide, see `read_plane` and `read_classes`. With
+            "mask" planes that differ are masks of their own, never colors or alpha.
         source: What was given, for messages; empty: shape and dtype.
         soft: Gray values are no labels, however few there are.
 
     Returns:
-        One segmentation; or, of bool [N, h, w], N masks of their own.
+        One segmentation; or, of [N, h, w] of bool or with kind="mask", N masks of their own.
 
     Raises:
         ValueError: It is empty, has another rank, NaN, colors, or could be several things.
@@ -87,8 +88,15 @@ def _without_ones(array: np.ndarray) -> np.ndarray:
 def _read_planes(planes: np.ndarray, kind: Kind | None, source: str) -> GivenMask | list[GivenMask]:
     colors = planes if _is_channels_last(planes.shape) else np.moveaxis(planes, 0, 2)
     channels = colors.shape[2]
-    may_be_equal = channels == 3 and bool((colors == colors[..., :1]).all())
-    if may_be_equal or (planes.dtype == np.uint8 and channels in (2, 3, 4)):
+    is_gray = channels == 3 and bool((colors == colors[..., :1]).all())
+    are_masks = kind == "mask" and colors is not planes
+    if is_gray or (planes.dtype == np.uint8 and channels in (2, 3, 4) and not are_masks):
+        if colors is not planes and kind != "probabilities" and _may_be_masks(planes):
+            raise ValueError(
+                f"{source} has {channels} planes, which may be masks of their own, or colors and "
+                f'alpha. Pass kind="mask" or a list of [h, w] for masks, kind="probabilities" for '
+                f"alpha."
+            )
         return _read_colors(colors, kind, source)
     if colors is planes:
         raise ValueError(
@@ -111,6 +119,18 @@ def _read_planes(planes: np.ndarray, kind: Kind | None, source: str) -> GivenMas
 def _is_channels_last(shape: tuple[int, ...]) -> bool:
     """No photo is so narrow; the last axis are colors, or classes."""
     return shape[2] <= 4 < min(shape[:2]) or 4 * shape[2] < min(shape[:2])
+
+
+def _may_be_masks(planes: np.ndarray) -> bool:
+    """Whether planes of bytes that could be gray or colors and alpha could be masks as well."""
+    if len(planes) == 2:
+        return all(plane.min() != plane.max() for plane in planes)
+    same = bool((planes[:3] == planes[0]).all())
+    return len(planes) == 4 and not same and all(map(_has_two_values, planes))
+
+
+def _has_two_values(plane: np.ndarray) -> bool:
+    return bool(((plane == 0) | (plane == plane.max())).all())
 
 
 def _read_colors(colors: np.ndarray, kind: Kind | None, source: str) -> GivenMask:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -54,21 +53,26 @@ def read_picture(
 
 def _load_array(path: Path) -> np.ndarray:
     try:
-        loaded = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return loaded
+            with loaded:
+                names = loaded.files
+                if len(names) == 1:
+                    return loaded[names[0]]
     except FileNotFoundError:
         raise ImageError(f"{path} does not exist. Check the path.") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())
+    except MemoryError:  # says nothing of the file
+        raise
+    # Damaged files surface from zipfile, zlib and numpy as nearly any type of exception.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(f"{path} is no array: {reason}. Write it with numpy.save.") from None
-    if isinstance(loaded, np.ndarray):
-        return loaded
-    with loaded:
-        if len(loaded.files) != 1:
-            raise ValueError(
-                f"{path} has {len(loaded.files)} arrays ({', '.join(loaded.files)}), expected one. "
-                f"Pass numpy.load(path)[name]."
-            )
-        return loaded[loaded.files[0]]
+    raise ValueError(
+        f"{path} has {len(names)} arrays ({', '.join(names)}), expected one. Pass "
+        f"numpy.load(path)[name]."
+    )
 
 
 def _read_jpeg(image: Image.Image, kind: Kind | None, source: str) -> GivenMask | list[GivenMask]:

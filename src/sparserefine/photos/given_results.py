@@ -198,8 +198,13 @@ def _read_supervision(given: Any, kind: Kind | None) -> list[GivenMask]:
         return _many(given.mask, names, scores, kind, source)
     found = _many([given.mask.crop(i) for i in range(count)], names, scores, kind, source)
     corners = np.asarray(given.mask.offsets).tolist()
+    _, height, width = given.mask.shape
     return [
-        replace(one, window=(int(top), int(left), *one.values.shape))
+        replace(
+            one,
+            window=(int(top), int(left), *one.values.shape),
+            window_of=(int(height), int(width)),
+        )
         for one, (left, top) in zip(found, corners, strict=True)
     ]
 

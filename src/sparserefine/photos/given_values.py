@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NoReturn, get_args
 
 import numpy as np
@@ -19,6 +19,11 @@ MOST_CLASSES = 64
 FEW_GRAYS = 8
 # Resizing in float overshoots by a rounding error; that is not worth an error.
 OVERSHOOT = 1e-3
+# Cubic and Lanczos filters overshoot by up to a quarter of the highest value; twice that may be.
+FILTERED = 0.5
+# A mask that was enlarged is so near to 0 or 1 in most places. Logits there would say that nearly
+# all pixels are as likely foreground as not.
+FLAT = 0.02
 # Of probabilities of all classes, which bfloat16 rounds by up to 0.4 %.
 SUM_TOLERANCE = 1e-2
 
@@ -37,6 +42,8 @@ class GivenMask:
         score: How sure the library is of it, 0..1 by most; None where it does not say.
         window: (top, left, height, width) in the photo where the values cover only that part and
             all else is background; None: they cover the whole photo.
+        window_of: (height, width) of the picture that the window was cut from, which may be the
+            photo at another size; None: the photo as it is.
         padded_square: The values cover the photo padded at its bottom or right to a square, as
             those of SAM 1 do. Arrays do not say so: False there means "not known".
     """
@@ -53,7 +60,17 @@ class GivenMask:
     name: str = ""
     score: float | None = None
     window: tuple[int, int, int, int] | None = None
+    window_of: tuple[int, int] | None = None
     padded_square: bool = False
+
+    def laid_out_for(self, size: tuple[int, int]) -> GivenMask:
+        """Itself, or as large as the picture of its window where a photo has another (H, W)."""
+        if self.window is None or self.window_of in (None, size):
+            return self
+        top, left, height, width = self.window
+        whole = np.zeros(self.window_of, self.values.dtype)
+        whole[top : top + height, left : left + width] = self.values
+        return replace(self, values=whole, window=None, window_of=None)
 
 
 def check_kind(kind: object) -> None:
@@ -113,24 +130,28 @@ def read_classes(scores: np.ndarray, *, kind: Kind | None, source: str) -> Given
             f'{source} has {len(values)} planes of floats, expected one plane for kind="{kind}". '
             f"Pass argmax over the classes, or bool for masks of their own."
         )
-    if kind is None and low >= -OVERSHOOT and high <= 1 + OVERSHOOT:
+    within = _is_0_to_1(low, high)
+    adds_up = (within or _may_be_enlarged(low, high)) and _add_up_to_1(values)
+    if kind is None and (adds_up or within or _was_enlarged(values, low, high)):
         kind = "probabilities"
     if kind == "probabilities":
-        values = _checked_probabilities(values, low, high, source)
-        total = values.sum(axis=0)
-        if abs(total - 1).max() > SUM_TOLERANCE:
+        clipped = _checked_probabilities(values, low, high, source)
+        if not adds_up:
+            total = values.sum(axis=0)
             raise ValueError(
                 f"{source} has {len(values)} planes which add up to {total.min():.3g} to "
                 f"{total.max():.3g}, expected 1 in probabilities of classes. Pass a list of [h, w] "
                 f'for masks of their own, or kind="logits" for scores.'
             )
-        return GivenMask(values=values, kind="probabilities", source=source)
+        if not within:
+            clipped /= clipped.sum(axis=0)
+        return GivenMask(values=clipped, kind="probabilities", source=source)
     if kind is None and len(values) in (3, 4) and low >= 0 and (values == np.rint(values)).all():
         raise ValueError(
             f"{source} has whole numbers from {low:g} to {high:g} in {len(values)} planes, which "
             f"look like colors, expected a mask. Pass one plane, or the scores of the classes."
         )
-    if low >= 0 and high <= 1 + OVERSHOOT and abs(values.sum(axis=0) - 1).max() <= SUM_TOLERANCE:
+    if adds_up:
         raise ValueError(
             f"{source} has {len(values)} planes which add up to 1, as probabilities of classes do, "
             f'expected logits. Pass kind="probabilities", or leave kind out.'
@@ -217,7 +238,13 @@ def _read_floats(plane: np.ndarray, kind: Kind | None, source: str) -> tuple[np.
         raise ValueError(f"{source} has values that {wrong}.")
     two_values = low >= 0 and bool(((values == 0) | (values == high)).all())
     if kind is None:
-        kind = _kind_of_floats(low, high, two_values)
+        kind = _kind_of_floats(values, low, high, two_values)
+    if kind is None and low < 0:
+        raise ValueError(
+            f"{source} has floats from {low:.4g} to {high:.4g}, expected 0 to 1 for probabilities, "
+            f'or logits beyond. Say which with kind: "probabilities" where a filter overshot in '
+            f'enlarging them, or "logits".'
+        )
     if kind is None:
         raise ValueError(
             f"{source} has floats from {low:.4g} to {high:.4g}, expected 0 to 1 for probabilities, "
@@ -236,11 +263,35 @@ def _read_floats(plane: np.ndarray, kind: Kind | None, source: str) -> tuple[np.
     return values, kind
 
 
-def _kind_of_floats(low: float, high: float, two_values: bool) -> Kind | None:
-    if low >= -OVERSHOOT and high <= 1 + OVERSHOOT:
+def _kind_of_floats(values: np.ndarray, low: float, high: float, two_values: bool) -> Kind | None:
+    if _is_0_to_1(low, high):
         return "mask" if two_values and high in (0, 1) else "probabilities"
-    # Logits without a negative one have no background: rather gray values or labels as floats.
-    return None if low >= 0 else "logits"
+    if _was_enlarged(values, low, high):
+        return "probabilities"
+    # Logits without a negative one have no background: rather gray values or labels as floats. And
+    # logits that a filter could have made of probabilities are asked about.
+    return None if low >= 0 or _may_be_enlarged(low, high) else "logits"
+
+
+def _is_0_to_1(low: float, high: float) -> bool:
+    return low >= -OVERSHOOT and high <= 1 + OVERSHOOT
+
+
+def _may_be_enlarged(low: float, high: float) -> bool:
+    """Whether a filter that enlarged probabilities may have left this range."""
+    return low >= -FILTERED * high and high <= 1 + FILTERED
+
+
+def _was_enlarged(values: np.ndarray, low: float, high: float) -> bool:
+    """Whether these can be nothing but probabilities that a filter enlarged."""
+    if not (low < 0 and high >= 1 and _may_be_enlarged(low, high)):
+        return False
+    flat = np.abs(np.abs(values - 0.5) - 0.5) < FLAT
+    return bool(np.count_nonzero(flat) > values.size / 2)
+
+
+def _add_up_to_1(values: np.ndarray) -> bool:
+    return bool(abs(values.sum(axis=0) - 1).max() <= SUM_TOLERANCE)
 
 
 def _finite_floats(values: np.ndarray, source: str) -> tuple[np.ndarray, float, float]:
@@ -259,7 +310,7 @@ def _finite_floats(values: np.ndarray, source: str) -> tuple[np.ndarray, float, 
 
 
 def _checked_probabilities(values: np.ndarray, low: float, high: float, source: str) -> np.ndarray:
-    if low < -OVERSHOOT or high > 1 + OVERSHOOT:
+    if not (_is_0_to_1(low, high) or _may_be_enlarged(low, high)):
         _refuse_kind("probabilities", source, f"{low:.4g} to {high:.4g}", "0 to 1")
     return values if low >= 0 and high <= 1 else values.clip(0, 1)
 

@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 
 from PIL import Image
 
+from sparserefine.images.quiet import quiet_decoders
 from sparserefine.images.stamp import RECORD, source_of
 
 # Of photos that differ in their suffix alone, the first of these has the place of the bare name.
@@ -90,8 +91,8 @@ def _recorded(path: Path) -> str:
     try:
         if path.suffix == ".json":
             return str(json.loads(path.read_text(encoding="utf-8")).get("source", ""))
-        with Image.open(path) as image:
+        with quiet_decoders(), Image.open(path) as image:
             return source_of(image)
-    # What cannot be read is no result of ours.
-    except (OSError, ValueError, AttributeError, SyntaxError):
+    # What cannot be read, or is larger than any photo that is, is no result of ours.
+    except (OSError, ValueError, AttributeError, SyntaxError, Image.DecompressionBombError):
         return ""

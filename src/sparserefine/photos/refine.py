@@ -14,8 +14,7 @@ from jaxtyping import Float, UInt8, UInt16
 from torch import Tensor
 from torch.nn import functional as F
 
-from sparserefine.deep_images import read_deep
-from sparserefine.images import ImageLike, as_uint8_rgb, read_icc_profile
+from sparserefine.images import ImageLike, as_photo
 from sparserefine.photos.foreground import Foreground
 from sparserefine.photos.given_mask import read_mask
 from sparserefine.photos.given_values import GivenMask, Kind
@@ -72,7 +71,8 @@ def refine(
     _check_options(fit, method, cell)
     timer = timer or StageTimer()
     with timer.stage("read"):
-        photo = _Photo(as_uint8_rgb(image), read_deep(image), read_icc_profile(image))
+        opened = as_photo(image)
+        photo = _Photo(opened.image, opened.deep, opened.icc_profile)
         given = read_mask(mask, kind=kind)
     if isinstance(given, GivenMask):
         return _refine_one(photo, given, fit, method, cell, timer)
@@ -200,7 +200,7 @@ def _refine_instances(
     labels = np.zeros((height, width), np.uint16)
     mask, colors = np.zeros((height, width), bool), photo.pixels.copy()
     found = []
-    for number, one in enumerate(given, 1):
+    for number, one in enumerate((one.laid_out_for(photo.size) for one in given), 1):
         low = prediction_on(photo.size, one, fit) if one.window is None else None
         if _is_nothing(one):
             nothing = np.zeros((1, 1), np.float32)

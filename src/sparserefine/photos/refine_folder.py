@@ -29,6 +29,7 @@ from sparserefine.refinement.alpha import Method
 from sparserefine.refinement.timing import StageTimer, mean_stages
 
 _A_MASK = "a mask of the JPEG of its name, and no photo"
+_AMONG_MASKS = "in the folder of the masks, and no photo"
 MASK_SUFFIXES = IMAGE_SUFFIXES | {".npy", ".npz"}
 
 
@@ -161,6 +162,10 @@ def _jobs(photo: Path, mask: Path, out: Path) -> tuple[list[_Job], FoundImages]:
     if out.resolve() in (photo.resolve(), mask.resolve()):
         raise ValueError(f"{out} has the photos or the masks. Choose another folder.")
     found = find_images([photo])
+    if photo.resolve() in mask.resolve().parents:
+        for source in [one for one in found.images if mask.resolve() in one.resolve().parents]:
+            del found.images[source]
+            found.left_out[source] = _AMONG_MASKS
     masks = _masks_in(mask, out.resolve(), found)
     for source in _masks_among(found, masks):
         del found.images[source]

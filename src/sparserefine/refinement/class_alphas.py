@@ -17,6 +17,10 @@ from sparserefine.refinement.grid_matte import GridMatte, enlarge_cells
 from sparserefine.refinement.resampling import sample
 from sparserefine.sparse import ActivePixels
 
+MOST_CELLS = 1 << 27
+"""Cells that the images of one batch have together, at most, unless one alone has more: the maps of
+a batch's pixels have as many, and from 2^31 on there is no numbering them."""
+
 
 @dataclass(frozen=True, eq=False)
 class ClassAlpha:
@@ -65,7 +69,7 @@ def corrected_alphas(
     asked: Bool[Tensor, "H W"],
     net: EdgeNet,
 ) -> list[ClassAlpha]:
-    """Alpha of each class as a network corrects closed form's, all classes in one pass.
+    """Alpha of each class as a network corrects closed form's, many classes in one pass.
 
     The network sees some pixels around each band too.
 
@@ -75,8 +79,22 @@ def corrected_alphas(
         asked: The pixels that are wanted.
         net: The network.
     """
-    if not mattes:
-        return []
+    at_once = max(MOST_CELLS // (images.shape[2] * images.shape[3]), 1)
+    numbers = list(mattes)
+    groups = (numbers[first : first + at_once] for first in range(0, len(numbers), at_once))
+    return [
+        found
+        for group in groups
+        for found in _corrected_at_once(images, {one: mattes[one] for one in group}, asked, net)
+    ]
+
+
+def _corrected_at_once(
+    images: Num[Tensor, "1 3 H W"],
+    mattes: Mapping[int, GridMatte],
+    asked: Bool[Tensor, "H W"],
+    net: EdgeNet,
+) -> list[ClassAlpha]:
     size = (images.shape[2], images.shape[3])
     seen: list[Tensor] = []
     features: list[Tensor] = []

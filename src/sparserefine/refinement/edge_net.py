@@ -176,11 +176,11 @@ def with_context(band: Bool[Tensor, "B H W"], reach: int = CONTEXT) -> Bool[Tens
     """The band and the pixels around it, in a square of `reach` to each side."""
     wide = band.clone()
     for dim in (1, 2):
-        done = 0
-        while done < reach:  # what is wide already need not go a pixel at a time
-            step = min(max(done, 1), reach - done)
+        done, farthest = 0, min(reach, band.shape[dim] - 1)
+        while done < farthest:  # what is wide already need not go a pixel at a time
+            step = min(max(done, 1), farthest - done)
             wider = wide.clone()
-            length = max(band.shape[dim] - step, 0)
+            length = band.shape[dim] - step
             wider.narrow(dim, step, length).logical_or_(wide.narrow(dim, 0, length))
             wider.narrow(dim, 0, length).logical_or_(wide.narrow(dim, step, length))
             wide, done = wider, done + step

@@ -66,15 +66,18 @@ def refine_labels(
         small = as_unit_floats(resized_image(images, grid_cells(size, grid)))[0]
         bands = ClassBands.of(probabilities, size, grid, labels=given)
         unknown = bands.unknown
+        mattes = bands.mattes(small)
         sure, likeliest = bands.coarse.max(0)
-        # A class that is sure of a cell, which others are unsure of, has no band of its own there.
-        sure[unknown.gather(0, likeliest[None])[0]] = -1
+        # A class that is sure of a cell, which others are unsure of, has no band of its own there;
+        # nor has one that is nowhere sure, and so has no matte. Those have their say as predicted.
+        carried = unknown.new_zeros(len(unknown))
+        carried[list(mattes)] = True
+        sure[carried[likeliest] & unknown.gather(0, likeliest[None])[0]] = -1
     with stage(timer, "carry"):
         mask = enlarge_cells(unknown.any(0), size)
         labels = enlarge_cells(likeliest, size)
         y, x = mask.nonzero().unbind(1)
         best, winner = enlarge_cells(sure, size)[y, x], labels[y, x]
-        mattes = bands.mattes(small)
         if method == "edges":
             solved = {index: matte.solved() for index, matte in mattes.items()}
             found = corrected_alphas(images, solved, mask, net or shipped_net())
