@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 import sparserefine as sr
 from sparserefine.matting import LocalLinear
-from sparserefine.refinement.class_bands import class_probabilities, given_labels
+from sparserefine.refinement.class_bands import ClassPrediction
 from sparserefine.refinement.edge_net import edge_maps
 from sparserefine.refinement.grid_matte import GridMatte, enlarge_cells
 
@@ -71,7 +71,8 @@ class Features:
     def of(cls, images: Tensor, low: sr.DensePass) -> Features | None:
         """None where the mask has no band, or one side only."""
         size = (images.shape[2], images.shape[3])
-        matte = GridMatte.of(images, class_probabilities(low))
+        said = ClassPrediction.of(low)
+        matte = GridMatte.of(images, said.probabilities)
         if not matte.trimap.is_solvable:
             return None
         band = enlarge_cells(matte.trimap.unknown, size).float()
@@ -84,8 +85,7 @@ class Features:
             LocalLinear.alpha(part.flatten(1).t(), colors).view(size)
             for part in (full[:4], full[4:8])
         )
-        labels = given_labels(low)
-        given = low.logits.softmax(1)[0, 1] if labels is None else (labels == 0).float()
+        given = said.probabilities[0, 0] if said.labels is None else (said.labels == 0).float()
         given = F.interpolate(given[None, None], size, mode="bilinear")[0, 0]
         return cls(torch.stack([full[8], closed, guided, band, given]), maps[0, 8:14])
 

@@ -13,7 +13,7 @@ from sparserefine import DensePass
 from sparserefine.refinement import class_alphas
 from sparserefine.refinement.alpha import refine_alpha
 from sparserefine.refinement.class_alphas import corrected_alphas
-from sparserefine.refinement.class_bands import class_probabilities
+from sparserefine.refinement.class_bands import ClassPrediction
 from sparserefine.refinement.edge_net import (
     CHANNELS,
     CONTEXT,
@@ -38,7 +38,7 @@ def scene() -> tuple[Tensor, DensePass]:
 
 def solved() -> tuple[Tensor, GridMatte]:
     images, low = scene()
-    return images, GridMatte.of(images, class_probabilities(low)).solved()
+    return images, GridMatte.of(images, ClassPrediction.of(low).probabilities).solved()
 
 
 def test_untrained_it_says_what_closed_form_says() -> None:

@@ -15,7 +15,7 @@ from sparserefine.photos.given_values import GivenMask
 from sparserefine.photos.refine import prediction_on, refine
 from sparserefine.refinement.alpha import refine_alpha
 from sparserefine.refinement.band_selector import BandSelector
-from sparserefine.refinement.class_bands import class_probabilities
+from sparserefine.refinement.class_bands import ClassPrediction
 from sparserefine.refinement.dense_pass import DensePass
 from sparserefine.refinement.edge_extractor import EdgeExtractor
 from sparserefine.refinement.refiner import SparseRefiner
@@ -122,7 +122,7 @@ def _softened(low: DensePass) -> DensePass:
     """Hard labels as unsure as their cells are large, so that they have an entropy."""
     if not low.hard:
         return low
-    return DensePass.of(class_probabilities(low), kind="probabilities")
+    return DensePass.of(ClassPrediction.of(low).probabilities, kind="probabilities")
 
 
 @torch.no_grad()

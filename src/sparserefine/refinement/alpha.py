@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sparserefine.matting import foreground_colors
-from sparserefine.refinement.class_alphas import corrected_alphas
-from sparserefine.refinement.class_bands import class_probabilities, given_labels
+from sparserefine.refinement.class_bands import ClassPrediction
 from sparserefine.refinement.dense_pass import DensePass
 from sparserefine.refinement.edge_net import EdgeNet
 from sparserefine.refinement.features import as_unit_floats
 from sparserefine.refinement.grid_matte import GRID, GridMatte, enlarge_cells
+from sparserefine.refinement.reduced_look import alphas_by_reduced_look
 from sparserefine.refinement.resampling import sample
 from sparserefine.refinement.shipped_edges import shipped_net
 from sparserefine.refinement.timing import StageTimer, stage
@@ -102,15 +102,14 @@ def refine_alpha(
         net = shipped_net()
     size = (images.shape[2], images.shape[3])
     with stage(timer, "grid"):
-        probability = class_probabilities(low, cell)
+        said = ClassPrediction.of(low, cell)
     if method == "bilinear":
-        return _enlarged(probability, size)
+        return _enlarged(said.probabilities, size)
     with stage(timer, "grid"):
-        labels = given_labels(low)
-        given = None if labels is None else labels == 0
-        matte = GridMatte.of(images, probability, grid, given=given)
+        given = None if said.labels is None else said.labels == 0
+        matte = GridMatte.of(images, said.probabilities, grid, given=given)
     if not matte.is_solvable:
-        return _enlarged(probability, size)
+        return _enlarged(said.probabilities, size)
     with stage(timer, "matte"):
         if method != "guided":
             matte = matte.solved()
@@ -124,7 +123,7 @@ def refine_alpha(
             carrier = matte.carrier("guided" if method == "guided" else "closed-form")
             found = carrier.alpha(sample(carrier.coefficients[None], coords, size), colors)
         else:
-            (one,) = corrected_alphas(images, {1: matte}, mask, net)
+            (one,) = alphas_by_reduced_look(images, {0: matte}, mask, net, said.cells)
             found = one.alpha
         full[y, x] = found
     if not clean_colors:

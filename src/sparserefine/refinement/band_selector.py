@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from sparserefine.refinement.class_bands import ClassBands, class_probabilities, given_labels
+from sparserefine.refinement.class_bands import ClassBands, ClassPrediction
 from sparserefine.refinement.dense_pass import DensePass
 from sparserefine.refinement.grid_matte import GRID, enlarge_cells
 
@@ -42,9 +42,8 @@ class BandSelector:
         """
         masks = []
         for logits in low.logits:
-            one = DensePass(logits[None], low.hard)
-            labels = given_labels(one)
-            bands = ClassBands.of(class_probabilities(one), size, self.grid, labels=labels)
+            said = ClassPrediction.of(DensePass(logits[None], low.hard))
+            bands = ClassBands.of(said.probabilities, size, self.grid, labels=said.labels)
             masks.append(enlarge_cells(bands.unknown.any(0), size))
         return torch.stack(masks)
 

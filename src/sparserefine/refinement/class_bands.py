@@ -18,7 +18,7 @@ from sparserefine.refinement.grid_matte import (
     grid_cells,
     with_trimap,
 )
-from sparserefine.refinement.mask_cell import cell_of, soft_masks
+from sparserefine.refinement.mask_cell import measured_cell, not_finer, soft_masks
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ class ClassBands:
         """Bring a prediction to the grid.
 
         Args:
-            probabilities: Those of the classes at low resolution; see `class_probabilities`.
+            probabilities: Those of the classes at low resolution; see `ClassPrediction`.
             size: (H, W) of the image.
             grid: Cells on the longer side; not more than the image has pixels.
             labels: The hard labels that they were made of, numbered as the classes; None where of
@@ -94,35 +94,39 @@ class ClassBands:
         return self.probabilities[index] if self.labels is None else self.labels == index
 
 
-def class_probabilities(
-    low: DensePass, cell: tuple[float, float] | None = None
-) -> Float[Tensor, "1 K h w"]:
+@dataclass(frozen=True, eq=False)
+class ClassPrediction:
     """What a prediction of one image says of the classes that have a band of their own.
 
-    Of two classes that is the foreground alone, as the other is its rest. Hard labels are made as
-    unsure as their cells are large.
+    Of two classes that is the foreground alone, as the other is its rest.
 
-    Args:
-        low: The prediction.
-        cell: Height and width of the cells of hard labels, in their own pixels; None measures them.
+    Attributes:
+        probabilities: Theirs; of hard labels as unsure as their cells are large.
+        labels: The hard labels that those were made of, numbered as the classes are, so that the
+            background of two classes is −1; None where they were made of none.
+        cells: How many cells of its own the prediction has on its longer side.
     """
-    first = 1 if low.num_classes == 2 else 0
-    if not low.hard:
-        return low.logits.softmax(1)[:, first:]
-    labels = low.logits[0].argmax(0)
-    return soft_masks(labels, range(first, low.num_classes), cell or cell_of(labels))[None]
 
+    probabilities: Float[Tensor, "1 K h w"]
+    labels: Int[Tensor, "h_own w_own"] | None
+    cells: float
 
-def given_labels(low: DensePass) -> Int[Tensor, "h w"] | None:
-    """The hard labels that a prediction was made of; None of soft predictions.
+    @classmethod
+    def of(cls, low: DensePass, cell: tuple[float, float] | None = None) -> ClassPrediction:
+        """Read a prediction of one image.
 
-    They are numbered as the classes of `class_probabilities`, so the background of two classes is
-    −1.
-
-    Args:
-        low: The prediction.
-    """
-    if not low.hard:
-        return None
-    first = 1 if low.num_classes == 2 else 0
-    return low.logits[0].argmax(0) - first
+        Args:
+            low: The prediction.
+            cell: Height and width of the cells of hard labels, in their own pixels; None measures
+                them, and takes labels without stairs for as unsure as those drawn by hand.
+        """
+        first = 1 if low.num_classes == 2 else 0
+        if not low.hard:
+            probabilities = low.logits.softmax(1)[:, first:]
+            return cls(probabilities, None, float(max(probabilities.shape[2:])))
+        labels = low.logits[0].argmax(0)
+        own = cell or measured_cell(labels)
+        cells = max(labels.shape[0] / own[0], labels.shape[1] / own[1])
+        unsure = cell or not_finer(own, labels)
+        soft = soft_masks(labels, range(first, low.num_classes), unsure)[None]
+        return cls(soft, labels - first, cells)

@@ -10,12 +10,12 @@ from jaxtyping import Float, Num
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sparserefine.refinement.class_alphas import corrected_alphas
-from sparserefine.refinement.class_bands import ClassBands, class_probabilities, given_labels
+from sparserefine.refinement.class_bands import ClassBands, ClassPrediction
 from sparserefine.refinement.dense_pass import DensePass
 from sparserefine.refinement.edge_net import WIDTHS, EdgeNet
 from sparserefine.refinement.features import as_unit_floats
 from sparserefine.refinement.grid_matte import GRID, grid_cells, resized_image
+from sparserefine.refinement.reduced_look import alphas_by_reduced_look
 from sparserefine.refinement.resampling import sample
 from sparserefine.refinement.shipped_edges import shipped_net
 from sparserefine.refinement.timing import StageTimer, stage
@@ -95,12 +95,12 @@ class EdgeExtractor(nn.Module):
     def _probabilities(self, images: Tensor, low: DensePass, asked: Tensor) -> Tensor:
         """Those of the classes at the asked pixels of one image."""
         size = (images.shape[2], images.shape[3])
-        given = class_probabilities(low)
+        said = ClassPrediction.of(low)
         coords = F.pad(asked.nonzero(), (1, 0)).int()
-        found = sample(given, coords, size)
+        found = sample(said.probabilities, coords, size)
         small = as_unit_floats(resized_image(images, grid_cells(size, self.grid)))[0]
-        bands = ClassBands.of(given, size, self.grid, labels=given_labels(low))
+        bands = ClassBands.of(said.probabilities, size, self.grid, labels=said.labels)
         mattes = {index: matte.solved() for index, matte in bands.mattes(small).items()}
-        for one in corrected_alphas(images, mattes, asked, self.net):
+        for one in alphas_by_reduced_look(images, mattes, asked, self.net, said.cells):
             found[one.rows, one.index] = one.alpha
         return torch.cat([1 - found, found], 1) if low.num_classes == 2 else found

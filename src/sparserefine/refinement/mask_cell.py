@@ -34,9 +34,15 @@ def cell_of(labels: Integer[Tensor, "h w"] | Bool[Tensor, "h w"]) -> tuple[float
 
     Those measured, but not finer than `FINEST` on the longer side, nor than a pixel.
     """
+    return not_finer(measured_cell(labels), labels)
+
+
+def not_finer(
+    cell: tuple[float, float], labels: Integer[Tensor, "h w"] | Bool[Tensor, "h w"]
+) -> tuple[float, float]:
+    """The cell of a mask or labels, or what those err by that show no stairs, if that is more."""
     finest = max(max(labels.shape) / FINEST, 1.0)
-    height, width = measured_cell(labels)
-    return max(height, finest), max(width, finest)
+    return max(cell[0], finest), max(cell[1], finest)
 
 
 def measured_cell(
