@@ -41,6 +41,11 @@ STEPS, LONGER = 400, 3
 WIDTHS = (32, 48, 64, 96, 128)
 
 
+def can_train(experiment: Experiment, variant: Variant) -> bool:
+    """Whether a variant is one of this dataset: drawn streets have the classes of Cityscapes."""
+    return variant != "unet-rgb-streets" or bool(experiment.of_cityscapes)
+
+
 def new_refiner(dense: DenseModel, experiment: Experiment, variant: Variant) -> sr.SparseRefiner:
     """A refiner with random weights.
 
