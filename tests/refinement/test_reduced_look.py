@@ -21,10 +21,11 @@ SIDE = CELLS * CELL
     ("size", "cells", "expected"),
     [
         ((1000, 1000), 320.0, None),
-        ((1500, 2000), 320.0, (960, 1280)),
-        ((3000, 4000), 100.0, (300, 400)),
+        ((1500, 2000), 320.0, None),
+        ((3000, 4000), 320.0, (1440, 1920)),
+        ((3000, 4000), 100.0, (450, 600)),
         ((3000, 4000), 4000.0, None),
-        ((1, 3000), 10.0, (1, 40)),
+        ((1, 3000), 10.0, (1, 60)),
     ],
 )
 def test_the_reduced_size(
@@ -88,8 +89,8 @@ def test_shifts_by_whole_cells_commute(cells: tuple[int, int]) -> None:
     moved = refined(images.roll(shift, (2, 3)), DensePass(low.logits.roll(cells, (2, 3))))
     back = moved.alpha.roll((-shift[0], -shift[1]), (0, 1))
     found = refined(images, low)
-    # On average: the network's coarsest stage has cells of eight pixels of the reduced image.
-    assert float((back - found.alpha).abs()[found.mask].mean()) < 1e-2
+    # The network's coarsest stage has cells of eight pixels, so shifts by six do not lie on them.
+    assert float((back - found.alpha).abs()[found.mask].mean()) < 2e-2
 
 
 def test_a_hard_mask_without_stairs_is_as_fine_as_its_pixels() -> None:

@@ -16,14 +16,14 @@ from sparserefine.refinement.features import as_unit_floats
 from sparserefine.refinement.grid_matte import GridMatte, enlarge_cells, resized_image
 from sparserefine.refinement.resampling import sample
 
-# What the network knows of edges it learned of predictions whose cells are up to CELL pixels wide.
-# On wider ones soft edges fray and dark parts get holes, so it looks at the image reduced until
-# they are CELL; reductions by less than WORTH change nothing.
-CELL, WORTH = 4, 1.5
+# What the network knows of edges it learned of predictions whose cells are some pixels wide. On much
+# wider ones soft edges fray and dark parts get holes, so it looks at the image reduced until they
+# are CELL; fewer than that lose hair. Reductions by less than WORTH change nothing.
+CELL, WORTH = 6, 1.5
 
 # Radius in pixels of the reduced image and epsilon of the local linear model that carries what it
 # finds to full resolution.
-CARRIED = (2, 1e-4)
+CARRIED = (3, 1e-4)
 
 
 def reduced_size(size: tuple[int, int], cells: float) -> tuple[int, int] | None:
