@@ -16,9 +16,9 @@ from sparserefine.refinement.features import as_unit_floats
 from sparserefine.refinement.grid_matte import GridMatte, enlarge_cells, resized_image
 from sparserefine.refinement.resampling import sample
 
-# What the network knows of edges it learned of predictions whose cells are some pixels wide. On much
-# wider ones soft edges fray and dark parts get holes, so it looks at the image reduced until they
-# are CELL; fewer than that lose hair. Reductions by less than WORTH change nothing.
+# What the network knows of edges it learned of predictions whose cells are some pixels wide. On
+# much wider ones soft edges fray and dark parts get holes, so it looks at the image reduced until
+# they are CELL; fewer than that lose hair. Reductions by less than WORTH change nothing.
 CELL, WORTH = 6, 1.5
 
 # Radius in pixels of the reduced image and epsilon of the local linear model that carries what it
