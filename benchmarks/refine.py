@@ -43,7 +43,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "cutout"))
 from peak import peak_kib, reset_peak
 from ways import make_source, vitmatte
 
-from section import with_section
+from section import made_on, with_section
 
 from cascade_psp import cascade_psp, is_installed  # isort: skip
 from sparse_unets import dense_unet  # isort: skip
@@ -232,11 +232,10 @@ def write_page(document: dict[str, Any]) -> None:
                     f"| {megapixels} | {mask} | {found['density']:.1%} | {name} | "
                     f"{way['p50_ms']:.0f} ms | {way['p95_ms']:.0f} ms | {way['mib']:.0f} MiB |"
                 )
-    environment = document["environment"]
     lines += [
         "",
         f"{document['rounds']} rounds in turns (CascadePSP 1), {document['threads']} threads, "
-        f"{environment['device']}, `{document['command']}`.",
+        f"`{document['command']}`. {made_on(document['environment'])}",
     ]
     figures = "\n".join(lines)
     PAGE.write_text(with_section(PAGE.read_text(), "benchmarks/refine.py", figures))

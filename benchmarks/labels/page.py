@@ -34,7 +34,7 @@ NAMES = {
     "points": "a perceptron of each pixel's colors, probabilities and entropy",
     "unet": "a sparse U-Net of colors, probabilities and entropy",
     "unet-rgb": "a sparse U-Net of colors, as in the paper",
-    "unet-rgb-streets": "the same, trained on drawn streets before",
+    "unet-rgb-streets": "a sparse U-Net of colors, trained on drawn streets before",
     "one-class": "a sparse U-Net that sees one class at a time, from the weights of `edges`",
     "stages-balanced": "the refiner with balanced weights of classes",
     "stages-longer": "the refiner with three times the steps",

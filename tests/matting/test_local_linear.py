@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from sparserefine.matting import LocalLinear, SideColors, Trimap, foreground_colors
+from sparserefine.matting import LocalLinear, SideColors, Trimap, foreground_colors, local_linear
 from sparserefine.matting.local_linear import box_mean
 
 
@@ -70,3 +70,13 @@ def test_sides_that_are_nowhere_near_have_colors_all_the_same() -> None:
 def test_where_alpha_is_one_the_image_stays() -> None:
     image, front, back = torch.rand(3, 9, 3).unbind(0)
     torch.testing.assert_close(foreground_colors(front, back, image, torch.ones(9)), image)
+
+
+@pytest.mark.parametrize("radius", [1, 4])
+def test_some_rows_at_a_time_say_the_same(radius: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(3)
+    image, alpha = (torch.rand(shape, generator=generator) for shape in ((3, 37, 20), (37, 20)))
+    whole = LocalLinear.fit(image, alpha, radius=radius, epsilon=1e-4).coefficients
+    monkeypatch.setattr(local_linear, "MOST_CELLS", 60)
+    parts = LocalLinear.fit(image, alpha, radius=radius, epsilon=1e-4).coefficients
+    torch.testing.assert_close(parts, whole, atol=1e-6, rtol=1e-6)

@@ -12,6 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+# Cells that a fit looks at together: those of a grid of 512 a side.
+MOST_CELLS = 1 << 18
+
 
 @dataclass(frozen=True, eq=False)
 class LocalLinear:
@@ -40,6 +43,20 @@ class LocalLinear:
             radius: Reach of the square in cells; 1 makes it 3×3.
             epsilon: How much a large a costs, in squared color; more makes alpha smoother.
         """
+        # Some rows at a time: at megapixels the products alone take gigabytes.
+        height, width = alpha.shape
+        rows = max(MOST_CELLS // max(width, 1), 1)
+        parts = []
+        for top in range(0, height, rows):
+            first, last = max(top - radius, 0), min(top + rows + radius, height)
+            part = cls._fit(image[:, first:last], alpha[first:last], radius, epsilon)
+            parts.append(part[:, top - first : top - first + rows])
+        return cls(torch.cat(parts, 1))
+
+    @staticmethod
+    def _fit(
+        image: Float[Tensor, "3 h w"], alpha: Float[Tensor, "h w"], radius: int, epsilon: float
+    ) -> Float[Tensor, "4 h w"]:
         # Variances are small differences of large numbers.
         colors, values = image.double(), alpha.double()
         mean, mean_alpha = box_mean(colors, radius), box_mean(values[None], radius)[0]
@@ -51,7 +68,7 @@ class LocalLinear:
         }
         a = solve_symmetric(pairs, covariance, epsilon)
         b = mean_alpha - (a * mean).sum(0)
-        return cls(torch.cat([a, b[None]]).float())
+        return torch.cat([a, b[None]]).float()
 
     @staticmethod
     def alpha(read: Float[Tensor, "N 4"], image: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
