@@ -42,13 +42,8 @@ def run(*arguments: str) -> None:
     assert caught.value.code == 0
 
 
-FAST = "hrnet-w48"
-LARGE = [name for name in (*NAMES, "mask2former-swin-large") if name != FAST]
-
-
-@pytest.mark.parametrize(
-    "name", [FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*NAMES, "mask2former-swin-large"])
 def test_predict_with_each_of_the_five(
     name: str, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -132,7 +132,15 @@ STAGES = {
     _frontier: {"frontier": 1},
     _benchmark: {"benchmark": 3},
 }
-each_work = pytest.mark.parametrize("work", STAGES, ids=lambda work: work.__name__[1:])
+each_work = pytest.mark.parametrize(
+    "work",
+    [
+        # In turns with five other ways to label: what it writes, test_frontier looks at too.
+        pytest.param(work, marks=pytest.mark.slow if work is _frontier else ())
+        for work in STAGES
+    ],
+    ids=lambda work: work.__name__[1:],
+)
 
 
 @pytest.fixture
@@ -168,15 +176,7 @@ def test_nothing_is_written_unasked_and_progress_ends(
     assert {stage for stage, *_ in told} == STAGES[work].keys()
 
 
-@pytest.mark.parametrize(
-    "work",
-    [
-        # In turns with five other ways to label: what it writes, test_frontier looks at too.
-        pytest.param(work, marks=pytest.mark.slow if work is _frontier else ())
-        for work in STAGES
-    ],
-    ids=lambda work: work.__name__[1:],
-)
+@each_work
 def test_what_is_written_is_where_it_was_asked_for(
     work: Work,
     street: list[Sample],
