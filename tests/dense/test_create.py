@@ -68,6 +68,7 @@ def test_global_randomness_is_untouched():
     assert torch.equal(torch.rand(3), expected)
 
 
+@pytest.mark.slow
 def test_weights_from_a_file_or_its_folder(weights: Path):
     original = create(NAME, seed=7)
     for source in (weights, str(weights.parent)):

@@ -43,10 +43,8 @@ def test_presets_are_those_of_the_paper(name: str) -> None:
     assert model.preset.license == ""
 
 
-@pytest.mark.parametrize(
-    "name",
-    [name if name == "hrnet-w48" else pytest.param(name, marks=pytest.mark.slow) for name in FIVE],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FIVE)
 def test_parameters_and_macs_are_the_published_ones(name: str) -> None:
     model = sr.dense.create(name, device="meta")
     low, _, millions, billions, stride = FIVE[name]

@@ -141,6 +141,7 @@ def test_a_sample_of_the_table(capability: int, monkeypatch: pytest.MonkeyPatch)
                 assert_fits(*call, capability)
 
 
+@pytest.mark.slow
 @NEWEST_IS_FAST
 def test_maps(capability: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def run() -> None:
@@ -157,6 +158,7 @@ def test_maps(capability: int, monkeypatch: pytest.MonkeyPatch) -> None:
     assert compiled == set(MAP_KERNELS)
 
 
+@pytest.mark.slow
 @NEWEST_IS_FAST
 def test_offsets_of_64_bits(capability: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "_MAX_INT32", 0)

@@ -165,6 +165,7 @@ assert agree(results(*given), expected[0])  # the parent goes on
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_computes_with_maps_and_weights_of_its_parent_and_with_its_own() -> None:
     command = [sys.executable, "-W", "ignore", "-c", FORK]
