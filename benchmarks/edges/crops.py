@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 import sparserefine as sr
 from sparserefine.matting import LocalLinear
-from sparserefine.refinement.class_bands import ClassPrediction
+from sparserefine.refinement.class_prediction import ClassPrediction
 from sparserefine.refinement.edge_net import edge_maps
 from sparserefine.refinement.grid_matte import GridMatte, enlarge_cells
 

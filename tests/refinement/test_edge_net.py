@@ -13,7 +13,7 @@ from sparserefine import DensePass
 from sparserefine.refinement import class_alphas
 from sparserefine.refinement.alpha import refine_alpha
 from sparserefine.refinement.class_alphas import corrected_alphas
-from sparserefine.refinement.class_bands import ClassPrediction
+from sparserefine.refinement.class_prediction import ClassPrediction
 from sparserefine.refinement.edge_net import (
     CHANNELS,
     CONTEXT,

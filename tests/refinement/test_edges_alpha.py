@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from coarse_prediction import coarse
 from sparserefine import DensePass
 from sparserefine.refinement.alpha import refine_alpha
 
@@ -29,13 +30,6 @@ def scene(seed: int = 0) -> tuple[Tensor, Tensor]:
     return (alpha * front + (1 - alpha) * back)[None], alpha
 
 
-def coarse(alpha: Tensor) -> Tensor:
-    """[1, 1, h, w], as soft as a network's prediction."""
-    share = F.avg_pool2d(alpha[None, None], CELL)
-    padded = F.pad(share, (1, 1, 1, 1), mode="replicate")
-    return F.avg_pool2d(padded, 3, stride=1).clamp(1e-4, 1 - 1e-4)
-
-
 def refined(images: Tensor, probability: Tensor) -> tuple[Tensor, Tensor]:
     """Alpha and band."""
     low = DensePass.of(probability, kind="probabilities")
@@ -45,7 +39,7 @@ def refined(images: Tensor, probability: Tensor) -> tuple[Tensor, Tensor]:
 
 def test_it_is_nearer_to_the_truth_than_closed_form_and_than_the_prediction() -> None:
     images, alpha = scene()
-    low = DensePass.of(coarse(alpha), kind="probabilities")
+    low = DensePass.of(coarse(alpha, CELL), kind="probabilities")
     errors = {}
     for method in ("edges", "closed-form", "bilinear"):
         found = refine_alpha(images, low, method=method, clean_colors=False).alpha
@@ -56,7 +50,7 @@ def test_it_is_nearer_to_the_truth_than_closed_form_and_than_the_prediction() ->
 @pytest.mark.parametrize("dims", [(2,), (3,), (2, 3)], ids=["down", "across", "both"])
 def test_flips_commute(dims: tuple[int, ...]) -> None:
     images, alpha = scene()
-    given = coarse(alpha)
+    given = coarse(alpha, CELL)
     found, band = refined(images, given)
     flipped, _ = refined(images.flip(dims), given.flip(dims))
     difference = (flipped.flip([dim - 2 for dim in dims]) - found).abs()
@@ -67,7 +61,7 @@ def test_flips_commute(dims: tuple[int, ...]) -> None:
 
 def test_shifts_by_whole_cells_commute() -> None:
     images, alpha = scene()
-    given = coarse(alpha)
+    given = coarse(alpha, CELL)
     found, _ = refined(images, given)
     # The network's coarsest stage has cells of eight pixels; it sees two of these as many wide.
     shift = (2 * CELL, -4 * CELL)
@@ -81,7 +75,7 @@ def test_across_an_edge_it_rises_and_never_falls() -> None:
     alpha = ((x + 0.3 * y - 200.0) / 6 + 0.5).clamp(0, 1)  # a soft slanted edge, 6 pixels wide
     front, back = torch.tensor([[0.9, 0.3, 0.2], [0.1, 0.4, 0.7]])[:, :, None, None]
     image = alpha * front + (1 - alpha) * back
-    found, _ = refined(image[None], coarse(alpha))
+    found, _ = refined(image[None], coarse(alpha, CELL))
     inside = found[40:-40]
     assert float(inside.diff(dim=1).min()) > -0.02
     assert float(inside.diff(dim=1).max()) < 0.4  # no step: the edge is soft
@@ -90,8 +84,8 @@ def test_across_an_edge_it_rises_and_never_falls() -> None:
 
 def test_outside_the_band_nothing_changes_by_a_bit() -> None:
     images, alpha = scene()
-    found, mask = refined(images, coarse(alpha))
-    other, _ = refined(1 - images, coarse(alpha))
+    found, mask = refined(images, coarse(alpha, CELL))
+    other, _ = refined(1 - images, coarse(alpha, CELL))
     sides = found[~mask]
     assert bool(((sides == 0) | (sides == 1)).all())
     assert torch.equal(other[~mask], sides)

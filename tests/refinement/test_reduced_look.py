@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from coarse_prediction import coarse
 from sparserefine import DensePass
 from sparserefine.refinement import reduced_look
 from sparserefine.refinement.alpha import AlphaMatte, refine_alpha
-from sparserefine.refinement.class_bands import ClassPrediction
+from sparserefine.refinement.class_prediction import ClassPrediction
 from sparserefine.refinement.reduced_look import reduced_size
 
 CELLS, CELL = 24, 16
@@ -54,11 +55,8 @@ def scene(soft: float = 1.0) -> tuple[Tensor, Tensor]:
     return (alpha * front + (1 - alpha) * back)[None], alpha
 
 
-def coarse(alpha: Tensor) -> DensePass:
-    share = F.avg_pool2d(alpha[None, None], CELL)
-    padded = F.pad(share, (1, 1, 1, 1), mode="replicate")
-    soft = F.avg_pool2d(padded, 3, stride=1).clamp(1e-4, 1 - 1e-4)
-    return DensePass.of(soft, kind="probabilities")
+def low_of(alpha: Tensor) -> DensePass:
+    return DensePass.of(coarse(alpha, CELL), kind="probabilities")
 
 
 def refined(images: Tensor, low: DensePass) -> AlphaMatte:
@@ -67,9 +65,9 @@ def refined(images: Tensor, low: DensePass) -> AlphaMatte:
 
 def test_soft_edges_do_not_fray(monkeypatch: pytest.MonkeyPatch) -> None:
     images, alpha = scene(soft=12.0)
-    found = refined(images, coarse(alpha))
+    found = refined(images, low_of(alpha))
     monkeypatch.setattr(reduced_look, "WORTH", 1e9)  # at full resolution
-    before = refined(images, coarse(alpha))
+    before = refined(images, low_of(alpha))
     errors = [float((one.alpha - alpha).abs().mean()) for one in (found, before)]
     assert errors[0] < 0.9 * errors[1]
     assert torch.equal(found.mask, before.mask)
@@ -77,7 +75,7 @@ def test_soft_edges_do_not_fray(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_outside_the_band_nothing_changes_by_a_bit() -> None:
     images, alpha = scene()
-    low = coarse(alpha)
+    low = low_of(alpha)
     found, other = refined(images, low), refined(1 - images, low)
     given = F.interpolate(low.logits.softmax(1)[:, 1:], (SIDE, SIDE), mode="bilinear")[0, 0]
     assert torch.equal(found.alpha[~found.mask], (given[~found.mask] > 0.5).float())
@@ -87,7 +85,7 @@ def test_outside_the_band_nothing_changes_by_a_bit() -> None:
 def test_shifts_by_whole_cells_commute() -> None:
     images, alpha = scene()
     cells = (1, -2)
-    low = coarse(alpha)
+    low = low_of(alpha)
     shift = (CELL * cells[0], CELL * cells[1])
     moved = refined(images.roll(shift, (2, 3)), DensePass(low.logits.roll(cells, (2, 3))))
     back = moved.alpha.roll((-shift[0], -shift[1]), (0, 1))

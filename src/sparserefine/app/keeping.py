@@ -15,7 +15,7 @@ from sparserefine.photos.given_values import GivenMask
 from sparserefine.photos.refine import prediction_on, refine
 from sparserefine.refinement.alpha import refine_alpha
 from sparserefine.refinement.band_selector import BandSelector
-from sparserefine.refinement.class_bands import ClassPrediction
+from sparserefine.refinement.class_prediction import ClassPrediction
 from sparserefine.refinement.dense_pass import DensePass
 from sparserefine.refinement.edge_extractor import EdgeExtractor
 from sparserefine.refinement.refiner import SparseRefiner

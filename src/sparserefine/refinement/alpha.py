@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sparserefine.matting import foreground_colors
-from sparserefine.refinement.class_bands import ClassPrediction
+from sparserefine.refinement.class_prediction import ClassPrediction
 from sparserefine.refinement.dense_pass import DensePass
 from sparserefine.refinement.edge_net import EdgeNet
 from sparserefine.refinement.features import as_unit_floats

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from sparserefine.refinement.class_bands import ClassBands, ClassPrediction
+from sparserefine.refinement.class_bands import ClassBands
+from sparserefine.refinement.class_prediction import ClassPrediction
 from sparserefine.refinement.dense_pass import DensePass
 from sparserefine.refinement.grid_matte import GRID, enlarge_cells
 

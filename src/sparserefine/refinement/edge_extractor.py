@@ -10,7 +10,8 @@ from jaxtyping import Float, Num
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sparserefine.refinement.class_bands import ClassBands, ClassPrediction
+from sparserefine.refinement.class_bands import ClassBands
+from sparserefine.refinement.class_prediction import ClassPrediction
 from sparserefine.refinement.dense_pass import DensePass
 from sparserefine.refinement.edge_net import WIDTHS, EdgeNet
 from sparserefine.refinement.features import as_unit_floats

@@ -13,11 +13,12 @@ import torch
 from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 
-from sparserefine.refinement.class_alphas import carried_alphas, corrected_alphas
+from sparserefine.refinement.class_alphas import carried_alphas
 from sparserefine.refinement.class_bands import ClassBands
 from sparserefine.refinement.edge_net import EdgeNet
 from sparserefine.refinement.features import as_unit_floats
 from sparserefine.refinement.grid_matte import GRID, enlarge_cells, grid_cells, resized_image
+from sparserefine.refinement.reduced_look import alphas_by_reduced_look
 from sparserefine.refinement.shipped_edges import shipped_net
 from sparserefine.refinement.timing import StageTimer, stage
 
@@ -80,7 +81,9 @@ def refine_labels(
         best, winner = enlarge_cells(sure, size)[y, x], labels[y, x]
         if method == "edges":
             solved = {index: matte.solved() for index, matte in mattes.items()}
-            found = corrected_alphas(images, solved, mask, net or shipped_net())
+            # Labels know as much as their pixels are fine, however unsure their edges are taken.
+            cells = float(max((probabilities if given is None else given).shape[-2:]))
+            found = alphas_by_reduced_look(images, solved, mask, net or shipped_net(), cells)
         else:
             found = carried_alphas(images, mattes, mask, method)
         for one in found:
