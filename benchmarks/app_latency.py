@@ -104,7 +104,7 @@ def measure(turns: int) -> list[dict[str, Any]]:
                     "photo": name, "height": size[0], "width": size[1], "model": model,
                     "dial": dial, "from": ends[0], "to": ends[1], "turns": turns,
                     "first_density_percent": at_first, "seen_p50_ms": round(median(seen)),
-                    "seen_p90_ms": round(float(np.quantile(seen, 0.9))),
+                    "seen_p95_ms": round(float(np.quantile(seen, 0.95))),
                     "served_p50_ms": round(median(served)),
                     "processor_p50_ms": round(median(processor)), "load_average": round(load, 1),
                 }  # fmt: skip
@@ -136,8 +136,9 @@ def _write_picture(screenshot: bytes) -> None:
 def figures() -> str:
     result = json.loads(RESULT.read_text())
     made = result["environment"]
+    high = 95 if "seen_p95_ms" in result["rows"][0] else 90
     lines = [
-        "| photo, model | dial | seen, median | 90 of 100 | of it here | processor | load |",
+        f"| photo, model | dial | seen, median | {high} of 100 | of it here | processor | load |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in result["rows"]:
@@ -145,7 +146,7 @@ def figures() -> str:
         lines.append(
             f"| {row['photo']}, {row['width']}×{row['height']}, {row['model']} | {row['dial']} "
             f"{row['from']:g} to {row['to']:g} {unit} | {row['seen_p50_ms']} ms | "
-            f"{row['seen_p90_ms']} ms | {row['served_p50_ms']} ms | "
+            f"{row[f'seen_p{high}_ms']} ms | {row['served_p50_ms']} ms | "
             f"{row['processor_p50_ms']} ms | {row['load_average']:g} |"
         )
     lines += [

@@ -1,6 +1,6 @@
 """Many photos: `predict` beside the sum of its parts, its memory, and what ten million would take.
 
-    python benchmarks/bulk.py [--photos 60] [--rounds 3]
+    python benchmarks/bulk.py [--photos 60] [--rounds 7]
     python benchmarks/bulk.py --measure memory [--count 5000]
     python benchmarks/bulk.py --page            # only write the figures into the docs
 
@@ -34,6 +34,7 @@ from section import made_on, with_section
 from sparserefine.environment import Environment
 from sparserefine.photos.photo_run import PhotoJob, PhotoRun
 from sparserefine.photos.shipped import shipped_photo
+from spread import percentiles, shown, spread
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "bulk.json"
@@ -47,7 +48,7 @@ MANY = 10_000_000
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photos", type=int, default=60, help="of each round")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--count", type=int, default=5000, help="small photos, for the memory")
     parser.add_argument("--measure", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--page", action="store_true", help="measure nothing")
@@ -114,8 +115,11 @@ def throughput(
     parts = [sum(one) for one in zip(kept["read"], kept["segment"], kept["write"], strict=True)]
     folders = [one for one in (out / f"{write}{rounds}-0").iterdir() if one.is_dir()]
     return {
-        **{f"{name}_s": median(values) for name, values in kept.items()},
-        "parts_s": median(parts),
+        **{
+            key: value
+            for name, values in {**kept, "parts": parts}.items()
+            for key, value in spread(values, f"{name}_s").items()
+        },
         "share": median([a / b for a, b in zip(parts, kept["threads"], strict=True)]),
         "bytes": mean(sum(file.stat().st_size for file in one.iterdir()) for one in folders),
     }
@@ -163,7 +167,8 @@ def batches(model: sr.SparseRefiner, photos: Path, rounds: int) -> dict[str, Any
                 run.segment(pairs[first : first + size])
             taken = 1000 * (time.perf_counter() - start) / len(pairs)
             found.setdefault(str(size), []).append(taken)
-    return {"size": SMALL, "ms": {size: median(values[1:]) for size, values in found.items()}}
+    ms = [spread(values[1:], size) for size, values in found.items()]
+    return {"size": SMALL, "rounds": rounds, "ms": {k: v for one in ms for k, v in one.items()}}
 
 
 def memory(model: sr.SparseRefiner, photos: Path, out: Path) -> dict[str, Any]:
@@ -222,15 +227,16 @@ def figures() -> str:
     ]
     for row in throughput["rows"]:
         keys = ("read_s", "segment_s", "write_s", "parts_s", "threads_s")
-        cells = " | ".join(f"{1000 * row[key]:.0f}" for key in keys)
-        lines.append(
-            f"| {row['write']} | {cells} | {row['share']:.0%} | {1000 * row['alone_s']:.0f} |"
-        )
-    alike = ", ".join(f"{ms:.1f} ms as batches of {n}" for n, ms in batch["ms"].items())
+        *cells, alone = (shown(row, key, times=1000) for key in (*keys, "alone_s"))
+        lines.append(f"| {row['write']} | {' | '.join(cells)} | {row['share']:.0%} | {alone} |")
+    alike = ", ".join(
+        f"{shown(batch['ms'], n, '.1f')} ms as batches of {n}" for n in batch["ms"] if n.isdigit()
+    )
     values = list(memory["mib"].values())
     lines += [
         "",
-        f"Per photo of {by(throughput['size'])}, medians of {throughput['rounds']} rounds of "
+        f"Per photo of {by(throughput['size'])}, medians{percentiles(throughput['rows'][0])} of "
+        f"{throughput['rounds']} rounds of "
         f"{throughput['photos']} photos in turns. {made_on(throughput['environment'])}",
         "",
         f"Batches of equal sizes, {by(batch['size'])}, the model alone: {alike}. "

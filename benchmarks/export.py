@@ -32,6 +32,7 @@ from sparserefine.images import as_uint8_rgb
 from sparserefine.photos.shipped import shipped_photo
 from sparserefine.refinement.fast_dense import with_fast_dense
 from sparserefine.refinement.timing import StageTimer
+from spread import percentiles, shown, spread
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "export.json"
@@ -112,7 +113,9 @@ def measure(rounds: int) -> dict[str, Any]:
         "capacities": [level.capacity for level in done.plan.levels],
         "threads": THREADS,
         "rounds": rounds,
-        "ms": {key: median(taken) for key, taken in times.items()},
+        "ms": {
+            name: own for key, taken in times.items() for name, own in spread(taken, key).items()
+        },
         "fastest_ms": {key: min(taken) for key, taken in times.items()},
         "stages_ms": {"exported": stages, "ours": own},
         "same_labels": float((labels == expected.labels).float().mean()),
@@ -212,19 +215,20 @@ def figures() -> str:
     lines = ["| | ms | dense model at full size ÷ this |", "|---|---|---|"]
     for key, name in RUNS.items():
         full = ms[f"{key.partition('_')[0]}_full"]
-        lines.append(f"| {name} | {ms[key]:.0f} | {full / ms[key]:.2f} |")
+        lines.append(f"| {name} | {shown(ms, key)} | {full / ms[key]:.2f} |")
     lines += ["", f"| stage | {RUNS['exported']}, ms | {RUNS['ours']}, ms |", "|---|---|---|"]
     stages = result["stages_ms"]
     for stage in (*STAGES, "other"):
         cells = [stages[side].get(stage) for side in ("exported", "ours")]
         if any(cells):
-            shown = " | ".join("" if one is None else f"{one:.0f}" for one in cells)
-            lines.append(f"| {stage} | {shown} |")
+            row = " | ".join("" if one is None else f"{one:.0f}" for one in cells)
+            lines.append(f"| {stage} | {row} |")
     height, width = result["size"]
     lines += [
         "",
         f"The shipped pair on {height}×{width} pixels, {result['max_density']:.0%} of them looked "
-        f"at, {result['threads']} threads, medians of {result['rounds']} rounds in turns; the "
+        f"at, {result['threads']} threads, medians{percentiles(ms)} of "
+        f"{result['rounds']} rounds in turns; the "
         f"exported pipeline keeps {speedups['exported'] / speedups['ours']:.0%} of the speed-up "
         f"({speedups['exported']:.2f} of {speedups['ours']:.2f}), and has "
         f"{result['same_labels']:.3%} of the labels. {made['device']}, onnxruntime "

@@ -1,6 +1,6 @@
 """Time and memory of rasters that are segmented by window, by size; the table of docs/scale.md.
 
-    python benchmarks/rasters.py [--megapixels 8,30,120] [--page]
+    python benchmarks/rasters.py [--megapixels 8,30,120] [--rounds 7] [--page]
 
 Each size is a raster of its own, the same photo laid side by side with noise, and a process of its
 own, so that its peak of memory is its own too. Time is processor time, as other programs may run
@@ -18,11 +18,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 
 from section import made_on, with_section
+from spread import percentiles, shown, spread
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "rasters.json"
@@ -34,6 +36,7 @@ BAND = 512
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--megapixels", default="8,30,120")
+    parser.add_argument("--rounds", type=int, default=7, help="runs of each size, in turns")
     parser.add_argument("--out", type=Path, default=RESULT)
     parser.add_argument("--page", action="store_true", help="write the page, measure nothing")
     parser.add_argument("--only", nargs=2, help=argparse.SUPPRESS)
@@ -46,16 +49,21 @@ def main() -> None:
         return
     from sparserefine.environment import Environment
 
-    rows = []
-    for megapixels in map(int, options.megapixels.split(",")):
-        with tempfile.TemporaryDirectory() as folder:
-            source, out = Path(folder) / "field.tif", Path(folder) / "labels.tif"
-            make_raster(source, megapixels)
-            command = [sys.executable, __file__, "--only", str(source), str(out)]
-            row = json.loads(subprocess.check_output(command).splitlines()[-1])
-        rows.append(row)
-        print(json.dumps(row))
-    result = {"rows": rows, "environment": Environment.current().to_json()}
+    found: dict[int, list[dict[str, Any]]] = {int(n): [] for n in options.megapixels.split(",")}
+    with tempfile.TemporaryDirectory() as folder:
+        for megapixels in found:
+            make_raster(Path(folder) / f"{megapixels}.tif", megapixels)
+        for _ in range(options.rounds):
+            for megapixels, runs in found.items():
+                files = Path(folder) / f"{megapixels}.tif", Path(folder) / "labels.tif"
+                command = [sys.executable, __file__, "--only", *map(str, files)]
+                runs.append(json.loads(subprocess.check_output(command).splitlines()[-1]))
+                print(json.dumps(runs[-1]), flush=True)
+    result = {
+        "rows": [of_runs(runs) for runs in found.values()],
+        "rounds": options.rounds,
+        "environment": Environment.current().to_json(),
+    }
     options.out.write_text(json.dumps(result, indent=2) + "\n")
     print(options.out)
 
@@ -80,6 +88,17 @@ def run(source: Path, out: Path) -> dict[str, Any]:
         "windows": result.windows,
         "stages_s": {name: round(ms / 1000, 1) for name, ms in result.stages_ms.items()},
     }
+
+
+def of_runs(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """One row of all runs of a size, which are the same but in time and memory."""
+    row = dict(runs[0])
+    for name in ("seconds", "cpu_s", "cpu_s_per_megapixel", "peak_mib"):
+        row |= spread([run[name] for run in runs], name)
+    row["stages_s"] = {
+        stage: median(run["stages_s"][stage] for run in runs) for stage in row["stages_s"]
+    }
+    return row
 
 
 def make_raster(path: Path, megapixels: int) -> None:
@@ -123,12 +142,15 @@ def table(result: dict[str, Any]) -> str:
     for row in result["rows"]:
         parts = "as a whole" if row["dense_parts"] == 1 else f"in {row['dense_parts']} parts"
         lines.append(
-            f"| {row['megapixels']:,.0f} | {row['peak_mib']:,} MiB | {row['cpu_s']:,.0f} s | "
-            f"{row['cpu_s_per_megapixel']:.2f} | {row['density']:.0%} | {parts} |"
+            f"| {row['megapixels']:,.0f} | {shown(row, 'peak_mib', ',.0f')} MiB | "
+            f"{shown(row, 'cpu_s', ',.0f')} s | {shown(row, 'cpu_s_per_megapixel', '.2f')} | "
+            f"{row['density']:.0%} | {parts} |"
         )
+    rounds = result.get("rounds", 1)
+    runs = f"medians{percentiles(result['rows'][0])} of {rounds} runs" if rounds > 1 else "one run"
     lines.append(
-        "\nThe shipped pair, `demo`, by `python benchmarks/rasters.py`; processor time of all "
-        f"threads, as other programs ran beside. {made_on(result['environment'])}\n"
+        f"\nThe shipped pair, `demo`, by `python benchmarks/rasters.py`, {runs}; processor time of "
+        f"all threads. {made_on(result['environment'])}\n"
     )
     return "\n".join(lines)
 

@@ -20,6 +20,7 @@ from typing import Any
 from PIL import Image
 
 from section import with_section
+from spread import percentiles, shown
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -117,13 +118,12 @@ def _table(demo: dict[str, Any], held_out: dict[str, Any], large: dict[str, Any]
     rows, images = held_out["rows"], len(held_out["images"])
     stages = demo["stages_ms"]
     low_ms = stages["resize"] + stages["dense"]
-    refined_ms = sum(ms for stage, ms in stages.items() if stage not in ("read", "write"))
     shares = ("agreement", "miou")
     agreement, miou = (
         [f"{rows[row][share]:.1%}" for row in ("low_res_bilinear", "refined")] for share in shares
     )
-    ms = [f"{value:.0f} ms" for value in (low_ms, refined_ms, demo["full_res"]["total_ms"])]
-    seconds = [f"{large['ms'][side] / 1000:.1f} s" for side in ("refined", "full_res")]
+    ms = [f"{low_ms:.0f} ms", *(f"{shown(one, 'total_ms')} ms" for one in (demo, demo["full_res"]))]
+    seconds = [f"{shown(large['ms'], s, '.1f', 1e-3)} s" for s in ("refined", "full_res")]
     lines = [
         ("ESPNetv2-2.0, the shipped pair", "low resolution", "refined", "full resolution"),
         ("---",) * 4,
@@ -146,8 +146,8 @@ def _notes(
     environment = demo["environment"]
     text = (
         f"{environment['device']}, {environment['threads']} threads, torch "
-        f"{environment['torch']}, commit {environment['commit']}; medians of {demo['rounds']} and "
-        f"{large['rounds']} rounds; mean density "
+        f"{environment['torch']}, commit {environment['commit']}; medians"
+        f"{percentiles(demo)} of {demo['rounds']} and {large['rounds']} rounds; mean density "
         f"{held_out['density']:.1%}; better on {gained} of {len(images)} photos. The sparse U-Net "
         f"alone has {rows['refinement_only']['agreement']:.1%} and mIoU "
         f"{rows['refinement_only']['miou']:.1%}; every selected pixel right would be "

@@ -33,7 +33,9 @@ from boundary_masks import boundary_mask
 from sparse_page import PAGE, PER_STAGE, RESULT, SPCONV, WIDTHS, with_figures
 from sparse_unets import dense_unet, spconv_unet
 from sparserefine.environment import Environment
+from sparserefine.evaluation.statistics import percentile
 from sparserefine.experiments.macs import extractor_macs
+from sparserefine.memory_pages import keep_pages
 from sparserefine.refinement.extractor import SparseUNet
 from sparserefine.sparse import (
     ActivePixels,
@@ -49,12 +51,11 @@ except ImportError:
     spconv = None
 
 SIZE = (1024, 2048)
-FULL = {"densities": [0.10, 0.12, 0.20, 0.35], "threads": [1, 2], "seeds": [0, 1, 2], "rounds": 5}
+FULL = {"densities": [0.10, 0.12, 0.20, 0.35], "threads": [1, 2], "seeds": [0, 1, 2], "rounds": 7}
 QUICK = {**FULL, "threads": [1], "seeds": [0], "rounds": 1}
-# A round of whole extractors takes minutes; three are the fewest whose median drops an outlier.
-EXTRACTOR_ROUNDS = 3
 TABLES = ("stages", "extractors", "training")
 Baselines = dict[str, Callable[[], Any]]
+Taken = dict[str, list[float]]
 
 console = Console(stderr=True, soft_wrap=True)
 
@@ -68,6 +69,7 @@ def main(arguments: list[str] | None = None) -> None:
     if out is None:
         console.print(f"this run writes no file ({partial}); --out FILE makes it write one")
 
+    pages = keep_pages() or "kept"
     tables: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
     with torch.no_grad(), reuse_memory():
         for threads in options.threads:
@@ -80,7 +82,13 @@ def main(arguments: list[str] | None = None) -> None:
     ratios = ratios_of(tables["stages"])
     if out is not None:
         version = getattr(spconv, "__version__", SPCONV) if spconv else None
-        result = {**tables, "ratios": ratios, "spconv": version, "environment": environment}
+        result = {
+            **tables,
+            "ratios": ratios,
+            "spconv": version,
+            "pages": pages,
+            "environment": environment,
+        }
         out.write_text(json.dumps(result, indent=1) + "\n")
         console.print(f"wrote {out}", markup=False)
         if out.resolve() == RESULT.resolve():
@@ -110,7 +118,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="NUMBER",
     )
     add("seeds", int, "one mask for each, but one in all for whole extractors", nargs="+")
-    add("rounds", int, f"timed ones; of whole extractors at most {EXTRACTOR_ROUNDS}")
+    add("rounds", int, "timed ones")
     parser.add_argument(
         "--quick",
         action="store_true",
@@ -169,8 +177,7 @@ def measure(
     seed, mask = next(iter(masks.items()))
     case = {"density": density, "seed": seed, "threads": threads}
     with_dense = density == options.densities[0]  # as long for every mask
-    rounds = min(options.rounds, EXTRACTOR_ROUNDS)
-    tables["extractors"] += measure_extractors(mask, case, rounds, with_dense)
+    tables["extractors"] += measure_extractors(mask, case, options.rounds, with_dense)
     tables["training"] += measure_training(mask, case, options.rounds)
 
 
@@ -210,7 +217,7 @@ def measure_stages(mask: Tensor, case: dict[str, Any], rounds: int) -> list[dict
     for stage, channels in enumerate(WIDTHS):
         if stage:
             pixels = pixels.downsampling("floor").coarse
-        ms = in_turns(stage_baselines(pixels, channels), rounds, case["threads"])
+        taken = in_turns(stage_baselines(pixels, channels), rounds, case["threads"])
         neighbors = pixels.submanifold_map.groups[0].neighbors
         row = {
             **case,
@@ -219,10 +226,10 @@ def measure_stages(mask: Tensor, case: dict[str, Any], rounds: int) -> list[dict
             "channels": channels,
             "pixels": len(pixels),
             "gflop": 2e-9 * int((neighbors < len(pixels)).sum()) * channels**2,
-            "ms": ms,
+            **medians(taken),
         }
         rows.append(row)
-        shown = "  ".join(f"{name} {value:.1f}" for name, value in ms.items())
+        shown = "  ".join(f"{name} {value:.1f}" for name, value in row["ms"].items())
         console.print(f"{in_words(case)}, {channels} channels: {shown} ms")
     return rows
 
@@ -250,7 +257,7 @@ def stage_baselines(pixels: ActivePixels, channels: int) -> Baselines:
 def measure_training(mask: Tensor, case: dict[str, Any], rounds: int) -> list[dict[str, Any]]:
     """One row: a training step of all convolutions, and their forward by the direct method."""
     pixels = ActivePixels.from_mask(mask[None])
-    totals = {"direct_forward": 0.0, "step": 0.0}
+    totals = {"direct_forward": [0.0] * rounds, "step": [0.0] * rounds}
     for stage, channels in enumerate(WIDTHS):
         if stage:
             pixels = pixels.downsampling("floor").coarse
@@ -269,12 +276,14 @@ def measure_training(mask: Tensor, case: dict[str, Any], rounds: int) -> list[di
             with torch.no_grad():
                 weight += 1e-6  # an update, so that weights are packed anew as in training
 
-        ms = in_turns({"direct_forward": forward, "step": step}, rounds, case["threads"])
-        for name, value in ms.items():
-            totals[name] += PER_STAGE[stage] * value
-    ratio = totals["step"] / totals["direct_forward"]
+        runs: Baselines = {"direct_forward": forward, "step": step}
+        for name, values in in_turns(runs, rounds, case["threads"]).items():
+            pairs = zip(totals[name], values, strict=True)
+            totals[name] = [total + PER_STAGE[stage] * value for total, value in pairs]
+    row = medians(totals)
+    ratio = row["ms"]["step"] / row["ms"]["direct_forward"]
     console.print(f"{in_words(case)}, training step: {ratio:.2f} direct forwards")
-    return [{**case, "rounds": rounds, "step_vs_direct_forward": ratio, "ms": totals}]
+    return [{**case, "rounds": rounds, "step_vs_direct_forward": ratio, **row}]
 
 
 def measure_extractors(
@@ -303,8 +312,9 @@ def measure_extractors(
             dense = dense_unet(WIDTHS, 19).eval().to(memory_format=torch.channels_last)
             large = image.contiguous(memory_format=torch.channels_last)
             baselines["dense"] = lambda dense=dense, large=large: dense(large)
-        ms = in_turns(baselines, rounds, case["threads"])
-        sgemm = 2 * 2048**3 / ms.pop("sgemm") / 1e6  # GFLOP/s
+        taken = in_turns(baselines, rounds, case["threads"])
+        sgemm = 2 * 2048**3 / median(taken.pop("sgemm")) / 1e6  # GFLOP/s
+        found = medians(taken)
         gflop = 2e-9 * extractor_macs(ours, mask[None])
         rows.append(
             {
@@ -313,17 +323,17 @@ def measure_extractors(
                 "pyramid": pyramid,
                 "gflop": gflop,
                 "sgemm_gflops": sgemm,
-                "native_share_of_sgemm": gflop / (ms["native"] / 1000) / sgemm,
-                "ms": ms,
+                "native_share_of_sgemm": gflop / (found["ms"]["native"] / 1000) / sgemm,
+                **found,
             }
         )
-        shown = "  ".join(f"{name} {value:.0f}" for name, value in ms.items())
+        shown = "  ".join(f"{name} {value:.0f}" for name, value in found["ms"].items())
         console.print(f"{in_words(case)}, whole extractor, {pyramid}: {shown} ms")
     return rows
 
 
-def in_turns(baselines: Baselines, rounds: int, threads: int) -> dict[str, float]:
-    """Median milliseconds of each, after one round to warm up."""
+def in_turns(baselines: Baselines, rounds: int, threads: int) -> Taken:
+    """Milliseconds of each, after one round to warm up."""
     clock = time.process_time if threads == 1 else time.perf_counter
     taken: dict[str, list[float]] = {name: [] for name in baselines}
     for _ in range(rounds + 1):
@@ -331,7 +341,15 @@ def in_turns(baselines: Baselines, rounds: int, threads: int) -> dict[str, float
             start = clock()
             run()
             taken[name].append(1000 * (clock() - start))
-    return {name: median(values[1:]) for name, values in taken.items()}
+    return {name: values[1:] for name, values in taken.items()}
+
+
+def medians(taken: Taken) -> dict[str, dict[str, float]]:
+    """What a row has of its times."""
+    return {
+        "ms": {name: median(values) for name, values in taken.items()},
+        "p95_ms": {name: percentile(values, 95) for name, values in taken.items()},
+    }
 
 
 def in_words(case: dict[str, Any]) -> str:

@@ -78,15 +78,24 @@ def _made_on(result: Result) -> str:
 
 def _machine(result: Result) -> str:
     alone = "" if _has_spconv(result) else " spconv was not installed."
+    if result.get("pages") == "kept":
+        memory = (
+            "All of it runs inside `reuse_memory()` (see Memory, above), in a process that keeps "
+            "the pages of arrays that were freed: nobody's results cost fresh pages."
+        )
+    else:
+        memory = (
+            "All of it runs inside `reuse_memory()` (see Memory, above): native and plain torch "
+            "write their results into the memory of results that are gone, which saves them fresh "
+            "pages. spconv and torch's dense convolution know nothing of it and allocate as they "
+            "do for every user."
+        )
     return (
         f"Measured on {_made_on(result)}, by `python benchmarks/sparse_conv.py`: masks of "
         "1024×2048 pixels in bands around boundaries; baselines in turns, after a round to warm "
         "up; CPU time with one thread, wall time with more; no gradients but in the last table."
         f"{alone}\n\n"
-        "All of it runs inside `reuse_memory()` (see Memory, above): native and plain torch write "
-        "their results into the memory of results that are gone, which saves them fresh pages. "
-        "spconv and torch's dense convolution know nothing of it and allocate as they do for every "
-        "user.\n"
+        f"{memory}\n"
     )
 
 
@@ -174,7 +183,21 @@ def _stages(result: Result) -> str:
                     cells.append(_cell(None, ""))
             lines.append(_row(name, cells))
         lines.append("")
-    return "\n".join(lines)
+    return "\n".join((*lines, _highest(result["stages"]))).rstrip() + "\n"
+
+
+def _highest(rows: Rows) -> str:
+    """How far the slow runs of a table were from the medians."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        for name, high in row.get("p95_ms", {}).items():
+            found.setdefault(name, []).append(high / row["ms"][name] - 1)
+    if not found:
+        return ""
+    shares = ", ".join(
+        f"{name} {median(over):.0%}, at most {max(over):.0%}" for name, over in found.items()
+    )
+    return f"95th percentiles above the medians, in the middle of all rows: {shares}.\n"
 
 
 def _extractors(result: Result) -> str:
@@ -182,25 +205,35 @@ def _extractors(result: Result) -> str:
     if not rows:
         return ""
     with_dense = [row for row in rows if "dense" in row["ms"]]
-    dense = {row["threads"]: row["ms"]["dense"] for row in with_dense}
+    dense = {row["threads"]: {"dense": _times(row)["dense"]} for row in with_dense}
     where = _either(f"{row['density']:.0%}" for row in with_dense)
     lines = [
         'The whole extractor (preset "paper"; maps, norms, activations, strided and inverse '
         "layers), milliseconds, and the products that are needed over the time as a share of what "
         f"the machine's sgemm does. {_one_mask(rows, 'extractors')}"
+        f"{' (95th percentiles)' if 'p95_ms' in rows[0] else ''}"
         f"{f'; dense, which takes as long for every mask, at {where} alone' if where else ''}. "
         "spconv cannot keep the parents alone with 3×3 windows, so its floor pyramid has 2×2 ones "
         "and fewer products:\n",
         *_head("density", ("threads", "pyramid", *BASELINES, "share of sgemm")),
     ]
     for row in rows:
-        ms = {"dense": dense.get(row["threads"]), **row["ms"]}
-        cells = (_cell(ms.get(name), ".0f") for name in BASELINES)
+        times = _times(row) | dense.get(row["threads"], {})
+        cells = [times.get(name, _cell(None, "")) for name in BASELINES]
         share = f"{row['native_share_of_sgemm']:.0%}"
         lines.append(
             _row(f"{row['density']:.0%}", (str(row["threads"]), row["pyramid"], *cells, share))
         )
     return "\n".join(lines) + "\n"
+
+
+def _times(row: dict[str, Any]) -> dict[str, str]:
+    """Cells of milliseconds: medians, and in brackets 95th percentiles where the row has them."""
+    high = row.get("p95_ms", {})
+    return {
+        name: f"{value:.0f} ({high[name]:.0f})" if name in high else f"{value:.0f}"
+        for name, value in row["ms"].items()
+    }
 
 
 def _training(result: Result) -> str:
@@ -215,7 +248,7 @@ def _training(result: Result) -> str:
     for row in rows:
         step = f"{row['step_vs_direct_forward']:.2f}×"
         lines.append(_row(f"{row['density']:.0%}", (str(row["threads"]), step)))
-    return "\n".join(lines) + "\n"
+    return "\n".join((*lines, "", _highest(rows))).rstrip() + "\n"
 
 
 def _has_spconv(result: Result) -> bool:

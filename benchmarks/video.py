@@ -1,6 +1,6 @@
 """Videos: what holding labels where the picture does not change saves, and what it costs.
 
-    python benchmarks/video.py [--frames 48] [--size 720]
+    python benchmarks/video.py [--frames 24] [--rounds 7] [--size 720]
     python benchmarks/video.py --page           # only write the figures into the docs
 
 Two clips: a drive (highway.mp4 of the experiment data; without it the shipped photo of a highway,
@@ -38,6 +38,7 @@ from sparserefine.refinement.fast_dense import with_fast_dense
 from sparserefine.video.changes import CHANGE, cell_means, pixels_of, widened
 from sparserefine.video.held import HeldPrediction
 from sparserefine.video.source import Frame, VideoSource
+from spread import percentiles, shown, spread
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "video.json"
@@ -53,7 +54,8 @@ Mask = Callable[[int], np.ndarray]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--frames", type=int, default=48, help="of each clip")
+    parser.add_argument("--frames", type=int, default=24, help="of each clip")
+    parser.add_argument("--rounds", type=int, default=7, help="runs of each setting")
     parser.add_argument("--size", type=int, default=720, help="height of the frames; 16:9")
     parser.add_argument("--drive", type=Path, default=DRIVE)
     parser.add_argument("--page", action="store_true", help="measure nothing")
@@ -62,14 +64,17 @@ def main() -> None:
         model = with_fast_dense(sr.load("demo"))
         size = (options.size, options.size * 16 // 9)
         frames, name = drive(options.drive, options.frames, size)
-        clips = [measured(model, name, frames, unchanged(frames), at_full_size(model, frames))]
+        rounds, truth = options.rounds, at_full_size(model, frames)
+        clips = [measured(model, name, frames, unchanged(frames), truth, rounds)]
         clean, _ = still_camera(options.frames, size, 0.0)
         truth = at_full_size(model, clean)
         for noise in NOISES:
             frames, still = still_camera(options.frames, size, noise)
-            clips.append(measured(model, f"Still camera, noise {noise:g}", frames, still, truth))
+            name = f"Still camera, noise {noise:g}"
+            clips.append(measured(model, name, frames, still, truth, rounds))
         document = {
             "frames": options.frames,
+            "rounds": rounds,
             "size": size,
             "default": CHANGE,
             "clips": clips,
@@ -158,6 +163,7 @@ def measured(
     frames: Sequence[np.ndarray],
     still: Mask,
     truth: Sequence[np.ndarray],
+    rounds: int,
 ) -> dict[str, Any]:
     model.predict(frames[0])  # warms up
     masks = [still(index) for index in range(1, len(frames))]
@@ -166,14 +172,20 @@ def measured(
     settings += [{"change": CHANGE, "every": EVERY[0]}]
     reference: list[np.ndarray] = []
     rows = []
-    for setting in settings:
+    again = [
+        [segmented(model, frames, **setting)[1]["cpu_ms"] for setting in settings]
+        for _ in range(rounds - 1)
+    ]
+    for index, setting in enumerate(settings):
         labels, row = segmented(model, frames, **setting)
+        times = [row["cpu_ms"], *(turn[index] for turn in again)]
         reference = reference or labels
         pairs = zip(labels[1:], labels[:-1], masks, strict=True)
         flicker = [float((now != before)[mask].mean()) for now, before, mask in pairs if mask.any()]
         rows.append(
             setting
             | row
+            | spread(times, "cpu_ms")
             | {
                 "agreement": alike(labels, reference),
                 "accuracy": alike(labels, truth),
@@ -233,15 +245,17 @@ def figures() -> str:
         ]
         for row in rows:
             cells = [f"{row['change']:g}", str(row["every"]), f"{row['dense']:.0%}"]
-            cells += [f"{row['renewed']:.0%}", f"{row['density']:.1%}", f"{row['cpu_ms']:.0f}"]
+            cells += [f"{row['renewed']:.0%}", f"{row['density']:.1%}", shown(row, "cpu_ms")]
             cells.append(f"{1 - row['cpu_ms'] / rows[0]['cpu_ms']:.0%}")
             shares = (row.get(name) for name in ("agreement", "accuracy", "flicker"))
             cells += ["–" if share is None else f"{share:.2%}" for share in shares]
             lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
+    first, rounds = result["clips"][0]["rows"][0], result.get("rounds")
+    runs = f", medians{percentiles(first)} of {rounds} runs" if rounds else ""
     lines += [
         f"{result['frames']} frames of {result['size'][1]}×{result['size'][0]} each, the pair "
-        f"`demo`; processor time, without decoding and encoding. The default is `--change "
+        f"`demo`{runs}; processor time, without decoding and encoding. The default is `--change "
         f"{result['default']:g}`. {made_on(result['environment'])}",
         "",
     ]

@@ -57,7 +57,12 @@ def stages(
 ) -> list[dict[str, Any]]:
     """What `measure_stages` would return."""
     ms = {"native": 1.0, "torch": 4.0, "dense": 20.0, **({"spconv": 8.0} if peer else {})}
-    return [{**case, "rounds": rounds, "stage": s, "gflop": 0.5, "ms": ms} for s in range(5)]
+    row = {**case, "rounds": rounds, "gflop": 0.5, "ms": ms, "p95_ms": slower(ms)}
+    return [{**row, "stage": s} for s in range(5)]
+
+
+def slower(ms: dict[str, float]) -> dict[str, float]:
+    return {name: 1.5 * value for name, value in ms.items()}
 
 
 def extractors(
@@ -65,15 +70,17 @@ def extractors(
 ) -> list[dict[str, Any]]:
     ms = {"native": 100.0, "torch": 400.0, **({"spconv": 800.0} if peer else {})}
     row = {**case, "rounds": rounds, "native_share_of_sgemm": 1.5}
-    dense = {"dense": 2000.0} if with_dense else {}
+    first = ms | ({"dense": 2000.0} if with_dense else {})
     return [
-        {**row, "pyramid": "floor", "ms": {**ms, **dense}},
-        {**row, "pyramid": "dilate", "ms": ms},
+        {**row, "pyramid": "floor", "ms": first, "p95_ms": slower(first)},
+        {**row, "pyramid": "dilate", "ms": ms, "p95_ms": slower(ms)},
     ]
 
 
 def training(mask: object, case: dict[str, Any], rounds: int) -> list[dict[str, Any]]:
-    return [{**case, "rounds": rounds, "step_vs_direct_forward": 1.5}]
+    ms = {"direct_forward": 100.0, "step": 150.0}
+    row = {**case, "rounds": rounds, "step_vs_direct_forward": 1.5}
+    return [{**row, "ms": ms, "p95_ms": slower(ms)}]
 
 
 @pytest.fixture
@@ -209,6 +216,7 @@ def test_only_a_complete_run_writes_the_result_and_the_page(
         *pretended.TABLES,
         "ratios",
         "spconv",
+        "pages",
         "environment",
     }
     assert before == (pretended.RESULT.read_text(), pretended.PAGE.read_text())
@@ -261,16 +269,35 @@ def test_the_page_of_any_part_of_the_measurement(
     assert text.count(own) == len(densities)
     other = "8.0 (62)" if peer else "–"
     assert text.count("| spconv | " + " | ".join([other] * 5) + " |") == len(densities)
-    last = "800" if peer else "–"
-    row = f"| {densities[0]:.0%} | {threads[0]} | floor | 100 | 400 | {last} | – | 150% |"
-    assert row in text
+    last = "800 (1200)" if peer else "–"
+    cells = f"100 (150) | 400 (600) | {last} | – | 150% |"
+    assert f"| {densities[0]:.0%} | {threads[0]} | floor | {cells}" in text
+    assert "95th percentiles above the medians, in the middle of all rows: native 50%" in text
 
 
 def test_the_page_says_what_each_table_is_made_of(page: ModuleType) -> None:
     text = page.figures_of(some_result(page, [0.12], [1]), {})
     assert "median over 1 mask of 2 rounds each" in text
-    assert "sgemm does. One mask for each density (seed 4), medians of 3 rounds." in text
+    assert (
+        "sgemm does. One mask for each density (seed 4), medians of 3 rounds (95th percentiles)."
+        in text
+    )
     assert "direct method. One mask for each density (seed 4), medians of 2 rounds:" in text
+
+
+def test_the_page_says_who_pays_for_fresh_pages(page: ModuleType) -> None:
+    result = some_result(page, [0.12], [1])
+    assert "which saves them fresh pages" in page.figures_of(result, {})
+    assert "nobody's results cost fresh pages" in page.figures_of({**result, "pages": "kept"}, {})
+
+
+def test_the_page_of_results_that_do_not_say_how_far_times_were_apart(page: ModuleType) -> None:
+    result = some_result(page, [0.12], [1])
+    for table in ("stages", "extractors", "training"):
+        for row in result[table]:
+            del row["p95_ms"]
+    text = page.figures_of(result, {})
+    assert "95th" not in text and "| 100 | 400 | 800 |" in text
 
 
 def test_the_page_of_the_first_table_alone(page: ModuleType) -> None:

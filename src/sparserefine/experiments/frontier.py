@@ -22,7 +22,13 @@ from sparserefine.evaluation.cache import warn_without_identity
 from sparserefine.evaluation.metrics import ConfusionMatrix
 from sparserefine.evaluation.own_dataset import dataset_for
 from sparserefine.evaluation.reference_labels import Against, choose_truth, reference_labels
-from sparserefine.evaluation.statistics import interval, mean_draws, median, miou_draws
+from sparserefine.evaluation.statistics import (
+    interval,
+    mean_draws,
+    median,
+    miou_draws,
+    percentile,
+)
 from sparserefine.experiments import frontier_report
 from sparserefine.experiments.ablations import (
     STEPS,
@@ -257,7 +263,12 @@ def _run_image(
             matrix.update(labels, truth)
             right.append(float(matrix.counts.diag().sum() / matrix.counts.sum().clamp(min=1)))
             counts.append(matrix.counts.tolist())
-    return {"ms": [median(values) for values in times], "right": right, "counts": counts}
+    return {
+        "ms": [median(values) for values in times],
+        "p95_ms": [percentile(values, 95) for values in times],
+        "right": right,
+        "counts": counts,
+    }
 
 
 def _point(
@@ -283,4 +294,5 @@ def _point(
         interval(draws["miou"]),
         peaks.get((way.family, way.setting)),
         draws[score],
+        sum(record["p95_ms"][position] for record in records) / len(records),
     )

@@ -20,7 +20,7 @@ def cells(point: FrontierPoint) -> tuple[str, ...]:
     return (
         point.family,
         point.setting,
-        f"{point.ms:.0f}",
+        f"{point.ms:.0f}" if point.p95_ms is None else f"{point.ms:.0f} ({point.p95_ms:.0f})",
         "" if point.peak_mib is None else f"{point.peak_mib:.0f}",
         f"{point.right:.2%}",
         _ends(point.right_interval),

@@ -34,6 +34,7 @@ class FrontierPoint:
         peak_mib: Most MiB that a process of its own held; None where not measured.
         draws: The score that decides, in each resample of the images, which are the same for all
             points: differences of two points are paired.
+        p95_ms: Mean over images of the 95th percentile of the milliseconds; None where unknown.
     """
 
     family: str
@@ -47,6 +48,7 @@ class FrontierPoint:
     draws: Float[Tensor, " R"] = field(
         default_factory=lambda: torch.zeros(1), repr=False, compare=False
     )
+    p95_ms: float | None = None
 
     @property
     def is_ours(self) -> bool:
