@@ -39,7 +39,8 @@ CASES ?= ../shared/cases
 VENV ?= .venv
 
 .PHONY: demo demo-train cutout-bench edges-train edges-look edges-street refine-bench cases
-.PHONY: fair-bench fair-latency fair-batch fair-light fair-frontier fair-pages
+.PHONY: fair-bench fair-latency fair-batch fair-light fair-engine fair-refine fair-deploy fair-scale
+.PHONY: fair-frontier fair-pages
 .PHONY: test test-all test-app app-bench lint fuzz wheel clean
 .PHONY: gpu-test gpu-extractor gpu-timeline gpu-pipeline gpu-tune gpu-train gpu-edges gpu-camvid
 .PHONY: gpu-wheels orin
@@ -111,14 +112,16 @@ lint: .venv/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-# Our figures beside the dense model's, from one commit, on a quiet machine with two cores and 24 GiB;
-# some minutes: hrnet-w48 2, segnext-l 2, mask2former-swin-tiny 3, segformer-b5 5,
-# mask2former-swin-large 7; fair-batch 6, fair-light 2, fair-frontier 30. fair-pages reads what the
+# Every figure of time, from one commit, on a quiet machine with two cores and 24 GiB, and nothing
+# else; some minutes: hrnet-w48 2, segnext-l 2, mask2former-swin-tiny 3, segformer-b5 5,
+# mask2former-swin-large 7; fair-batch 6, fair-light 2, fair-engine 30 (with spconv, which goes into
+# .venv), fair-refine 10, fair-deploy 20, fair-scale 45, fair-frontier 30. fair-pages reads what the
 # latencies and fair-batch left in out/, and writes the pages; what has not run keeps its figures.
 FIVE := hrnet-w48 segnext-l mask2former-swin-tiny segformer-b5 mask2former-swin-large
 LARGE ?= ../shared/data/street-free/images/berlin_03.jpg
 BENCH := $(BIN)/sparserefine benchmark --size 1024x2048 --rounds 7
-fair-bench: fair-latency fair-light fair-pages
+fair-bench: fair-latency fair-batch fair-light fair-engine fair-refine fair-deploy fair-scale
+fair-bench: fair-frontier fair-pages
 
 fair-latency: $(FIVE:%=fair-latency-%)
 
@@ -132,6 +135,26 @@ fair-light: .venv/peers.stamp
 	$(BIN)/sparserefine demo --out $(OUT)/demo
 	$(BIN)/python benchmarks/large_photo.py $(LARGE)
 	$(BIN)/python benchmarks/shared_cores.py
+
+fair-engine: .venv/peers.stamp
+	$(BIN)/pip install $(PIP_FLAGS) -c constraints.txt spconv==2.3.8 scipy
+	$(BIN)/python benchmarks/sparse_conv.py
+
+fair-refine: .venv/peers.stamp
+	$(BIN)/python benchmarks/refine.py
+	$(BIN)/python benchmarks/closed_form.py $(BACKGROUNDS)
+
+U2NETP ?= ../shared/dense/u2netp/u2netp.onnx
+fair-deploy: .venv/peers.stamp
+	$(BIN)/python benchmarks/export.py
+	$(BIN)/python benchmarks/u2net_speed.py $(U2NETP) $(if $(ISNET),--isnet $(ISNET))
+	$(BIN)/python benchmarks/serving.py
+
+fair-scale: .venv/peers.stamp
+	$(BIN)/python benchmarks/bulk.py
+	$(BIN)/python benchmarks/video.py
+	$(BIN)/python benchmarks/rasters.py
+	$(BIN)/python benchmarks/rasters.py --page
 
 fair-frontier: .venv/peers.stamp
 	$(BIN)/python benchmarks/frontier.py --shared ../shared
