@@ -45,7 +45,7 @@ from sparserefine.training.loss import refinement_loss
 from sparserefine.training.network import TrainedNetwork
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "labels"))
-from dataset import CAMVID, Experiment, class_shares
+from dataset import CAMVID, Experiment, class_weights
 from refiners import THRESHOLD
 from scoring import Contenders, dense_labels, gap_closed, score
 
@@ -179,7 +179,7 @@ def run(
     out: Path,
 ) -> dict[str, Any]:
     """Train the three, then score and time them."""
-    weight = (1 / torch.log(1.1 + class_shares(trained, experiment.num_classes))).to(DEVICE)
+    weight = class_weights(trained, experiment.num_classes).to(DEVICE)
     models: dict[str, HRNet] = {}
     steps = LIMIT
     for name, size in (("full", experiment.full), ("low", experiment.low)):

@@ -79,14 +79,20 @@ class Experiment:
         return self.develops(sample.name, number)
 
 
-def class_shares(samples: list[Sample], num_classes: int) -> Float[Tensor, " K"]:
-    """Share of each class among the labeled pixels."""
+def class_weights(samples: list[Sample], num_classes: int) -> Float[Tensor, " K"]:
+    """Weights of the cross-entropy: of a rare class up to three times that of a frequent one.
+
+    Dense models and refiners are trained with the same ones. A refiner with others, or none, knows
+    other shares of the classes than the prediction that it corrects, and rare ones pay for that.
+
+    Source: ENet, Paszke et al. 2016, arXiv:1606.02147, section 4.1.
+    """
     counts = torch.zeros(num_classes)
     for one in samples:
         assert one.labels is not None
         known = one.labels[one.labels < num_classes].long()
         counts += torch.bincount(known, minlength=num_classes)
-    return counts / counts.sum()
+    return 1 / torch.log(1.1 + counts / counts.sum())
 
 
 CAMVID = Experiment(

@@ -14,19 +14,19 @@ from sparserefine.experiments.point_head import PointMLP
 from sparserefine.progress import Progress
 from sparserefine.refinement.features import Input, count_channels
 
-from dataset import Experiment  # isort: skip
+from dataset import Experiment, class_weights  # isort: skip
 from one_class import OneClassUNet  # isort: skip
 from street_start import start_on_streets  # isort: skip
 
 Variant = Literal[
-    "stages", "stages-balanced", "stages-longer",
+    "stages", "stages-plain", "stages-balanced",
     "unet", "unet-rgb", "unet-rgb-streets", "one-class", "points",
 ]  # fmt: skip
-"""What looks at the selected pixels: the dense model's own first stages, also with weights of
-classes and with three times the steps; a sparse U-Net that sees the colors and the prediction; one
-that sees the colors alone, as in the paper, also trained on drawn streets before; one that sees
-the colors and the prediction of one class at a time; a perceptron that sees colors and prediction
-of each pixel by itself, as PointRend does."""
+"""What looks at the selected pixels: the dense model's own first stages, with the weights of
+classes that the dense model was trained with, also without any and with balanced ones; a sparse
+U-Net that sees the colors and the prediction; one that sees the colors alone, as in the paper, also
+trained on drawn streets before; one that sees the colors and the prediction of one class at a time;
+a perceptron that sees colors and prediction of each pixel by itself, as PointRend does."""
 
 # Below it nothing is doubt; the budget chooses among what is above.
 THRESHOLD = 0.02
@@ -37,13 +37,25 @@ INPUTS: dict[str, tuple[Input, ...]] = {
     "one-class": ("rgb", "probabilities"),
     "points": ("rgb", "probabilities", "entropy"),
 }
-STEPS, LONGER = 400, 3
+DEFAULT: tuple[Variant, ...] = ("stages", "unet-rgb", "points")
+"""What one seed has the time for: an hour on two cores, all that it takes included."""
+
+# Networks of the controls have half as many.
+STEPS = 800
 WIDTHS = (32, 48, 64, 96, 128)
 
 
 def can_train(experiment: Experiment, variant: Variant) -> bool:
     """Whether a variant is one of this dataset: drawn streets have the classes of Cityscapes."""
     return variant != "unet-rgb-streets" or bool(experiment.of_cityscapes)
+
+
+def _weighted(experiment: Experiment, variant: Variant, samples: list[Sample]) -> str:
+    """The weights of classes that a variant is trained with, as a training configuration says."""
+    if variant == "stages":
+        weights = class_weights(samples, experiment.num_classes).tolist()
+        return ",".join(f"{weight:.4f}" for weight in weights)
+    return "balanced" if variant == "stages-balanced" else "none"
 
 
 def new_refiner(dense: DenseModel, experiment: Experiment, variant: Variant) -> sr.SparseRefiner:
@@ -99,12 +111,14 @@ def trained_refiner(
         out: Folder of the run, which goes on there if it was stopped.
         seed: Seeds everything random.
         weights: Folder with ESPNetv2's files, for what starts on drawn streets.
-        steps: Number of steps.
+        steps: Number of steps of those with the dense model's stages; others take half.
         progress: Told of each step.
     """
     torch.manual_seed(seed)
     model = new_refiner(dense, experiment, variant)
-    steps = LONGER * steps if variant == "stages-longer" else steps
+    own = variant.startswith("stages")
+    steps = steps if own else max(steps // 2, 1)
+    training = experiment.training(data)
     config = sr.TrainConfig(
         steps=steps,
         # Small crops of many images: pixels of one are alike.
@@ -116,8 +130,8 @@ def trained_refiner(
         view_colors=0.3,
         jitter=0.0,
         dense_logits="cached",
-        learning_rate=2e-3 if variant.startswith("stages") else 1e-3,
-        class_weights="balanced" if variant == "stages-balanced" else "none",
+        learning_rate=2e-3 if own else 1e-3,
+        class_weights=_weighted(experiment, variant, training),
         validate_every=max(steps // 8, 1),
         checkpoint_every=50,
         seed=seed,
@@ -128,7 +142,7 @@ def trained_refiner(
     development: list[Sample] = experiment.development(data)
     sr.train(
         model,
-        experiment.training(data),
+        training,
         config,
         validation=development[:: max(len(development) // 24, 1)],
         out=out,

@@ -30,7 +30,7 @@ from sparserefine.memory_pages import keep_pages
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from dataset import EXPERIMENTS, Experiment  # isort: skip
 from forecast import forecast  # isort: skip
-from refiners import STEPS, Variant, can_train, trained_refiner  # isort: skip
+from refiners import DEFAULT, STEPS, Variant, can_train, trained_refiner  # isort: skip
 from scoring import Contenders, gap_closed, score, with_others, worst_class  # isort: skip
 from tune_dense import STEPS as DENSE_STEPS, load_model  # isort: skip
 
@@ -89,14 +89,14 @@ def parse_args(words: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument(
-        "--variants", nargs="+", choices=VARIANTS, help="refiners to train (default: all that can)"
+        "--variants", nargs="+", choices=VARIANTS, default=DEFAULT, help="refiners to train"
     )
-    parser.add_argument("--steps", type=int, default=STEPS, help="of each refiner")
+    parser.add_argument(
+        "--steps", type=int, default=STEPS, help="of the refiner; controls take half"
+    )
     parser.add_argument("--dense-steps", type=int, default=DENSE_STEPS, help="of each dense model")
     options = parser.parse_args(words)
     possible = [one for one in VARIANTS if can_train(EXPERIMENTS[options.experiment], one)]
-    if options.variants is None:
-        options.variants = possible
     for one in options.variants:
         if one not in possible:
             parser.error(f"{one} starts on drawn streets, whose classes {options.experiment} lacks")

@@ -31,7 +31,7 @@ from sparserefine.dense.espnetv2 import ESPNetv2
 from sparserefine.memory_pages import keep_pages
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from dataset import EXPERIMENTS, Experiment, class_shares  # isort: skip
+from dataset import EXPERIMENTS, Experiment, class_weights  # isort: skip
 
 STEPS, BATCH, LEARNING_RATE, WARMUP = 400, 8, 1e-3, 30
 # Lowest and highest scale of an image in training, and how far colors are moved.
@@ -114,8 +114,7 @@ def tune(
     """Train all of the model on labels."""
     torch.manual_seed(options.seed)
     generator = torch.Generator().manual_seed(options.seed)
-    shares = class_shares(samples, experiment.num_classes)
-    weight = 1 / torch.log(1.1 + shares)
+    weight = class_weights(samples, experiment.num_classes)
     model.requires_grad_(True).train()
     model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=1e-2)
