@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sparserefine.deep_images import read_deep, write_png16
-from sparserefine.images import read_image
+from sparserefine.deep_images import write_png16
+from sparserefine.images import open_photo, read_image
 
 
 def noise(channels: int, size: tuple[int, int] = (5, 7)) -> np.ndarray:
@@ -61,25 +61,25 @@ def tiff(pixels: np.ndarray, order: str, compression: int, orientation: int = 1)
 @pytest.mark.parametrize("compression", [1, 8])
 def test_tiffs_are_read_in_full(order: str, compression: int) -> None:
     pixels = noise(3)
-    found = read_deep(BytesIO(tiff(pixels, order, compression)))
+    found = open_photo(BytesIO(tiff(pixels, order, compression))).deep
     np.testing.assert_array_equal(found, pixels)
-    turned = read_deep(BytesIO(tiff(pixels, order, compression, orientation=6)))
+    turned = open_photo(BytesIO(tiff(pixels, order, compression, orientation=6))).deep
     np.testing.assert_array_equal(turned, np.rot90(pixels, -1))
 
 
 def test_pngs_are_read_in_full(tmp_path: Path) -> None:
     pixels = noise(3)
     (tmp_path / "deep.png").write_bytes(png(pixels))
-    np.testing.assert_array_equal(read_deep(tmp_path / "deep.png"), pixels)
+    np.testing.assert_array_equal(open_photo(tmp_path / "deep.png").deep, pixels)
     gray = noise(1)
-    np.testing.assert_array_equal(read_deep(BytesIO(png(gray))), np.repeat(gray, 3, 2))
-    np.testing.assert_array_equal(read_deep(gray[..., 0]), np.repeat(gray, 3, 2))
-    np.testing.assert_array_equal(read_deep(pixels), pixels)
+    np.testing.assert_array_equal(open_photo(BytesIO(png(gray))).deep, np.repeat(gray, 3, 2))
+    np.testing.assert_array_equal(open_photo(gray[..., 0]).deep, np.repeat(gray, 3, 2))
+    np.testing.assert_array_equal(open_photo(pixels).deep, pixels)
 
 
 def test_transparency_is_laid_on_white_as_in_8_bits() -> None:
     pixels = noise(4)
-    found = read_deep(BytesIO(png(pixels)))
+    found = open_photo(BytesIO(png(pixels))).deep
     assert found is not None
     shallow = read_image(BytesIO(png(pixels)))
     assert np.abs(found / 257 - shallow).max() < 3
@@ -89,9 +89,9 @@ def test_other_images_have_no_16_bits(tmp_path: Path) -> None:
     pixels = noise(3).astype(np.uint8)
     for suffix in ("png", "jpg", "tif", "bmp", "webp", "gif"):
         Image.fromarray(pixels).save(tmp_path / f"a.{suffix}")
-        assert read_deep(tmp_path / f"a.{suffix}") is None
-    assert read_deep(pixels) is None
-    assert read_deep(Image.open(BytesIO(png(noise(3))))) is None
+        assert open_photo(tmp_path / f"a.{suffix}").deep is None
+    assert open_photo(pixels).deep is None
+    assert open_photo(Image.open(BytesIO(png(noise(3))))).deep is None
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
@@ -106,4 +106,4 @@ def test_a_written_png_holds_every_bit(
     with Image.open(tmp_path / "a.png") as image:
         assert image.size == (5, 9) and image.info["icc_profile"] == b"a profile" * 99
     expected = np.broadcast_to(pixels[..., :3], (9, 5, 3))
-    np.testing.assert_array_equal(read_deep(tmp_path / "a.png"), expected)
+    np.testing.assert_array_equal(open_photo(tmp_path / "a.png").deep, expected)

@@ -1,4 +1,4 @@
-"""Images of 16 bits a channel in color: Pillow reads them at 8 bits and cannot write them."""
+"""PNGs of 16 bits a channel in color, which Pillow cannot write."""
 
 from __future__ import annotations
 
@@ -9,42 +9,15 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt16
-from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from torch import Tensor
 
 from sparserefine.atomic import atomic_write
-from sparserefine.images import ImageLike, Photo, open_photo
-from sparserefine.images.packed import is_shallow
-from sparserefine.images.photo import as_source
 from sparserefine.images.source import BinaryFile
 from sparserefine.images.stamp import text_chunks
 
 # Compressed and written so many bytes at a time.
 _CHUNK = 1 << 23
 _COLOR_TYPES = {1: 0, 3: 2, 4: 6}
-
-
-def read_deep(source: ImageLike) -> UInt16[np.ndarray, "H W 3"] | None:
-    """Read an image of 16 bits a channel as upright RGB; transparency is laid on white.
-
-    Args:
-        source: Whatever `as_uint8_rgb` takes, and can read.
-
-    Returns:
-        A new array; None where the image has fewer bits, or was opened by Pillow already, which
-        drops them.
-    """
-    if isinstance(source, Photo):
-        return source.deep
-    if isinstance(source, Tensor | Image.Image):
-        return None
-    if isinstance(source, np.ndarray):
-        return open_photo(source).deep if source.dtype == np.uint16 else None
-    opened = as_source(source)
-    if not isinstance(opened, Image.Image | np.ndarray) and is_shallow(opened):
-        return None
-    return open_photo(opened).deep
 
 
 def write_png16(

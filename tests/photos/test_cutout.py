@@ -11,8 +11,8 @@ from PIL import Image, ImageCms
 import sparserefine as sr
 from command_line import run
 from disk_photo import Redness, disk
-from sparserefine.deep_images import read_deep, write_png16
-from sparserefine.images import ImageError
+from sparserefine.deep_images import write_png16
+from sparserefine.images import ImageError, open_photo
 from sparserefine.photos.cutout import Cutout
 from sparserefine.photos.cutout_folder import cut_out_photos
 from sparserefine.photos.foreground import parse_background
@@ -106,10 +106,10 @@ def test_16_bits_a_channel_are_kept(tmp_path: Path) -> None:
     with Image.open(path) as written:
         assert written.mode == "RGBA" and written.info["icc_profile"] == profile
         assert written.tile[0].args == "RGBA;16B"
-    laid = read_deep(result.save(tmp_path / "white.png", background="white"))
+    laid = open_photo(result.save(tmp_path / "white.png", background="white")).deep
     assert laid is not None and laid[0, 0].tolist() == [65535] * 3
     np.testing.assert_array_equal(laid[120, 160], image[120, 160])
-    alone = read_deep(result.save(tmp_path / "alpha.png", alpha_only=True))
+    alone = open_photo(result.save(tmp_path / "alpha.png", alpha_only=True)).deep
     assert alone is not None
     np.testing.assert_allclose(alone[..., 0] / 65535, result.alpha, atol=1e-5)
     assert result.before_after().dtype == np.uint8

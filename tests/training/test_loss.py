@@ -17,7 +17,7 @@ from sparserefine.training.loss import (
     lovasz_loss,
     refinement_loss,
 )
-from sparserefine.training.survey import ImageFacts, balanced_weights
+from sparserefine.training.survey import ImageFacts, balanced_weights, log_weights
 
 
 def pixels_of(count: int, classes: int = 4) -> tuple[RefinedPixels, torch.Tensor]:
@@ -100,6 +100,12 @@ def test_distillation_is_0_at_the_teacher_and_softer_when_hotter() -> None:
         1
     )
     torch.testing.assert_close(divergence(other, teacher, 2.0), 4 * expected)
+
+
+def test_log_weights_are_those_of_the_shares_of_all_pixels() -> None:
+    facts = [ImageFacts("", "", pixels=pixels) for pixels in ((48, 16, 0), (), (64, 0, 0))]
+    shares = torch.tensor([112 / 128, 16 / 128, 0.0])
+    torch.testing.assert_close(log_weights(facts), 1 / (1.1 + shares).log())
 
 
 def test_balanced_weights_are_median_frequency_balancing() -> None:

@@ -203,6 +203,13 @@ def test_missing_labels(street: list[Sample], tmp_path: Path) -> None:
         sr.train(make_model(), unlabeled, CONFIG, out=tmp_path)
 
 
+@pytest.mark.parametrize("weights", ["log", "balanced"])
+def test_weights_by_classes_need_labels(street: list[Sample], tmp_path: Path, weights: str) -> None:
+    config = replace(CONFIG, targets="dense", class_weights=weights)
+    with pytest.raises(ValueError, match=f'class_weights is "{weights}", which needs labels'):
+        sr.train(make_model(), street, config, out=tmp_path)
+
+
 def test_labels_of_other_classes(street: list[Sample], tmp_path: Path) -> None:
     labels = torch.full_like(street[0].image[0], 34)
     with pytest.raises(ValueError, match=r"has the label 34, expected 0\.\.18 or 255"):

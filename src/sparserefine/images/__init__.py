@@ -12,7 +12,6 @@ from sparserefine.images.photo import (
     as_uint8_rgb,
     check_choices,
     open_photo,
-    read_icc_profile,
     read_image,
 )
 from sparserefine.images.reading import MAX_PIXELS, decoded_image, read_labels, upright
@@ -36,7 +35,6 @@ __all__ = [
     "find_images",
     "list_images",
     "open_photo",
-    "read_icc_profile",
     "read_image",
     "read_labels",
     "upright",

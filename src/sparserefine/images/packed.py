@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 from jaxtyping import UInt16
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from sparserefine.images.quiet import quiet_decoders
 from sparserefine.images.reading import upright
@@ -28,19 +28,6 @@ def read_packed(
     high = _half(source, low=False)
     low = None if high is None else _half(source, low=True)
     return None if high is None or low is None else high.astype(np.uint16) << 8 | low
-
-
-def is_shallow(source: FileSource) -> bool:
-    """Whether the header of a file says that it has 8 bits a channel; TIFFs do not count."""
-    with quiet_decoders(), opened_file(source) as file:
-        try:
-            with Image.open(file) as image:
-                deep = image.mode in ("F", "I") or image.mode.startswith("I;16")
-                tiles = getattr(image, "tile", [])
-                packed = any(_packing(tile.args) for tile in tiles)
-                return image.format != "TIFF" and not deep and not packed
-        except UnidentifiedImageError:
-            return False
 
 
 def _half(source: FileSource, *, low: bool) -> np.ndarray | None:

@@ -158,31 +158,6 @@ def as_uint8_rgb(image: ImageLike) -> UInt8[np.ndarray, "H W 3"]:
     return as_photo(image).image
 
 
-def read_icc_profile(image: ImageLike) -> bytes:
-    """The RGB color profile of a file or Pillow image; empty where there is none.
-
-    Profiles of CMYK and gray mean nothing for the RGB that everything is read as.
-
-    Args:
-        image: Whatever `as_uint8_rgb` takes.
-    """
-    if isinstance(image, Photo):
-        return image.icc_profile
-    if isinstance(image, Tensor | np.ndarray):
-        return b""
-    source = as_source(image)
-    if isinstance(source, np.ndarray):
-        return b""
-    if isinstance(source, Image.Image):
-        return _rgb_profile(source)
-    try:
-        with opened_file(source) as file, Image.open(file) as opened:
-            return _rgb_profile(opened)
-    # A TIFF that only we can read.
-    except Image.UnidentifiedImageError:
-        return b""
-
-
 def as_source(image: object) -> ImageSource | np.ndarray:
     """Something that is neither array nor tensor, as what can be opened.
 

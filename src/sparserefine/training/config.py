@@ -54,8 +54,9 @@ class TrainConfig:
         lovasz: Weight of the Lovász-softmax loss.
         distillation: Weight of the divergence from what the dense model says at full resolution.
         temperature: Temperature of the distillation.
-        class_weights: "none"; "balanced", from how many pixels of each class there are; or a weight
-            for each class, comma-separated.
+        class_weights: "none"; from how many pixels of each class there are, "log", a few times as
+            much for a rare one as for a frequent one, or "balanced", far more; or a weight for each
+            class, comma-separated. Those that the dense model was trained with are best.
         balance: Power that balanced weights are raised to; 0.5 takes their square roots.
         wrong_weight: Weight of the pixels where the dense model is wrong; the others have 1.
         learning_rate: Learning rate of AdamW at its peak; it falls to zero along a cosine.
@@ -189,7 +190,7 @@ class TrainConfig:
         Raises:
             ValueError: It is neither a name nor numbers.
         """
-        if self.class_weights in ("none", "balanced"):
+        if self.class_weights in ("none", "balanced", "log"):
             return None
         try:
             weights = tuple(float(part) for part in str(self.class_weights).split(","))
@@ -197,8 +198,8 @@ class TrainConfig:
             weights = ()
         if not weights or not all(math.isfinite(w) and w >= 0 for w in weights) or not any(weights):
             raise ValueError(
-                f"class_weights is {self.class_weights!r}, expected none, balanced, or a number "
-                f"of 0 or more for each class, such as 1,0.5,2."
+                f"class_weights is {self.class_weights!r}, expected none, log, balanced, or a "
+                f"number of 0 or more for each class, such as 1,0.5,2."
             )
         return weights
 

@@ -33,7 +33,13 @@ from sparserefine.training.part import Part
 from sparserefine.training.processes import Processes
 from sparserefine.training.result import TrainResult
 from sparserefine.training.step_log import Row, StepLog
-from sparserefine.training.survey import ImageFacts, Survey, balanced_weights, fingerprint
+from sparserefine.training.survey import (
+    ImageFacts,
+    Survey,
+    balanced_weights,
+    fingerprint,
+    log_weights,
+)
 from sparserefine.training.synchronized_norm import synchronized_norms
 from sparserefine.training.trackers import Trackers
 from sparserefine.training.validation import set_aside, validate
@@ -143,8 +149,16 @@ class Run:
 
     def _objective(self) -> Objective:
         config, weights = self.config, None
-        if config.class_weights == "balanced" and config.targets == "labels":
+        counted = config.class_weights in ("balanced", "log")
+        if counted and config.targets == "dense":
+            raise ValueError(
+                f'class_weights is "{config.class_weights}", which needs labels, but targets is '
+                '"dense". Give a number for each class, or none.'
+            )
+        if config.class_weights == "balanced":
             weights = balanced_weights(self.part.facts, config.balance)
+        elif config.class_weights == "log":
+            weights = log_weights(self.part.facts)
         elif (given := config.weights_of_classes()) is not None:
             if len(given) != self.model.num_classes:
                 raise ValueError(
@@ -152,11 +166,6 @@ class Run:
                     f"one for each class of the model."
                 )
             weights = torch.tensor(given)
-        elif config.class_weights == "balanced":
-            raise ValueError(
-                'class_weights is "balanced", which needs labels, but targets is "dense". Give a '
-                "number for each class, or none."
-            )
         return Objective.of(config, None if weights is None else weights.to(self.model.device))
 
     def _described(self) -> dict[str, Any]:

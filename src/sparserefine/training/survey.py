@@ -180,6 +180,22 @@ def balanced_weights(facts: Sequence[ImageFacts], power: float) -> torch.Tensor:
     return weights.float()
 
 
+def log_weights(facts: Sequence[ImageFacts]) -> torch.Tensor:
+    """Weights of classes, of a rare one a few times that of a frequent one: 1 / log(1.1 + share).
+
+    Args:
+        facts: The images.
+
+    Returns:
+        A weight per class, float32; of a class that none has about 10.
+
+    Source: ENet, Paszke et al. 2016, arXiv:1606.02147, which has 1.02 in the place of 1.1.
+    """
+    counts = torch.tensor([fact.pixels for fact in facts if fact.pixels], dtype=torch.float64)
+    totals = counts.sum(0)
+    return (1 / torch.log(1.1 + totals / totals.sum().clamp(min=1))).float()
+
+
 def _as_it_is(fact: Any) -> Any:
     """What a loader makes of one item."""
     return fact
