@@ -104,6 +104,10 @@ def section(document: dict[str, Any]) -> list[str]:
         key: [f"{100 * one:.0f}" for one in own] for key, own in document["gap_closed"].items()
     }
     worst = ", ".join(f"{one['class']} {one['points']:+.1f}" for one in document["worst_class"])
+    if changes := document.get("class_change"):
+        label = min(changes, key=lambda name: changes[name]["points"])
+        worst += f"; over the seeds {label} {changes[label]['points']:+.1f}"
+        worst += f" ± {changes[label]['std']:.1f}"
     errors = {key: f"{100 * value:.1f}" for key, value in document["errors"].items()}
     times = document["by_seed"][0]["milliseconds"]
     timed = ", ".join(f"{_name(name).strip('*')} {value:.0f} ms" for name, value in times.items())

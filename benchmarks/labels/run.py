@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from dataset import EXPERIMENTS, Experiment  # isort: skip
 from forecast import forecast  # isort: skip
 from refiners import DEFAULT, STEPS, Variant, can_train, trained_refiner  # isort: skip
-from scoring import Contenders, gap_closed, score, with_others, worst_class  # isort: skip
+from scoring import Contenders, change_of, gap_closed, score, with_others, worst_class  # isort: skip
 from tune_dense import STEPS as DENSE_STEPS, load_model  # isort: skip
 
 TUNE = Path(__file__).resolve().parent / "tune_dense.py"
@@ -235,6 +235,10 @@ def summary(found: list[dict[str, Any]], experiment: Experiment) -> dict[str, An
             },
         }
     worst = [worst_class(one["rows"]) for one in found]
+    changes = {
+        label: [points for one in found if (points := change_of(one["rows"], index)) is not None]
+        for index, label in enumerate(experiment.class_names)
+    }
     return {
         "rows": rows,
         "density": mean(one["density"] for one in found),
@@ -244,6 +248,11 @@ def summary(found: list[dict[str, Any]], experiment: Experiment) -> dict[str, An
         "worst_class": [
             {"class": experiment.class_names[index], "points": points} for index, points in worst
         ],
+        "class_change": {
+            label: {"points": mean(own), "std": pstdev(own)}
+            for label, own in changes.items()
+            if own
+        },
         "errors": {key: mean(one["errors"][key] for one in found) for key in found[0]["errors"]},
     }
 

@@ -274,9 +274,14 @@ def gap_closed(rows: dict[str, Any], measure: str) -> float:
     return (rows["refined"][measure] - low) / (full - low) if full != low else 0.0
 
 
+def change_of(rows: dict[str, Any], index: int) -> float | None:
+    """Points of IoU that a class gains by refinement; None where the split does not have it."""
+    after, before = (rows[name]["iou"][index] for name in ("refined", "low_res_bilinear"))
+    return None if after is None or before is None else 100 * (after - before)
+
+
 def worst_class(rows: dict[str, Any]) -> tuple[int, float]:
     """The class that loses most by refinement, and how many points."""
-    pairs = zip(rows["refined"]["iou"], rows["low_res_bilinear"]["iou"], strict=True)
-    change = [0.0 if a is None or b is None else 100 * (a - b) for a, b in pairs]
+    change = [change_of(rows, index) or 0.0 for index in range(len(rows["refined"]["iou"]))]
     worst = min(range(len(change)), key=change.__getitem__)
     return worst, change[worst]
