@@ -36,6 +36,7 @@ NAMES = {
     "unet-rgb": "a sparse U-Net of colors, as in the paper",
     "unet-rgb-streets": "a sparse U-Net of colors, trained on drawn streets before",
     "one-class": "a sparse U-Net that sees one class at a time, from the weights of `edges`",
+    "stages-last": "the refiner as its last step left it, whatever the images that choose say",
     "stages-plain": "the refiner without weights of classes",
     "stages-balanced": "the refiner with balanced weights of classes",
     # Of results of before.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from safetensors.torch import load_file
 
 import sparserefine as sr
 from sparserefine.data import Sample
@@ -19,14 +20,15 @@ from one_class import OneClassUNet  # isort: skip
 from street_start import start_on_streets  # isort: skip
 
 Variant = Literal[
-    "stages", "stages-plain", "stages-balanced",
+    "stages", "stages-last", "stages-plain", "stages-balanced",
     "unet", "unet-rgb", "unet-rgb-streets", "one-class", "points",
 ]  # fmt: skip
 """What looks at the selected pixels: the dense model's own first stages, with the weights of
-classes that the dense model was trained with, also without any and with balanced ones; a sparse
-U-Net that sees the colors and the prediction; one that sees the colors alone, as in the paper, also
-trained on drawn streets before; one that sees the colors and the prediction of one class at a time;
-a perceptron that sees colors and prediction of each pixel by itself, as PointRend does."""
+classes that the dense model was trained with, also as the last step left it, without such weights
+and with balanced ones; a sparse U-Net that sees the colors and the prediction; one that sees the
+colors alone, as in the paper, also trained on drawn streets before; one that sees the colors and
+the prediction of one class at a time; a perceptron that sees colors and prediction of each pixel by
+itself, as PointRend does."""
 
 # Below it nothing is doubt; the budget chooses among what is above.
 THRESHOLD = 0.02
@@ -37,7 +39,7 @@ INPUTS: dict[str, tuple[Input, ...]] = {
     "one-class": ("rgb", "probabilities"),
     "points": ("rgb", "probabilities", "entropy"),
 }
-DEFAULT: tuple[Variant, ...] = ("stages", "unet-rgb", "points")
+DEFAULT: tuple[Variant, ...] = ("stages", "stages-last", "unet-rgb", "points")
 """What one seed has the time for: an hour on two cores, all that it takes included."""
 
 # Networks of the controls have half as many.
@@ -48,6 +50,10 @@ WIDTHS = (32, 48, 64, 96, 128)
 def can_train(experiment: Experiment, variant: Variant) -> bool:
     """Whether a variant is one of this dataset: drawn streets have the classes of Cityscapes."""
     return variant != "unet-rgb-streets" or bool(experiment.of_cityscapes)
+
+
+OF_EACH_SEED = ("stages-last",)
+"""Controls that need no training of their own, and so are scored with each seed."""
 
 
 def _weighted(experiment: Experiment, variant: Variant, samples: list[Sample]) -> str:
@@ -108,7 +114,8 @@ def trained_refiner(
         experiment: Says what is trained on.
         variant: What looks at the pixels.
         data: Folder of the dataset.
-        out: Folder of the run, which goes on there if it was stopped.
+        out: Folder of the run, which goes on there if it was stopped; "stages-last" reads that of
+            "stages" beside it.
         seed: Seeds everything random.
         weights: Folder with ESPNetv2's files, for what starts on drawn streets.
         steps: Number of steps of those with the dense model's stages; others take half.
@@ -116,6 +123,9 @@ def trained_refiner(
     """
     torch.manual_seed(seed)
     model = new_refiner(dense, experiment, variant)
+    if variant == "stages-last":
+        _load_last(model, out.with_name("stages"))
+        return model
     own = variant.startswith("stages")
     steps = steps if own else max(steps // 2, 1)
     training = experiment.training(data)
@@ -151,3 +161,15 @@ def trained_refiner(
         progress=progress,
     )
     return model
+
+
+def _load_last(model: sr.SparseRefiner, run: Path) -> None:
+    """Give a refiner the weights that the last step of a run left, whichever were chosen."""
+    kept = "model."
+    state = {
+        name.removeprefix(kept): value
+        for name, value in load_file(run / "checkpoint.safetensors").items()
+        if name.startswith(kept)
+    }
+    left_out = model.load_state_dict(state, strict=False)
+    assert not left_out.unexpected_keys

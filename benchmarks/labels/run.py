@@ -30,7 +30,7 @@ from sparserefine.memory_pages import keep_pages
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from dataset import EXPERIMENTS, Experiment  # isort: skip
 from forecast import forecast  # isort: skip
-from refiners import DEFAULT, STEPS, Variant, can_train, trained_refiner  # isort: skip
+from refiners import DEFAULT, OF_EACH_SEED, STEPS, Variant, can_train, trained_refiner  # isort: skip
 from scoring import Contenders, change_of, gap_closed, score, with_others, worst_class  # isort: skip
 from tune_dense import STEPS as DENSE_STEPS, load_model  # isort: skip
 
@@ -112,7 +112,10 @@ def run_seed(experiment: Experiment, options: argparse.Namespace, seed: int) -> 
     """
     folder = options.out / f"seed{seed}"
     # Controls that have a network of their own are trained with one seed.
-    variants = options.variants if seed == options.seeds[0] else options.variants[:1]
+    first, *others = options.variants
+    if seed != options.seeds[0]:
+        others = [name for name in others if name in OF_EACH_SEED]
+    variants = [first, *others]
     settings = {
         "variants": variants,
         "steps": options.steps,
