@@ -55,9 +55,11 @@ def main() -> None:
             make_raster(Path(folder) / f"{megapixels}.tif", megapixels)
         for _ in range(options.rounds):
             for megapixels, runs in found.items():
-                files = Path(folder) / f"{megapixels}.tif", Path(folder) / "labels.tif"
-                command = [sys.executable, __file__, "--only", *map(str, files)]
-                runs.append(json.loads(subprocess.check_output(command).splitlines()[-1]))
+                # What is written already, another run would leave as it is.
+                with tempfile.TemporaryDirectory(dir=folder) as out:
+                    files = Path(folder) / f"{megapixels}.tif", Path(out) / "labels.tif"
+                    command = [sys.executable, __file__, "--only", *map(str, files)]
+                    runs.append(json.loads(subprocess.check_output(command).splitlines()[-1]))
                 print(json.dumps(runs[-1]), flush=True)
     result = {
         "rows": [of_runs(runs) for runs in found.values()],

@@ -82,8 +82,7 @@ class Experiment:
 def class_weights(samples: list[Sample], num_classes: int) -> Float[Tensor, " K"]:
     """Weights of the cross-entropy: of a rare class up to three times that of a frequent one.
 
-    Dense models and refiners are trained with the same ones. A refiner with others, or none, knows
-    other shares of the classes than the prediction that it corrects, and rare ones pay for that.
+    Dense models are trained with them. Of refiners docs/labels.md says what they are worth.
 
     Source: ENet, Paszke et al. 2016, arXiv:1606.02147, section 4.1.
     """

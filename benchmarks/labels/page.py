@@ -37,20 +37,26 @@ NAMES = {
     "unet-rgb-streets": "a sparse U-Net of colors, trained on drawn streets before",
     "one-class": "a sparse U-Net that sees one class at a time, from the weights of `edges`",
     "stages-last": "the refiner as its last step left it, whatever the images that choose say",
-    "stages-plain": "the refiner without weights of classes",
+    "stages-weighted": "the refiner with the dense model's weights of classes",
     "stages-balanced": "the refiner with balanced weights of classes",
-    # Of results of before.
     "stages-longer": "the refiner with three times the steps",
 }
 
 
+# A table of few rows: what another way to train is worth.
+WEIGHTS = "camvid_weights"
 # In the order of the page, and those with tables of their own.
 EXPERIMENTS = ("camvid", "cwfid", "axon-sem", "vnc-em-1024")
 SHOWN = ("camvid", "cwfid")
 
 
 def main() -> None:
-    text = PAGE.read_text()
+    PAGE.write_text(with_figures(PAGE.read_text()))
+    print(PAGE)
+
+
+def with_figures(text: str) -> str:
+    """The page with its tables made anew from the result files."""
     paths = {name: RESULTS / f"{name}.json" for name in EXPERIMENTS}
     documents = {
         name: json.loads(path.read_text()) for name, path in paths.items() if path.is_file()
@@ -58,11 +64,14 @@ def main() -> None:
     for name, document in documents.items():
         if name in SHOWN:
             text = with_section(text, f"{SCRIPT} {name}", "\n".join(section(document)))
+    weights = RESULTS / f"{WEIGHTS}.json"
+    if weights.is_file():
+        figures = "\n".join(section(json.loads(weights.read_text())))
+        text = with_section(text, f"{SCRIPT} {WEIGHTS}", figures)
     asked = [document for document in documents.values() if "headroom" in document]
     if asked:
         text = with_section(text, f"{SCRIPT} headroom", "\n".join(beforehand(asked)))
-    PAGE.write_text(text)
-    print(PAGE)
+    return text
 
 
 def beforehand(documents: list[dict[str, Any]]) -> list[str]:

@@ -91,9 +91,7 @@ def parse_args(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--variants", nargs="+", choices=VARIANTS, default=DEFAULT, help="refiners to train"
     )
-    parser.add_argument(
-        "--steps", type=int, default=STEPS, help="of the refiner; controls take half"
-    )
+    parser.add_argument("--steps", type=int, default=STEPS, help="of each refiner")
     parser.add_argument("--dense-steps", type=int, default=DENSE_STEPS, help="of each dense model")
     options = parser.parse_args(words)
     possible = [one for one in VARIANTS if can_train(EXPERIMENTS[options.experiment], one)]
@@ -130,11 +128,15 @@ def run_seed(experiment: Experiment, options: argparse.Namespace, seed: int) -> 
             return kept
     files = {size: folder / f"{size}.safetensors" for size in ("full", "low")}
     running = {size: tuning(experiment, options, size, seed, files[size]) for size in files}
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the other core tunes
     wait(running["low"])
     low = load_model(experiment, files["low"], "low")
-    refiners = {
-        variant: trained_refiner(
+    refiners = {}
+    for variant in variants:
+        if running["full"].poll() is not None:
+            torch.set_num_threads(threads)
+        refiners[variant] = trained_refiner(
             low,
             experiment,
             variant,
@@ -143,11 +145,11 @@ def run_seed(experiment: Experiment, options: argparse.Namespace, seed: int) -> 
             seed,
             weights=options.weights,
             steps=options.steps,
+            reported=folder / first,
             progress=every(f"seed {seed}, {variant}", 50),
         )
-        for variant in variants
-    }
     wait(running["full"])
+    torch.set_num_threads(1)  # as the page says of the times
     contenders = Contenders(load_model(experiment, files["full"], "full"), low, refiners)
     samples = experiment.reported(options.data, options.report)
 
