@@ -61,9 +61,11 @@ def measure(files: dict[str, Path | None], seconds: float) -> list[dict[str, Any
     rows = []
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         for kind, size in CASES:
-            file = files[kind] or export(kind, size, Path(folder) / f"{kind}{size}.onnx")
+            file = files[kind]
             model = sr.dense.create(kind, file)
-            if model.preset.dense_size != (size, size):
+            if file is None:
+                file = exported(model, size, Path(folder) / f"{kind}{size}.onnx")
+            elif model.preset.dense_size != (size, size):
                 file = sr.dense.free_size(file, Path(folder) / f"{kind}_free.onnx")
             for threads in (1, 2):
                 row = {"kind": kind, "size": size, "threads": threads}
@@ -116,13 +118,11 @@ def measure_one(
     }
 
 
-def export(kind: str, size: int, file: Path) -> Path:
-    """A file of one size with random weights, as torch exports it."""
+def exported(model: sr.dense.DenseModel, size: int, file: Path) -> Path:
+    """A model with random weights as a file of one size, as torch exports it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter's age
-        torch.onnx.export(
-            sr.dense.create(kind), (torch.rand(1, 3, size, size),), str(file), dynamo=False
-        )
+        torch.onnx.export(model, (torch.rand(1, 3, size, size),), str(file), dynamo=False)
     return file
 
 
