@@ -133,25 +133,15 @@ def test_the_figures_of_the_sparse_page_are_those_of_the_result_file() -> None:
     del sys.modules["sparse_page"]
 
 
-def test_the_figures_of_the_page_on_labels_are_those_of_the_result_files(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("folder", ["cutout", "labels"])
+def test_the_figures_of_pages_of_several_scripts_are_those_of_the_result_files(
+    monkeypatch: pytest.MonkeyPatch, folder: str
 ) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "labels"))
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / folder))
     import page
 
     text = page.PAGE.read_text()
-    assert page.with_figures(text) == text, "run: python benchmarks/labels/page.py"
-    del sys.modules["page"]
-
-
-def test_the_figures_of_the_page_on_cutting_out_are_those_of_the_result_file(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "cutout"))
-    import page
-
-    text = page.PAGE.read_text()
-    assert page.with_figures(text) == text, "run: python benchmarks/cutout/page.py"
+    assert page.with_figures(text) == text, f"run: python benchmarks/{folder}/page.py"
     del sys.modules["page"]
 
 

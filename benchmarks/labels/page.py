@@ -43,7 +43,7 @@ NAMES = {
 }
 
 
-# A table of few rows: what another way to train is worth.
+# CamVid once more, trained another way.
 WEIGHTS = "camvid_weights"
 # In the order of the page, and those with tables of their own.
 EXPERIMENTS = ("camvid", "cwfid", "axon-sem", "vnc-em-1024")

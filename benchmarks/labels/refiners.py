@@ -15,7 +15,7 @@ from sparserefine.experiments.point_head import PointMLP
 from sparserefine.progress import Progress
 from sparserefine.refinement.features import Input, count_channels
 
-from dataset import Experiment, class_weights  # isort: skip
+from dataset import Experiment  # isort: skip
 from one_class import OneClassUNet  # isort: skip
 from street_start import start_on_streets  # isort: skip
 
@@ -43,6 +43,8 @@ DEFAULT: tuple[Variant, ...] = ("stages", "points")
 """What one seed has the time for: an hour on two cores, all that it takes included."""
 
 STEPS, LONGER = 400, 3
+# "log" are those of the dense model.
+CLASS_WEIGHTS: dict[str, str] = {"stages-weighted": "log", "stages-balanced": "balanced"}
 WIDTHS = (32, 48, 64, 96, 128)
 
 
@@ -53,14 +55,6 @@ def can_train(experiment: Experiment, variant: Variant) -> bool:
 
 OF_EACH_SEED = ("stages-last",)
 """Controls that need no training of their own, and so are scored with each seed."""
-
-
-def _weighted(experiment: Experiment, variant: Variant, samples: list[Sample]) -> str:
-    """The weights of classes that a variant is trained with, as a training configuration says."""
-    if variant == "stages-weighted":
-        weights = class_weights(samples, experiment.num_classes).tolist()
-        return ",".join(f"{weight:.4f}" for weight in weights)
-    return "balanced" if variant == "stages-balanced" else "none"
 
 
 def new_refiner(dense: DenseModel, experiment: Experiment, variant: Variant) -> sr.SparseRefiner:
@@ -129,7 +123,6 @@ def trained_refiner(
         return model
     own = variant.startswith("stages")
     steps = LONGER * steps if variant == "stages-longer" else steps
-    training = experiment.training(data)
     config = sr.TrainConfig(
         steps=steps,
         # Small crops of many images: pixels of one are alike.
@@ -142,7 +135,7 @@ def trained_refiner(
         jitter=0.0,
         dense_logits="cached",
         learning_rate=2e-3 if own else 1e-3,
-        class_weights=_weighted(experiment, variant, training),
+        class_weights=CLASS_WEIGHTS.get(variant, "none"),
         validate_every=max(steps // 8, 1),
         checkpoint_every=50,
         seed=seed,
@@ -153,7 +146,7 @@ def trained_refiner(
     development: list[Sample] = experiment.development(data)
     sr.train(
         model,
-        training,
+        experiment.training(data),
         config,
         validation=development[:: max(len(development) // 24, 1)],
         out=out,

@@ -20,6 +20,10 @@ FREE = ("workers", "checkpoint_every", "trackers")
 LOSSES = ("cross_entropy", "dice", "lovasz", "distillation")
 
 
+COUNTED_WEIGHTS = ("balanced", "log")
+"""Names of class weights that come from how many pixels of each class there are."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Hyperparameters of training a refiner.
@@ -56,7 +60,7 @@ class TrainConfig:
         temperature: Temperature of the distillation.
         class_weights: "none"; from how many pixels of each class there are, "log", a few times as
             much for a rare one as for a frequent one, or "balanced", far more; or a weight for each
-            class, comma-separated. Those that the dense model was trained with are best.
+            class, comma-separated. Rare classes gain what frequent ones beside them lose.
         balance: Power that balanced weights are raised to; 0.5 takes their square roots.
         wrong_weight: Weight of the pixels where the dense model is wrong; the others have 1.
         learning_rate: Learning rate of AdamW at its peak; it falls to zero along a cosine.
@@ -190,7 +194,7 @@ class TrainConfig:
         Raises:
             ValueError: It is neither a name nor numbers.
         """
-        if self.class_weights in ("none", "balanced", "log"):
+        if self.class_weights in ("none", *COUNTED_WEIGHTS):
             return None
         try:
             weights = tuple(float(part) for part in str(self.class_weights).split(","))

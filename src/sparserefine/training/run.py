@@ -24,7 +24,7 @@ from sparserefine.refinement.refiner import SparseRefiner
 from sparserefine.refinement.selector import EntropySelector
 from sparserefine.refinement.timing import StageTimer
 from sparserefine.training.checkpoint import Checkpoint
-from sparserefine.training.config import FREE, TrainConfig
+from sparserefine.training.config import COUNTED_WEIGHTS, FREE, TrainConfig
 from sparserefine.training.crops import CropCutter
 from sparserefine.training.logits_cache import LogitsCache, shown_size
 from sparserefine.training.loop import Loop
@@ -149,8 +149,7 @@ class Run:
 
     def _objective(self) -> Objective:
         config, weights = self.config, None
-        counted = config.class_weights in ("balanced", "log")
-        if counted and config.targets == "dense":
+        if config.class_weights in COUNTED_WEIGHTS and config.targets == "dense":
             raise ValueError(
                 f'class_weights is "{config.class_weights}", which needs labels, but targets is '
                 '"dense". Give a number for each class, or none.'
