@@ -20,15 +20,15 @@ from one_class import OneClassUNet  # isort: skip
 from street_start import start_on_streets  # isort: skip
 
 Variant = Literal[
-    "stages", "stages-longer", "stages-weighted", "stages-balanced", "stages-last",
+    "stages", "stages-weighted", "stages-balanced", "stages-last",
     "unet", "unet-rgb", "unet-rgb-streets", "one-class", "points",
 ]  # fmt: skip
-"""What looks at the selected pixels: the dense model's own first stages, also with three times the
-steps, with the weights of classes that the dense model was trained with, with balanced ones, and
-what the last step left of the reported refiner; a sparse U-Net that sees the colors and the
-prediction; one that sees the colors alone, as in the paper, also trained on drawn streets before;
-one that sees the colors and the prediction of one class at a time; a perceptron that sees colors
-and prediction of each pixel by itself, as PointRend does."""
+"""What looks at the selected pixels: the dense model's own first stages, also with the weights of
+classes that the dense model was trained with, with balanced ones, and what the last step left of
+the reported refiner; a sparse U-Net that sees the colors and the prediction; one that sees the
+colors alone, as in the paper, also trained on drawn streets before; one that sees the colors and
+the prediction of one class at a time; a perceptron that sees colors and prediction of each pixel by
+itself, as PointRend does."""
 
 # Below it nothing is doubt; the budget chooses among what is above.
 THRESHOLD = 0.02
@@ -39,10 +39,10 @@ INPUTS: dict[str, tuple[Input, ...]] = {
     "one-class": ("rgb", "probabilities"),
     "points": ("rgb", "probabilities", "entropy"),
 }
-DEFAULT: tuple[Variant, ...] = ("stages", "points")
+DEFAULT: tuple[Variant, ...] = ("stages", "stages-last")
 """What one seed has the time for: an hour on two cores, all that it takes included."""
 
-STEPS, LONGER = 400, 3
+STEPS, CONTROL_STEPS = 1200, 400
 # "log" are those of the dense model.
 CLASS_WEIGHTS: dict[str, str] = {"stages-weighted": "log", "stages-balanced": "balanced"}
 WIDTHS = (32, 48, 64, 96, 128)
@@ -51,6 +51,11 @@ WIDTHS = (32, 48, 64, 96, 128)
 def can_train(experiment: Experiment, variant: Variant) -> bool:
     """Whether a variant is one of this dataset: drawn streets have the classes of Cityscapes."""
     return variant != "unet-rgb-streets" or bool(experiment.of_cityscapes)
+
+
+def is_control(variant: Variant) -> bool:
+    """Whether a variant has another network than the reported refiner."""
+    return not variant.startswith("stages")
 
 
 OF_EACH_SEED = ("stages-last",)
@@ -66,7 +71,7 @@ def new_refiner(dense: DenseModel, experiment: Experiment, variant: Variant) -> 
         variant: What looks at the pixels.
     """
     selector = sr.EntropySelector(THRESHOLD, experiment.density)
-    if variant.startswith("stages"):
+    if not is_control(variant):
         extractor = sr.StageExtractor(dense.num_classes, stage_channels=dense.stage_channels)
         return sr.SparseRefiner(
             dense, selector=selector, extractor=extractor, dense_size=experiment.low
@@ -121,8 +126,6 @@ def trained_refiner(
         assert reported is not None
         _load_last(model, reported)
         return model
-    own = variant.startswith("stages")
-    steps = LONGER * steps if variant == "stages-longer" else steps
     config = sr.TrainConfig(
         steps=steps,
         # Small crops of many images: pixels of one are alike.
@@ -134,7 +137,7 @@ def trained_refiner(
         view_colors=0.3,
         jitter=0.0,
         dense_logits="cached",
-        learning_rate=2e-3 if own else 1e-3,
+        learning_rate=1e-3 if is_control(variant) else 2e-3,
         class_weights=CLASS_WEIGHTS.get(variant, "none"),
         validate_every=max(steps // 8, 1),
         checkpoint_every=50,

@@ -30,7 +30,9 @@ from sparserefine.memory_pages import keep_pages
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from dataset import EXPERIMENTS, Experiment  # isort: skip
 from forecast import forecast  # isort: skip
-from refiners import DEFAULT, OF_EACH_SEED, STEPS, Variant, can_train, trained_refiner  # isort: skip
+from refiners import (  # isort: skip
+    CONTROL_STEPS, DEFAULT, OF_EACH_SEED, STEPS, Variant, can_train, is_control, trained_refiner,
+)  # fmt: skip
 from scoring import Contenders, change_of, gap_closed, score, with_others, worst_class  # isort: skip
 from tune_dense import STEPS as DENSE_STEPS, load_model  # isort: skip
 
@@ -64,7 +66,11 @@ def main(words: Sequence[str]) -> int:
             options.data,
             found[0]["milliseconds"],
         ),
-        "steps": {"dense": options.dense_steps, "refiner": options.steps},
+        "steps": {
+            "dense": options.dense_steps,
+            "refiner": options.steps,
+            "control": options.control_steps,
+        },
         "sizes": {"full": list(experiment.full), "low": list(experiment.low)},
         "by_seed": found,
         "command": command(experiment, options),
@@ -91,7 +97,10 @@ def parse_args(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--variants", nargs="+", choices=VARIANTS, default=DEFAULT, help="refiners to train"
     )
-    parser.add_argument("--steps", type=int, default=STEPS, help="of each refiner")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of the dense model's stages")
+    parser.add_argument(
+        "--control-steps", type=int, default=CONTROL_STEPS, help="of each other network"
+    )
     parser.add_argument("--dense-steps", type=int, default=DENSE_STEPS, help="of each dense model")
     options = parser.parse_args(words)
     possible = [one for one in VARIANTS if can_train(EXPERIMENTS[options.experiment], one)]
@@ -117,6 +126,7 @@ def run_seed(experiment: Experiment, options: argparse.Namespace, seed: int) -> 
     settings = {
         "variants": variants,
         "steps": options.steps,
+        "control_steps": options.control_steps,
         "dense_steps": options.dense_steps,
         "split": options.report,
     }
@@ -132,10 +142,14 @@ def run_seed(experiment: Experiment, options: argparse.Namespace, seed: int) -> 
     torch.set_num_threads(1)  # the other core tunes
     wait(running["low"])
     low = load_model(experiment, files["low"], "low")
-    refiners = {}
-    for variant in variants:
+
+    def train_with_what_is_free(stage: str, done: int, total: int) -> None:
         if running["full"].poll() is not None:
             torch.set_num_threads(threads)
+        every(f"seed {seed}, {variant}", 50)(stage, done, total)
+
+    refiners = {}
+    for variant in variants:
         refiners[variant] = trained_refiner(
             low,
             experiment,
@@ -144,9 +158,9 @@ def run_seed(experiment: Experiment, options: argparse.Namespace, seed: int) -> 
             folder / variant,
             seed,
             weights=options.weights,
-            steps=options.steps,
+            steps=options.control_steps if is_control(variant) else options.steps,
             reported=folder / first,
-            progress=every(f"seed {seed}, {variant}", 50),
+            progress=train_with_what_is_free,
         )
     wait(running["full"])
     torch.set_num_threads(1)  # as the page says of the times
@@ -274,7 +288,8 @@ def command(experiment: Experiment, options: argparse.Namespace) -> str:
         f"python benchmarks/labels/run.py {experiment.name} --data {options.data.name} "
         f"--out FOLDER --report {options.report} --seeds {seeds} "
         f"--variants {' '.join(options.variants)} "
-        f"--steps {options.steps} --dense-steps {options.dense_steps}"
+        f"--steps {options.steps} --control-steps {options.control_steps} "
+        f"--dense-steps {options.dense_steps}"
     )
 
 
