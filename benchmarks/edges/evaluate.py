@@ -1,7 +1,7 @@
 """`edges` beside closed form, the guided filter and enlarging, on composites nobody trained on.
 
     python benchmarks/edges/evaluate.py --foregrounds FOLDER ... --photos FOLDER [--isnet FILE]
-        [--weights FILE] [--count 30] [--megapixels 1 4 12]
+        [--weights FILE] [--count 30] [--megapixels 1 4 12] [--add [--sources NAME ...]]
     python benchmarks/edges/evaluate.py --page            # only write the tables into the docs
 
 Foregrounds and photos are of the test split. Of the masks of a dense model those count on which it
@@ -55,6 +55,7 @@ WAYS: tuple[Method, ...] = ("bilinear", "guided", "closed-form", "edges")
 U2NETP, HARD, ISNET = "U²-Net-p 320", "U²-Net-p 320, hard", "IS-Net 512"
 DRAWN, SAM, SIMULATED = "drawn by hand", "SAM-like 256", "simulated"
 HARD_TRUTH, SOFT_TRUTH = "right already, hard", "right already, soft"
+SOURCES = (U2NETP, HARD, DRAWN, SAM, SIMULATED, HARD_TRUTH, SOFT_TRUTH, ISNET)
 
 
 def main() -> None:
@@ -66,19 +67,37 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=30, help="composites of each source of masks")
     parser.add_argument("--megapixels", type=float, nargs="+", default=[1.0])
     parser.add_argument("--out", type=Path, default=RESULT)
-    parser.add_argument("--add", action="store_true", help="keep what --out has of other sizes")
+    parser.add_argument(
+        "--add", action="store_true", help="keep what --out has of other sizes and sources"
+    )
+    parser.add_argument(
+        "--sources", nargs="+", choices=SOURCES, default=SOURCES, help="default: all"
+    )
     parser.add_argument("--page", action="store_true")
     options = parser.parse_args()
     if options.page:
         write_page(json.loads(RESULT.read_text()))
         return
     net = shipped_net() if options.weights is None else read_net(options.weights)
-    kept = json.loads(options.out.read_text())["sizes"] if options.add else {}
-    found = {f"{size:g}": evaluate(size, options, net) for size in options.megapixels}
+    kept = json.loads(options.out.read_text()) if options.add else {"sizes": {}}
+    sizes = kept["sizes"]
+    for size in options.megapixels:
+        found = evaluate(size, options, net)
+        before = sizes.get(f"{size:g}", found)
+        known = before["sources"] | found["sources"]
+        own = {name: known[name] for name in SOURCES if name in known}
+        # How many were tried, and the time, are of a run with all sources.
+        facts = found if set(known) == set(found["sources"]) else before
+        sizes[f"{size:g}"] = facts | {"sources": own}
+    command = " ".join(["python benchmarks/edges/evaluate.py", *without_paths(sys.argv[1:])])
+    environment = Environment.current().to_json()
+    if options.add:
+        of_before = f"{kept['command']} at {kept['environment']['commit']}"
+        command = f"{of_before}; then {command}"
     document = {
-        "sizes": dict(sorted((kept | found).items(), key=_megapixels)),
-        "command": " ".join(["python benchmarks/edges/evaluate.py", *without_paths(sys.argv[1:])]),
-        "environment": Environment.current().to_json(),
+        "sizes": dict(sorted(sizes.items(), key=_megapixels)),
+        "command": command,
+        "environment": environment,
     }
     options.out.write_text(json.dumps(document, indent=1) + "\n")
     if options.out == RESULT:
@@ -103,12 +122,11 @@ def evaluate(megapixels: float, options: argparse.Namespace, net: EdgeNet) -> di
     """Scores of all ways and sources at one size."""
     foregrounds = read_foregrounds(options.foregrounds, "test")
     backgrounds = read_backgrounds(options.photos, "test")
+    sources = [name for name in options.sources if name != ISNET or options.isnet is not None]
     small = make_source("u2netp", 320, None)
-    large = None if options.isnet is None else make_source("isnet", 512, options.isnet)
+    large = make_source("isnet", 512, options.isnet) if ISNET in sources else None
     scores: dict[str, list[dict[str, AlphaScores]]] = defaultdict(list)
     milliseconds: dict[str, list[float]] = defaultdict(list)
-    sources = [U2NETP, HARD, DRAWN, SAM, SIMULATED, HARD_TRUTH, SOFT_TRUTH]
-    sources += [] if large is None else [ISNET]
     seed = FIRST_SEED
     while any(len(scores[name]) < options.count for name in sources):
         composite = Scene.draw(seed, foregrounds, backgrounds).render(megapixels)

@@ -57,10 +57,12 @@ def refine(
             U²-Net and most models see photos, or "pad", on a square that is filled up to the right
             and below, as SAM sees them.
         method: How alpha is found, of one foreground or of each class; see `refine_alpha`. Default:
-            "edges" for one foreground and for instances, "guided" for several classes, whose
+            "edges" for one foreground and for instances, which keeps a mask as fine as the photo
+            that follows its edges already (`Refined.kept`); "guided" for several classes, whose
             errors are of meaning more than of edges.
         cell: Side of the cells of a hard mask in pixels of the photo: how far off its edge may be.
-            Default: measured by its stairs, and 1/256 of the longer side where it has none.
+            Default: measured by its stairs, and 1/256 of the longer side where it has none and is
+            not kept.
         timer: Collects the stages.
 
     Raises:
@@ -148,6 +150,7 @@ def _refine_one(
             colors=matte.cleaned(photo.pixels),
             icc_profile=photo.icc_profile,
         ),
+        kept=matte.kept,
         stages_ms=timer.stages_ms,
     )
 

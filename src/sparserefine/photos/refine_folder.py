@@ -44,7 +44,7 @@ class WrittenMasks:
         density: Mean share of the pixels that were refined.
         left_out: What else lay there and is no photo that is read, a line for each kind.
         notes: What was decided in reading the photos, where their files can be read in several
-            ways.
+            ways; and which masks stay, as they follow the edges of their photos already.
     """
 
     done: tuple[Path, ...]
@@ -127,6 +127,11 @@ def refine_photos(
         else:
             done.append(job.out)
             notes.extend(opened.notes)
+            if result.kept > 0.5:
+                notes.append(
+                    f"{mask} follows the edges of its photo already, and stays as it is; "
+                    "another method refines it all the same"
+                )
             stages.append(timer.stages_ms)
             densities.append(result.density)
         advance()

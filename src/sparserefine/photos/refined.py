@@ -45,6 +45,8 @@ class Refined:
         foreground: Its alpha and colors; None of several classes.
         instances: Each instance for itself; empty where a whole mask was given.
         names: Names of the labels; empty where unknown.
+        kept: How much of the one given mask stays as it was: 1 where it follows the photo's edges
+            already, 0 where it is refined.
         stages_ms: Milliseconds of each stage.
     """
 
@@ -54,6 +56,7 @@ class Refined:
     foreground: Foreground | None = None
     instances: tuple[RefinedInstance, ...] = ()
     names: tuple[str, ...] = ()
+    kept: float = 0.0
     stages_ms: dict[str, float] = field(default_factory=dict)
 
     @property

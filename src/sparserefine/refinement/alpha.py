@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sparserefine.matting import foreground_colors
+from sparserefine.refinement.agreement import given_alpha, share_to_keep
 from sparserefine.refinement.class_prediction import ClassPrediction
 from sparserefine.refinement.dense_pass import DensePass
 from sparserefine.refinement.edge_net import EdgeNet
@@ -24,6 +25,9 @@ from sparserefine.refinement.timing import StageTimer, stage
 
 Method = Literal["edges", "closed-form", "guided", "bilinear"]
 
+# Half a step of the 8 bits that mattes are kept in.
+HALF_STEP = 1 / 510
+
 
 @dataclass(frozen=True, eq=False)
 class AlphaMatte:
@@ -33,16 +37,19 @@ class AlphaMatte:
         alpha: Share of the foreground in each pixel, 0..1.
         mask: True at the pixels of the band, where the prediction was unsure; elsewhere alpha is
             0 or 1. With "bilinear", and where the prediction is sure of next to nothing, it is
-            false everywhere, and alpha that of the prediction.
+            false everywhere, and alpha that of the prediction. Of one that is kept it is true where
+            alpha is neither.
         coords: (0, y, x) of the pixels of the band, row-major.
         colors: The foreground's own colors there, RGB in 0..1, cleaned of the background; or the
             image's, where only alpha was asked for.
+        kept: How much of the prediction stays in the band, as it follows the image's edges already.
     """
 
     alpha: Float[Tensor, "H W"]
     mask: Bool[Tensor, "H W"]
     coords: Int[Tensor, "N 3"]
     colors: Float[Tensor, "N 3"]
+    kept: float = 0.0
 
     @property
     def density(self) -> float:
@@ -82,12 +89,13 @@ def refine_alpha(
         images: One image at full resolution, RGB, uint8 or float in 0..1.
         low: Its low-resolution prediction of background and foreground. A hard mask is taken to be
             unsure within about a cell of its edge.
-        method: "closed-form", "edges" (a network corrects it), "guided" (the guided filter), or
-            "bilinear" (only enlarged).
+        method: "closed-form", "edges" (a network corrects it; a prediction that is right already
+            stays), "guided" (the guided filter), or "bilinear" (only enlarged).
         net: The network of "edges". Default: the one that ships with the package.
         grid: Cells on the longer side; not more than the image has pixels.
         cell: Height and width of the cells of a hard mask, in its own pixels. Default: measured by
-            its stairs, and not less than what masks drawn by hand err by.
+            its stairs, and not less than what masks drawn by hand err by. One that is given is
+            believed: nothing stays.
         clean_colors: Find the foreground's own colors too, which takes as long as alpha does.
         timer: Collects the stages "grid", "matte", "carry" and "colors".
 
@@ -110,30 +118,35 @@ def refine_alpha(
         matte = GridMatte.of(images, said.probabilities, grid, given=given)
     if not matte.is_solvable:
         return _enlarged(said.probabilities, size)
+    with stage(timer, "grid"):
+        kept = share_to_keep(images, low) if method == "edges" and cell is None else 0.0
     with stage(timer, "matte"):
-        if method != "guided":
+        if method != "guided" and kept < 1:
             matte = matte.solved()
     with stage(timer, "carry"):
-        mask = enlarge_cells(matte.trimap.unknown, size)
-        full = enlarge_cells(matte.trimap.foreground, size).float()
+        if kept < 1:
+            full = enlarge_cells(matte.trimap.foreground, size).float()
+            mask = enlarge_cells(matte.trimap.unknown, size)
+        else:
+            full = given_alpha(low)
+            mask = (full > HALF_STEP) & (full < 1 - HALF_STEP)
         coords = F.pad(mask.nonzero(), (1, 0)).int()
         _, y, x = coords.long().unbind(1)
         colors = as_unit_floats(images[0, :, y, x].t())
         if net is None:
             carrier = matte.carrier("guided" if method == "guided" else "closed-form")
-            found = carrier.alpha(sample(carrier.coefficients[None], coords, size), colors)
-        else:
+            full[y, x] = carrier.alpha(sample(carrier.coefficients[None], coords, size), colors)
+        elif kept < 1:
             (one,) = alphas_by_reduced_look(images, {0: matte}, mask, net, said.cells)
-            found = one.alpha
-        full[y, x] = found
+            full[y, x] = one.alpha.lerp(given_alpha(low)[y, x], kept) if kept else one.alpha
     if not clean_colors:
-        return AlphaMatte(full, mask, coords, colors)
+        return AlphaMatte(full, mask, coords, colors, kept)
     with stage(timer, "colors"):
         sides = matte.side_colors()
         both = torch.cat([sides.foreground, sides.background])[None]
         front, back = sample(both, coords, size).split(3, 1)
-        own = foreground_colors(front, back, colors, found)
-    return AlphaMatte(full, mask, coords, own)
+        own = foreground_colors(front, back, colors, full[y, x])
+    return AlphaMatte(full, mask, coords, own, kept)
 
 
 def _check(low: DensePass, method: str, grid: int) -> None:

@@ -10,6 +10,7 @@ from jaxtyping import Float, Num
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sparserefine.refinement.agreement import given_alpha, share_to_keep
 from sparserefine.refinement.class_bands import ClassBands
 from sparserefine.refinement.class_prediction import ClassPrediction
 from sparserefine.refinement.dense_pass import DensePass
@@ -77,7 +78,8 @@ class EdgeExtractor(nn.Module):
     ) -> Float[Tensor, "N K"]:
         """Logits of the selected pixels.
 
-        Those of which the prediction is sure keep what it says.
+        Those of which the prediction is sure keep what it says, and all do where one of two classes
+        is as fine as the image and follows its edges already.
 
         Args:
             images: RGB at full resolution, uint8 or float in 0..1.
@@ -104,4 +106,9 @@ class EdgeExtractor(nn.Module):
         mattes = {index: matte.solved() for index, matte in bands.mattes(small).items()}
         for one in alphas_by_reduced_look(images, mattes, asked, self.net, said.cells):
             found[one.rows, one.index] = one.alpha
-        return torch.cat([1 - found, found], 1) if low.num_classes == 2 else found
+        if low.num_classes > 2:
+            return found
+        if kept := share_to_keep(images, low):
+            _, y, x = coords.long().unbind(1)
+            found = found.lerp(given_alpha(low)[y, x, None], kept)
+        return torch.cat([1 - found, found], 1)
