@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shlex
 import sys
 import time
 from collections import defaultdict
@@ -78,6 +79,8 @@ def main() -> None:
     if options.page:
         write_page(json.loads(RESULT.read_text()))
         return
+    if options.isnet is None and options.sources == [ISNET]:
+        parser.error(f"{ISNET} needs its file: --isnet")
     net = shipped_net() if options.weights is None else read_net(options.weights)
     kept = json.loads(options.out.read_text()) if options.add else {"sizes": {}}
     sizes = kept["sizes"]
@@ -89,7 +92,7 @@ def main() -> None:
         # How many were tried, and the time, are of a run with all sources.
         facts = found if set(known) == set(found["sources"]) else before
         sizes[f"{size:g}"] = facts | {"sources": own}
-    command = " ".join(["python benchmarks/edges/evaluate.py", *without_paths(sys.argv[1:])])
+    command = "python benchmarks/edges/evaluate.py " + shlex.join(without_paths(sys.argv[1:]))
     environment = Environment.current().to_json()
     if options.add:
         of_before = f"{kept['command']} at {kept['environment']['commit']}"

@@ -279,6 +279,26 @@ def test_a_stopped_command_leaves_nothing_half_written(
     assert not list((tmp_path / "out").iterdir())
 
 
+def test_a_mask_that_is_right_stays_and_that_is_said(tmp_path: Path) -> None:
+    image, truth = scene()
+    right, off = truth > 0.5, np.roll(truth > 0.5, 4, 1)
+    assert sr.refine(image, right).kept == 1
+    assert sr.refine(image, off).kept == sr.refine(image, HARD).kept == 0
+    found = sr.refine(image, np.stack([right, off]))
+    assert [one.kept for one in found.instances] == [1, 0] and found.kept == 0.5
+    # What it made of a coarse mask is as fine as the photo, and stays.
+    once = sr.refine(image, PROBABILITIES)
+    assert sr.refine(image, once.alpha).kept == 1
+    for name, mask in {"right": right, "off": off}.items():
+        Image.fromarray(image).save(tmp_path / f"{name}.png")
+        Image.fromarray(mask).save(tmp_path / f"{name}_mask.png")
+        words = ["refine", tmp_path / f"{name}.png", tmp_path / f"{name}_mask.png"]
+        done = run(*words, "-o", tmp_path / "out.png")
+        assert done.returncode == 0
+        said = " ".join(done.stderr.split())
+        assert ("follows the edges of its photo already" in said) == (name == "right")
+
+
 def test_a_folder_of_each(tmp_path: Path) -> None:
     image, _ = scene()
     for folder in ("photos", "masks"):

@@ -58,10 +58,11 @@ def refine(
         models see photos, or pad, filled up to a square as SAM sees them.
     method
         How alpha is found: closed-form matting in the band, a network that corrects it (edges), the
-        guided filter, or merely enlarged. Default: edges; of several classes the guided filter.
+        guided filter, or merely enlarged. Default: edges, which leaves a mask that is right already
+        as it is; of several classes the guided filter.
     cell
         How far off the edge of a hard mask may be, in pixels of the photo. Default: the length of
-        its stairs, or 1/256 of the longer side.
+        its stairs, or 1/256 of the longer side. One that is given refines what is right already.
     bands
         Numbers of the photo's bands that are red, green and blue, such as 4,3,2, or of one for
         gray; for files that do not say it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -61,8 +61,8 @@ def refine(
             that follows its edges already (`Refined.kept`); "guided" for several classes, whose
             errors are of meaning more than of edges.
         cell: Side of the cells of a hard mask in pixels of the photo: how far off its edge may be.
-            Default: measured by its stairs, and 1/256 of the longer side where it has none and is
-            not kept.
+            Default: measured by its stairs, and 1/256 of the longer side where it has none. One
+            that is given is believed: the mask is not kept.
         timer: Collects the stages.
 
     Raises:
@@ -219,7 +219,7 @@ def _refine_instances(
         cells = _cells(inside.logits.shape[2:], part.size, cell)
         matte = refine_alpha(part.tensor, inside, method=method, cell=cells, timer=timer)
         alpha = matte.alpha.numpy()
-        found.append(RefinedInstance(window=window, alpha=alpha, name=one.name))
+        found.append(RefinedInstance(window=window, alpha=alpha, name=one.name, kept=matte.kept))
         total[rows, columns] += alpha
         wins = (alpha > best[rows, columns]) & (alpha > 0.5)
         labels[rows, columns][wins] = number
@@ -236,6 +236,7 @@ def _refine_instances(
         ),
         instances=tuple(shared),
         names=tuple(one.name for one in given),
+        kept=sum(one.kept for one in found) / max(len(found), 1),
         stages_ms=timer.stages_ms,
     )
 
@@ -372,4 +373,4 @@ def _slices(window: tuple[int, int, int, int]) -> tuple[slice, slice]:
 
 def _shared(one: RefinedInstance, total: Float[np.ndarray, "H W"]) -> RefinedInstance:
     alpha = one.alpha / np.maximum(total[_slices(one.window)], 1)
-    return RefinedInstance(window=one.window, alpha=alpha, name=one.name)
+    return replace(one, alpha=alpha)

@@ -23,7 +23,7 @@ from sparserefine.photos.given_values import Kind
 from sparserefine.photos.ours import refuse_foreign_picture
 from sparserefine.photos.places import result_folders
 from sparserefine.photos.refine import Fit, refine
-from sparserefine.photos.refined import Output
+from sparserefine.photos.refined import STAYS, Output
 from sparserefine.progress import Progress, count_steps
 from sparserefine.refinement.alpha import Method
 from sparserefine.refinement.timing import StageTimer, mean_stages
@@ -127,11 +127,8 @@ def refine_photos(
         else:
             done.append(job.out)
             notes.extend(opened.notes)
-            if result.kept > 0.5:
-                notes.append(
-                    f"{mask} follows the edges of its photo already, and stays as it is; "
-                    "another method refines it all the same"
-                )
+            if result.kept == 1:
+                notes.append(f"{mask} {STAYS}; method closed-form refines it all the same")
             stages.append(timer.stages_ms)
             densities.append(result.density)
         advance()

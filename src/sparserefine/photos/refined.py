@@ -17,6 +17,9 @@ from sparserefine.photos.foreground import Foreground
 
 Output = Literal["alpha", "labels", "cutout"]
 
+STAYS = "follows the edges of its photo already, and stays as it is"
+"""What is said of a mask that is kept."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RefinedInstance:
@@ -26,11 +29,13 @@ class RefinedInstance:
         window: (top, left, height, width) of that part.
         alpha: Share of the instance in each of its pixels, 0..1; 0 everywhere else.
         name: What the library that found it calls it; empty where it does not.
+        kept: How much of its mask stays as it was; see `Refined`.
     """
 
     window: tuple[int, int, int, int]
     alpha: Float[np.ndarray, "h w"]
     name: str = ""
+    kept: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,12 +46,14 @@ class Refined:
         image: The photo, upright RGB.
         labels: Class of each pixel, 0..K−1; of one foreground 0 and 1, of instances their number
             from 1 on, 0 where none is.
-        mask: True where a pixel was refined; elsewhere the given mask stays.
+        mask: True where a pixel was refined; elsewhere the given mask stays. Of a mask that is kept
+            the pixels that are of both sides.
         foreground: Its alpha and colors; None of several classes.
         instances: Each instance for itself; empty where a whole mask was given.
         names: Names of the labels; empty where unknown.
-        kept: How much of the one given mask stays as it was: 1 where it follows the photo's edges
-            already, 0 where it is refined.
+        kept: How much of the given mask stays as it was: 1 where it follows the photo's edges
+            already, 0 where it is refined, between these where that is close; of instances the
+            mean.
         stages_ms: Milliseconds of each stage.
     """
 

@@ -21,9 +21,8 @@ from sparserefine.refinement.features import as_unit_floats
 from sparserefine.refinement.grid_matte import resized_image
 
 # Disagreement up to which a mask stays as it is, and from which it is refined: soft ones, hard
-# ones. Of 16 composites at a megapixel (dev/LOG.md, 2026-11-30): right .28 to .62 and .43 to .75,
-# moved by a smooth pixel .58 to .81 and .65 to .85, drawn by hand .90 and more, U²-Net-p's .70 to
-# .91. Photos of 12 megapixels tell right ones from others more clearly.
+# ones. Of composites at a megapixel right ones have .3 to .6 and .4 to .7, those moved by a smooth
+# pixel .65 to .8 and .7 to .85, drawn ones .9 and more (dev/LOG.md, 2026-11-30).
 SOFT, HARD = (0.55, 0.62), (0.68, 0.78)
 
 # Places along the edge, upright and across each, on so many lines; fewer than FEWEST say nothing.
@@ -32,28 +31,42 @@ MOST, LINES, FEWEST = 500, 1024, 20
 REACH, MOVED = 3, 2
 # Cost of a large dependency on color, in squared color: noise is not to explain an edge.
 EPSILON = 1e-4
-# Where a plane explains more of the colors than all but this, the photo is out of focus there, and
-# is reduced by half until it is not: .16 and more in focus, .003 to .01 in a soft photo.
-IN_FOCUS = 0.03
-# Shorter sides of a reduced photo say nothing.
-SMALLEST = 128
+# Where colors vary by so much more in windows of twice the size, the photo is out of focus at the
+# edge: four times across a ramp, once across a step. Then it is halved, until it is not, but not
+# to shorter sides than SMALLEST.
+SOFTER, SMALLEST = 1.75, 128
 
 
-def share_to_keep(images: Num[Tensor, "1 3 H W"], low: DensePass) -> float:
-    """How much of a mask to keep: 1 where it follows its photo, 0 where it is to be refined.
+@dataclass(frozen=True)
+class Agreement:
+    """How a mask and its photo agree.
 
-    Args:
-        images: One image at full resolution, RGB, uint8 or float in 0..1.
-        low: Its prediction of background and foreground. One that is coarser than the image is
-            always refined.
+    Attributes:
+        share: How much of the mask to keep: 1 where it follows the photo, 0 where it is to be
+            refined.
+        reduction: By how much the photo had to be reduced for its edges to be in focus: 1, 2, 4 ….
     """
-    if low.size != tuple(images.shape[2:]):
-        return 0.0
-    found = disagreement(images, given_alpha(low))
-    if found is None:
-        return 0.0
-    kept, refined = HARD if low.hard else SOFT
-    return min(max((refined - found) / (refined - kept), 0.0), 1.0)
+
+    share: float = 0.0
+    reduction: int = 1
+
+    @classmethod
+    def of(cls, images: Num[Tensor, "1 3 H W"], low: DensePass) -> Agreement:
+        """Look along the edge of a prediction.
+
+        Args:
+            images: One image at full resolution, RGB, uint8 or float in 0..1.
+            low: Its prediction of background and foreground. One of another size than the image
+                is always refined.
+        """
+        if low.size != tuple(images.shape[2:]):
+            return cls()
+        found = disagreement(images, given_alpha(low))
+        if found is None:
+            return cls()
+        kept, refined = HARD if low.hard else SOFT
+        share = min(max((refined - found[0]) / (refined - kept), 0.0), 1.0)
+        return cls(share, found[1])
 
 
 def given_alpha(low: DensePass) -> Float[Tensor, "h w"]:
@@ -64,7 +77,9 @@ def given_alpha(low: DensePass) -> Float[Tensor, "h w"]:
     return (foreground - background).sigmoid()
 
 
-def disagreement(images: Num[Tensor, "1 3 H W"], mask: Float[Tensor, "H W"]) -> float | None:
+def disagreement(
+    images: Num[Tensor, "1 3 H W"], mask: Float[Tensor, "H W"]
+) -> tuple[float, int] | None:
     """What colors leave unexplained of a mask along its edge, beside what they do of it moved.
 
     Args:
@@ -72,38 +87,50 @@ def disagreement(images: Num[Tensor, "1 3 H W"], mask: Float[Tensor, "H W"]) -> 
         mask: The foreground's share in each of its pixels.
 
     Returns:
-        About 0 where colors explain it, 1 where they explain it moved by two pixels as well; None
-        where the edge is too short to say. Of a photo that is out of focus at the edge it is that
-        of the photo reduced.
+        About 0 where colors explain it, about 1 where they explain it as well when it is moved by
+        two pixels; and by how much the photo had to be reduced to be in focus at the edge. None
+        where that is too short to say.
     """
-    found = _Edge.of(images[0], mask)
-    while found.focus < IN_FOCUS and min(mask.shape) >= 2 * SMALLEST:
-        half = (mask.shape[0] // 2, mask.shape[1] // 2)
-        images = resized_image(images, half)
-        mask = F.interpolate(mask[None, None], half, mode="area")[0, 0]
-        found = _Edge.of(images[0], mask)
-    return found.own / max(found.moved, 1e-9) if found.count >= FEWEST else None
+    reduction, found = 1, _Edge.of(images[0], mask)
+    while found.count >= FEWEST and min(mask.shape) >= 2 * SMALLEST:
+        images, mask = halved(images, mask)
+        half = _Edge.of(images[0], mask)
+        if half.count < FEWEST or half.contrast < SOFTER * found.contrast:
+            break
+        reduction, found = 2 * reduction, half
+    if found.count < FEWEST:
+        return None
+    return found.own / max(found.moved, 1e-9), reduction
+
+
+def halved(
+    images: Num[Tensor, "1 3 H W"], mask: Float[Tensor, "H W"]
+) -> tuple[Num[Tensor, "1 3 h w"], Float[Tensor, "h w"]]:
+    """An image and its mask at half their size."""
+    size = (mask.shape[0] // 2, mask.shape[1] // 2)
+    small = F.interpolate(mask[None, None], size, mode="bilinear", antialias=True)
+    return resized_image(images, size), small[0, 0]
 
 
 @dataclass(frozen=True)
 class _Edge:
-    """Sums over windows along the edge of a mask.
+    """Of windows along the edge of a mask.
 
     Attributes:
         count: Their number.
-        own: What colors leave unexplained of the mask.
+        own: What colors leave unexplained of the mask, summed.
         moved: What they do of it moved, on average over four directions.
-        focus: Share of the colors' variance that is no plane.
+        contrast: Variance of the colors in a window, on average.
     """
 
     count: int
     own: float
     moved: float
-    focus: float
+    contrast: float
 
     @classmethod
     def of(cls, image: Num[Tensor, "3 H W"], mask: Float[Tensor, "H W"]) -> _Edge:
-        count, own, moved, bent, all_of_it = 0, 0.0, 0.0, 0.0, 0.0
+        count, own, moved, variance = 0, 0.0, 0.0, 0.0
         # Edges that run down, then those that run across, in the same way.
         for colors, values in ((image, mask), (image.transpose(1, 2), mask.T)):
             places = _crossings(values)
@@ -114,9 +141,8 @@ class _Edge:
             own += _unexplained(seen, wanted)
             for shift in ((0, MOVED), (0, -MOVED), (MOVED, 0), (-MOVED, 0)):
                 moved += _unexplained(_windows(colors, places, shift), wanted) / 4
-            bent += float((seen - (seen @ _PLANE) @ _PLANE.T).square().sum())
-            all_of_it += float(seen.square().sum())
-        return cls(count, own, moved, bent / max(all_of_it, 1e-9))
+            variance += float(seen.square().mean((0, 2)).sum())
+        return cls(count, own, moved, variance / max(count, 1))
 
 
 def _crossings(mask: Float[Tensor, "H W"]) -> Int[Tensor, "N 2"]:
@@ -129,27 +155,19 @@ def _crossings(mask: Float[Tensor, "H W"]) -> Int[Tensor, "N 2"]:
     inside = mask[margin:-margin:step] > 0.5
     places = (inside[:, 1:] != inside[:, :-1])[:, margin:-margin].nonzero()
     places = places[:: -(-len(places) // MOST) or 1]
-    return places * torch.tensor([step, 1]) + margin
-
-
-def _plane() -> Float[Tensor, "P 2"]:
-    """An orthonormal basis of what rises evenly over a window."""
-    down, across = torch.arange(2.0 * REACH - 1), torch.arange(2.0 * REACH)
-    axes = torch.meshgrid(down - down.mean(), across - across.mean(), indexing="ij")
-    return F.normalize(torch.stack([axis.flatten() for axis in axes], 1), dim=0)
-
-
-_PLANE = _plane()
+    return places * places.new_tensor([step, 1]) + margin
 
 
 def _windows(
     planes: Num[Tensor, "C H W"], places: Int[Tensor, "N 2"], shift: tuple[int, int] = (0, 0)
 ) -> Float[Tensor, "C N P"]:
     """The windows around the edges that lie to the right of some pixels, less their means."""
-    down, across = torch.arange(1 - REACH, REACH), torch.arange(1 - REACH, REACH + 1)
+    down = torch.arange(1 - REACH, REACH, device=places.device)
+    across = torch.arange(1 - REACH, REACH + 1, device=places.device)
     y = (places[:, :1] + shift[0] + down)[:, :, None]
     x = (places[:, 1:] + shift[1] + across)[:, None]
-    found = as_unit_floats(planes[:, y, x].flatten(2))
+    # Variances of gray pictures differ by less than single precision holds.
+    found = as_unit_floats(planes[:, y, x].flatten(2)).double()
     return found - found.mean(2, keepdim=True)
 
 

@@ -12,21 +12,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sparserefine.matting import foreground_colors
-from sparserefine.refinement.agreement import given_alpha, share_to_keep
+from sparserefine.refinement.agreement import Agreement
 from sparserefine.refinement.class_prediction import ClassPrediction
 from sparserefine.refinement.dense_pass import DensePass
 from sparserefine.refinement.edge_net import EdgeNet
 from sparserefine.refinement.features import as_unit_floats
 from sparserefine.refinement.grid_matte import GRID, GridMatte, enlarge_cells
+from sparserefine.refinement.kept_mask import HALF_STEP, kept_alpha
 from sparserefine.refinement.reduced_look import alphas_by_reduced_look
 from sparserefine.refinement.resampling import sample
 from sparserefine.refinement.shipped_edges import shipped_net
 from sparserefine.refinement.timing import StageTimer, stage
 
 Method = Literal["edges", "closed-form", "guided", "bilinear"]
-
-# Half a step of the 8 bits that mattes are kept in.
-HALF_STEP = 1 / 510
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +35,12 @@ class AlphaMatte:
         alpha: Share of the foreground in each pixel, 0..1.
         mask: True at the pixels of the band, where the prediction was unsure; elsewhere alpha is
             0 or 1. With "bilinear", and where the prediction is sure of next to nothing, it is
-            false everywhere, and alpha that of the prediction. Of one that is kept it is true where
-            alpha is neither.
+            false everywhere, and alpha that of the prediction. Where that is kept, it is true where
+            alpha is neither 0 nor 1.
         coords: (0, y, x) of the pixels of the band, row-major.
         colors: The foreground's own colors there, RGB in 0..1, cleaned of the background; or the
             image's, where only alpha was asked for.
-        kept: How much of the prediction stays in the band, as it follows the image's edges already.
+        kept: How much of the prediction stays, as it follows the image's edges already.
     """
 
     alpha: Float[Tensor, "H W"]
@@ -110,43 +108,71 @@ def refine_alpha(
         net = shipped_net()
     size = (images.shape[2], images.shape[3])
     with stage(timer, "grid"):
+        # A cell that is given says how far off a hard mask is.
+        asked = method == "edges" and (cell is None or not low.hard)
+        agreement = Agreement.of(images, low) if asked else Agreement()
         said = ClassPrediction.of(low, cell)
     if method == "bilinear":
         return _enlarged(said.probabilities, size)
     with stage(timer, "grid"):
         given = None if said.labels is None else said.labels == 0
         matte = GridMatte.of(images, said.probabilities, grid, given=given)
-    if not matte.is_solvable:
-        return _enlarged(said.probabilities, size)
-    with stage(timer, "grid"):
-        kept = share_to_keep(images, low) if method == "edges" and cell is None else 0.0
-    with stage(timer, "matte"):
-        if method != "guided" and kept < 1:
-            matte = matte.solved()
+    kept = None
+    if agreement.share > 0:
+        with stage(timer, "carry"):
+            kept = kept_alpha(images, low, agreement.reduction)
+    if kept is not None and agreement.share == 1:
+        alpha, mask = kept, _is_neither(kept)
+    else:
+        if not matte.is_solvable:
+            return _enlarged(said.probabilities, size)
+        with stage(timer, "matte"):
+            if method != "guided":
+                matte = matte.solved()
+        with stage(timer, "carry"):
+            alpha, mask = _carried(images, matte, method, net, said.cells)
+            if kept is not None:
+                alpha = alpha.lerp(kept, agreement.share)
+                mask |= _is_neither(alpha)
     with stage(timer, "carry"):
-        if kept < 1:
-            full = enlarge_cells(matte.trimap.foreground, size).float()
-            mask = enlarge_cells(matte.trimap.unknown, size)
-        else:
-            full = given_alpha(low)
-            mask = (full > HALF_STEP) & (full < 1 - HALF_STEP)
         coords = F.pad(mask.nonzero(), (1, 0)).int()
         _, y, x = coords.long().unbind(1)
         colors = as_unit_floats(images[0, :, y, x].t())
-        if net is None:
-            carrier = matte.carrier("guided" if method == "guided" else "closed-form")
-            full[y, x] = carrier.alpha(sample(carrier.coefficients[None], coords, size), colors)
-        elif kept < 1:
-            (one,) = alphas_by_reduced_look(images, {0: matte}, mask, net, said.cells)
-            full[y, x] = one.alpha.lerp(given_alpha(low)[y, x], kept) if kept else one.alpha
-    if not clean_colors:
-        return AlphaMatte(full, mask, coords, colors, kept)
-    with stage(timer, "colors"):
-        sides = matte.side_colors()
-        both = torch.cat([sides.foreground, sides.background])[None]
-        front, back = sample(both, coords, size).split(3, 1)
-        own = foreground_colors(front, back, colors, full[y, x])
-    return AlphaMatte(full, mask, coords, own, kept)
+    if clean_colors and matte.trimap.is_solvable:
+        with stage(timer, "colors"):
+            sides = matte.side_colors()
+            both = torch.cat([sides.foreground, sides.background])[None]
+            front, back = sample(both, coords, size).split(3, 1)
+            colors = foreground_colors(front, back, colors, alpha[y, x])
+    return AlphaMatte(alpha, mask, coords, colors, agreement.share)
+
+
+def _carried(
+    images: Num[Tensor, "1 3 H W"],
+    matte: GridMatte,
+    method: Method,
+    net: EdgeNet | None,
+    cells: float,
+) -> tuple[Float[Tensor, "H W"], Bool[Tensor, "H W"]]:
+    """Alpha at full resolution, and the band that it was found in."""
+    size = (images.shape[2], images.shape[3])
+    mask = enlarge_cells(matte.trimap.unknown, size)
+    alpha = enlarge_cells(matte.trimap.foreground, size).float()
+    y, x = mask.nonzero().unbind(1)
+    if net is None:
+        carrier = matte.carrier("guided" if method == "guided" else "closed-form")
+        coords = torch.stack([torch.zeros_like(y), y, x], 1).int()
+        read = sample(carrier.coefficients[None], coords, size)
+        alpha[y, x] = carrier.alpha(read, as_unit_floats(images[0, :, y, x].t()))
+    else:
+        (one,) = alphas_by_reduced_look(images, {0: matte}, mask, net, cells)
+        alpha[y, x] = one.alpha
+    return alpha, mask
+
+
+def _is_neither(alpha: Float[Tensor, "H W"]) -> Bool[Tensor, "H W"]:
+    """Where alpha is neither background nor foreground, in 8 bits."""
+    return (alpha > HALF_STEP) & (alpha < 1 - HALF_STEP)
 
 
 def _check(low: DensePass, method: str, grid: int) -> None:

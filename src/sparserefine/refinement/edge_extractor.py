@@ -10,13 +10,14 @@ from jaxtyping import Float, Num
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sparserefine.refinement.agreement import given_alpha, share_to_keep
+from sparserefine.refinement.agreement import Agreement
 from sparserefine.refinement.class_bands import ClassBands
 from sparserefine.refinement.class_prediction import ClassPrediction
 from sparserefine.refinement.dense_pass import DensePass
 from sparserefine.refinement.edge_net import WIDTHS, EdgeNet
 from sparserefine.refinement.features import as_unit_floats
 from sparserefine.refinement.grid_matte import GRID, grid_cells, resized_image
+from sparserefine.refinement.kept_mask import kept_alpha
 from sparserefine.refinement.reduced_look import alphas_by_reduced_look
 from sparserefine.refinement.resampling import sample
 from sparserefine.refinement.shipped_edges import shipped_net
@@ -98,6 +99,10 @@ class EdgeExtractor(nn.Module):
     def _probabilities(self, images: Tensor, low: DensePass, asked: Tensor) -> Tensor:
         """Those of the classes at the asked pixels of one image."""
         size = (images.shape[2], images.shape[3])
+        agreement = Agreement.of(images, low) if low.num_classes == 2 else Agreement()
+        kept = kept_alpha(images, low, agreement.reduction)[asked] if agreement.share else None
+        if kept is not None and agreement.share == 1:
+            return torch.stack([1 - kept, kept], 1)
         said = ClassPrediction.of(low)
         coords = F.pad(asked.nonzero(), (1, 0)).int()
         found = sample(said.probabilities, coords, size)
@@ -108,7 +113,6 @@ class EdgeExtractor(nn.Module):
             found[one.rows, one.index] = one.alpha
         if low.num_classes > 2:
             return found
-        if kept := share_to_keep(images, low):
-            _, y, x = coords.long().unbind(1)
-            found = found.lerp(given_alpha(low)[y, x, None], kept)
+        if kept is not None:
+            found = found.lerp(kept[:, None], agreement.share)
         return torch.cat([1 - found, found], 1)

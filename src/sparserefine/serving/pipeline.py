@@ -21,6 +21,7 @@ from sparserefine.photos.foreground import Foreground
 from sparserefine.photos.given_mask import read_mask
 from sparserefine.photos.given_values import GivenMask
 from sparserefine.photos.refine import prediction_on, refine
+from sparserefine.photos.refined import STAYS
 from sparserefine.refinement.dense_pass import DensePass
 from sparserefine.refinement.fast_dense import with_fast_dense
 from sparserefine.refinement.output import RefinerOutput
@@ -130,6 +131,9 @@ class MaskPipeline:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             found = refine(photo, request.mask, kind=kind, fit=fit, timer=timer)
+        notes = [str(one.message) for one in caught]
+        if found.kept == 1:
+            notes.append(f"the mask {STAYS}")
         foreground = found.foreground
         if foreground is not None and not request.wanted.own_colors:
             colors = photo.image if photo.deep is None else photo.deep
@@ -139,7 +143,7 @@ class MaskPipeline:
             foreground=foreground,
             density=found.density,
             names=("background", *found.names) if found.names else (),
-            notes=[str(one.message) for one in caught],
+            notes=notes,
             stages_ms=timer.stages_ms,
         )
 
