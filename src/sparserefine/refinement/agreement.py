@@ -91,16 +91,14 @@ def disagreement(
         two pixels; and by how much the photo had to be reduced to be in focus at the edge. None
         where that is too short to say.
     """
-    reduction, found = 1, _Edge.of(images[0], mask)
-    while found.count >= FEWEST and min(mask.shape) >= 2 * SMALLEST:
+    reduction, edge = 1, _Edge(images[0], mask)
+    while edge.count >= FEWEST and min(mask.shape) >= 2 * SMALLEST:
         images, mask = halved(images, mask)
-        half = _Edge.of(images[0], mask)
-        if half.count < FEWEST or half.contrast < SOFTER * found.contrast:
+        half = _Edge(images[0], mask)
+        if half.count < FEWEST or half.contrast < SOFTER * edge.contrast:
             break
-        reduction, found = 2 * reduction, half
-    if found.count < FEWEST:
-        return None
-    return found.own / max(found.moved, 1e-9), reduction
+        reduction, edge = 2 * reduction, half
+    return (edge.disagreement(), reduction) if edge.count >= FEWEST else None
 
 
 def halved(
@@ -112,37 +110,33 @@ def halved(
     return resized_image(images, size), small[0, 0]
 
 
-@dataclass(frozen=True)
 class _Edge:
-    """Of windows along the edge of a mask.
+    """Windows along the edge of a mask, where it runs down and where it runs across.
 
     Attributes:
         count: Their number.
-        own: What colors leave unexplained of the mask, summed.
-        moved: What they do of it moved, on average over four directions.
         contrast: Variance of the colors in a window, on average.
     """
 
-    count: int
-    own: float
-    moved: float
-    contrast: float
+    def __init__(self, image: Num[Tensor, "3 H W"], mask: Float[Tensor, "H W"]) -> None:
+        # What runs across is looked at as what runs down in the picture turned.
+        both = ((image, mask), (image.transpose(1, 2), mask.T))
+        self._sides = [(colors, values, _crossings(values)) for colors, values in both]
+        self.count = sum(len(places) for *_, places in self._sides)
+        variances = (
+            _windows(colors, places).square().mean(2).sum() for colors, _, places in self._sides
+        )
+        self.contrast = float(sum(variances)) / max(self.count, 1)
 
-    @classmethod
-    def of(cls, image: Num[Tensor, "3 H W"], mask: Float[Tensor, "H W"]) -> _Edge:
-        count, own, moved, variance = 0, 0.0, 0.0, 0.0
-        # Edges that run down, then those that run across, in the same way.
-        for colors, values in ((image, mask), (image.transpose(1, 2), mask.T)):
-            places = _crossings(values)
-            if len(places) == 0:
-                continue
-            count += len(places)
-            wanted, seen = _windows(values[None], places)[0], _windows(colors, places)
-            own += _unexplained(seen, wanted)
+    def disagreement(self) -> float:
+        """What colors leave unexplained of the mask, over what they do of it moved."""
+        own = moved = 0.0
+        for colors, values, places in self._sides:
+            wanted = _windows(values[None], places)[0]
+            own += _unexplained(_windows(colors, places), wanted)
             for shift in ((0, MOVED), (0, -MOVED), (MOVED, 0), (-MOVED, 0)):
                 moved += _unexplained(_windows(colors, places, shift), wanted) / 4
-            variance += float(seen.square().mean((0, 2)).sum())
-        return cls(count, own, moved, variance / max(count, 1))
+        return own / max(moved, 1e-9)
 
 
 def _crossings(mask: Float[Tensor, "H W"]) -> Int[Tensor, "N 2"]:
