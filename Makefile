@@ -117,6 +117,7 @@ lint: .venv/dev.stamp
 # mask2former-swin-large 7; fair-batch 6, fair-light 2, fair-engine 30 (with spconv, which goes into
 # .venv), fair-refine 10, fair-deploy 20, fair-scale 45, fair-frontier 30. fair-pages reads what the
 # latencies and fair-batch left in out/, and writes the pages; what has not run keeps its figures.
+# The times of docs/cutout.md stand beside qualities, and are made with these: cutout-bench.
 FIVE := hrnet-w48 segnext-l mask2former-swin-tiny segformer-b5 mask2former-swin-large
 LARGE ?= ../shared/data/street-free/images/berlin_03.jpg
 BENCH := $(BIN)/sparserefine benchmark --size 1024x2048 --rounds 7
