@@ -24,6 +24,9 @@ from sparserefine.refinement.grid_matte import resized_image
 # ones. Of composites at a megapixel right ones have .3 to .6 and .4 to .7, those moved by a smooth
 # pixel .65 to .8 and .7 to .85, drawn ones .9 and more (dev/LOG.md, 2026-11-30).
 SOFT, HARD = (0.55, 0.62), (0.68, 0.78)
+# In a reduced photo a mask is off by less: those drawn by hand have .74 and more, right ones .2 to
+# .5, if .75 of some hard ones.
+REDUCED = (0.5, 0.6)
 
 # Places along the edge, upright and across each, on so many lines; fewer than FEWEST say nothing.
 MOST, LINES, FEWEST = 500, 1024, 20
@@ -32,8 +35,8 @@ REACH, MOVED = 3, 2
 # Cost of a large dependency on color, in squared color: noise is not to explain an edge.
 EPSILON = 1e-4
 # Where colors vary by so much more in windows of twice the size, the photo is out of focus at the
-# edge: four times across a ramp, once across a step. Then it is halved, until it is not, but not
-# to shorter sides than SMALLEST.
+# edge: four times across a ramp, once across a step, twice beside one. Then it is halved, until it
+# is not, but not to shorter sides than SMALLEST.
 SOFTER, SMALLEST = 1.75, 128
 
 
@@ -64,9 +67,10 @@ class Agreement:
         found = disagreement(images, given_alpha(low))
         if found is None:
             return cls()
-        kept, refined = HARD if low.hard else SOFT
-        share = min(max((refined - found[0]) / (refined - kept), 0.0), 1.0)
-        return cls(share, found[1])
+        value, reduction = found
+        own = HARD if low.hard else SOFT
+        kept, refined = own if reduction == 1 else REDUCED
+        return cls(min(max((refined - value) / (refined - kept), 0.0), 1.0), reduction)
 
 
 def given_alpha(low: DensePass) -> Float[Tensor, "h w"]:
