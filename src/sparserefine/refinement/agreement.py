@@ -24,8 +24,8 @@ from sparserefine.refinement.grid_matte import resized_image
 # ones. Of composites at a megapixel right ones have .3 to .6 and .4 to .7, those moved by a smooth
 # pixel .65 to .8 and .7 to .85, drawn ones .9 and more (dev/LOG.md, 2026-11-30).
 SOFT, HARD = (0.55, 0.62), (0.68, 0.78)
-# In a reduced photo a mask is off by less: those drawn by hand have .74 and more, right ones .2 to
-# .5, if .75 of some hard ones.
+# In a reduced photo a mask is off by less: those drawn by hand have .74 and more there, right ones
+# .2 to .5, and some hard ones of these .75.
 REDUCED = (0.5, 0.6)
 
 # Places along the edge, upright and across each, on so many lines; fewer than FEWEST say nothing.
