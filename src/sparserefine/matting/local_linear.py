@@ -116,6 +116,20 @@ def _box_sum(x: Float[Tensor, "h w"], side: int, dim: int = 0) -> Float[Tensor, 
         power, width = power.narrow(dim, 0, length) + power.narrow(dim, width, length), 2 * width
 
 
+def window_slopes(
+    colors: Float[Tensor, "3 N P"], values: Float[Tensor, "N P"], epsilon: float
+) -> Float[Tensor, "3 N"]:
+    """How values depend on the colors in each of many windows, by least squares.
+
+    Args:
+        colors: RGB of the P pixels of N windows, less the mean of each window.
+        values: What is to be a function of color, less its mean likewise.
+        epsilon: How much a large dependency costs, in squared color.
+    """
+    pairs = {(i, j): (colors[i] * colors[j]).mean(1) for i in range(3) for j in range(i, 3)}
+    return solve_symmetric(pairs, (colors * values).mean(2), epsilon)
+
+
 def solve_symmetric(
     pairs: dict[tuple[int, int], Tensor],
     right: Float[Tensor, "3 ..."],

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int, Num
 from torch import Tensor
 from torch.nn import functional as F
 
-from sparserefine.matting.local_linear import solve_symmetric
+from sparserefine.matting.local_linear import window_slopes
 from sparserefine.refinement.dense_pass import DensePass
 from sparserefine.refinement.features import as_unit_floats
 from sparserefine.refinement.grid_matte import resized_image
@@ -171,6 +171,5 @@ def _windows(
 
 def _unexplained(colors: Float[Tensor, "3 N P"], values: Float[Tensor, "N P"]) -> float:
     """Sum over the windows of what a linear function of the colors leaves of the values."""
-    pairs = {(i, j): (colors[i] * colors[j]).mean(1) for i in range(3) for j in range(i, 3)}
-    slopes = solve_symmetric(pairs, (colors * values).mean(2), EPSILON)
+    slopes = window_slopes(colors, values, EPSILON)
     return float((values - (slopes[:, :, None] * colors).sum(0)).abs().mean(1).sum())

@@ -7,14 +7,13 @@ from jaxtyping import Float, Num
 from torch import Tensor
 from torch.nn import functional as F
 
-from sparserefine.matting.local_linear import solve_symmetric
-from sparserefine.refinement.agreement import given_alpha, halved
+from sparserefine.matting.local_linear import window_slopes
+from sparserefine.refinement.agreement import EPSILON, given_alpha, halved
 from sparserefine.refinement.dense_pass import DensePass
 from sparserefine.refinement.features import as_unit_floats
 
-# A hard mask's edge is softened so far on both sides, in pixels of the photo in focus; and the cost
-# of a large dependency on color there, in squared color.
-REACH, EPSILON = 2, 1e-4
+# A hard mask's edge is softened so far on both sides, in pixels of the photo in focus.
+REACH = 2
 # Half a step of 8 bits: what is inside of a hard mask stays beyond one half, in a file too.
 HALF_STEP = 1 / 510
 # Windows that are looked at together.
@@ -79,7 +78,5 @@ def _fitted(
 ) -> Float[Tensor, " N"]:
     """What a linear function of a window's colors, fitted to its values, says of one color."""
     mean, middle = colors.mean(2), values.mean(1)
-    colors, values = colors - mean[:, :, None], values - middle[:, None]
-    pairs = {(i, j): (colors[i] * colors[j]).mean(1) for i in range(3) for j in range(i, 3)}
-    slopes = solve_symmetric(pairs, (colors * values).mean(2), EPSILON)
+    slopes = window_slopes(colors - mean[:, :, None], values - middle[:, None], EPSILON)
     return middle + (slopes * (own - mean)).sum(0)
