@@ -85,8 +85,11 @@ def assert_alike(one: Path, two: Path, tolerance: float) -> None:
     "settings",
     [
         {},
+        # Adam divides a gradient by its own size: where it is next to zero, rounding becomes a
+        # whole step, and soon shows in the gradient norm. Small steps leave that where it is.
         {"class_weights": "balanced", "wrong_weight": 2.0, "distillation": 0.5, "ema": 0.5,
-         "clip_norm": 0.5, "crop_scales": [0.5, 2.0], "order": "shuffle", "workers": 1},
+         "clip_norm": 0.5, "crop_scales": [0.5, 2.0], "order": "shuffle", "workers": 1,
+         "learning_rate": 1e-6},
         {"targets": "dense", "dense_logits": "cached"},
         {"stages": True, "learning_rate": 1e-2},
     ],
@@ -97,10 +100,26 @@ def test_two_processes_give_what_one_gives(settings: dict[str, object], tmp_path
     one = run(tmp_path / "one", **settings)
     two = run(tmp_path / "two", 2, **settings)
     for first, second in zip(one, two, strict=True):
-        assert second == pytest.approx(
-            first, rel=2e-3, abs=3e-4
-        )  # of 10,000 pixels some change sides
-    assert_alike(tmp_path / "one", tmp_path / "two", 2e-3)
+        # Of 10,000 pixels some change sides, as the dense model rounds otherwise in another batch.
+        assert second == pytest.approx(first, rel=2e-3, abs=3e-4)
+        for name in ("loss", "loss_sparse", "loss_refined"):
+            assert second[name] == pytest.approx(first[name], rel=1e-4)
+    step = settings.get("learning_rate", 1e-3)
+    assert isinstance(step, float)
+    assert_moved_alike(tmp_path / "one", tmp_path / "two", step)
+
+
+def assert_moved_alike(one: Path, two: Path, step: float) -> None:
+    """Of the trained values 99 % are where they were to a tenth of a step; statistics are equal."""
+    first, second = weights(one), weights(two)
+    apart = []
+    for name, value in first.items():
+        difference = (value - second[name]).abs()
+        if "running" in name or "num_batches" in name:
+            assert (difference <= 1e-3 * (1 + value.abs())).all(), name
+        elif not name.startswith("dense."):
+            apart.append((difference > 0.1 * step).flatten())
+    assert torch.cat(apart).float().mean() < 0.01, 'share'
 
 
 @pytest.mark.slow
