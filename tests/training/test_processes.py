@@ -119,7 +119,7 @@ def assert_moved_alike(one: Path, two: Path, step: float) -> None:
             assert (difference <= 1e-3 * (1 + value.abs())).all(), name
         elif not name.startswith("dense."):
             apart.append((difference > 0.1 * step).flatten())
-    assert torch.cat(apart).float().mean() < 0.01, 'share'
+    assert torch.cat(apart).float().mean() < 0.01, "share"
 
 
 @pytest.mark.slow
