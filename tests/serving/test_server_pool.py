@@ -81,7 +81,8 @@ def test_idle_workers_share_what_waits() -> None:
     async def work(pool: Pool) -> None:
         busy = asyncio.ensure_future(done(pool, "sleep 0.1", "sleep 0.1"))
         await asyncio.sleep(0.05)
-        answers = await done(pool, *map(str, range(4)))
+        # So long that one that wakes late, as others run, finds something to do.
+        answers = await done(pool, *["sleep 0.2"] * 4)
         await busy
         assert len({text(one)[0] for one in answers}) == 2
 
