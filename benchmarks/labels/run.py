@@ -174,6 +174,7 @@ def run_seed(experiment: Experiment, options: argparse.Namespace, seed: int) -> 
         found = score(contenders, experiment, samples, seed, tell)
     else:
         found = with_others(kept, contenders, experiment, samples, tell)
+    torch.set_num_threads(threads)
     found["settings"] = settings
     known = {} if kept is None else kept.get("commits", {})
     found["commits"] = dict.fromkeys(variants, Environment.current().commit) | known
