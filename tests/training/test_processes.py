@@ -80,32 +80,42 @@ def assert_alike(one: Path, two: Path, tolerance: float) -> None:
         torch.testing.assert_close(value, second[name], atol=tolerance, rtol=tolerance, msg=name)
 
 
+EVERYTHING: dict[str, object] = {
+    "class_weights": "balanced", "wrong_weight": 2.0, "distillation": 0.5, "ema": 0.5,
+    "clip_norm": 0.5, "crop_scales": [0.5, 2.0], "order": "shuffle", "workers": 1,
+}  # fmt: skip
+# Adam divides a gradient by its own size: next to zero rounding becomes a whole step, and shows in
+# the gradient norm of the next steps (.4 % at 1e-3). Small steps leave that where it is.
+SMALL = 1e-6
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
         {},
-        # Adam divides a gradient by its own size: where it is next to zero, rounding becomes a
-        # whole step, and soon shows in the gradient norm. Small steps leave that where it is.
-        {"class_weights": "balanced", "wrong_weight": 2.0, "distillation": 0.5, "ema": 0.5,
-         "clip_norm": 0.5, "crop_scales": [0.5, 2.0], "order": "shuffle", "workers": 1,
-         "learning_rate": 1e-6},
+        EVERYTHING,
+        EVERYTHING | {"learning_rate": SMALL},
         {"targets": "dense", "dense_logits": "cached"},
         {"stages": True, "learning_rate": 1e-2},
     ],
-    ids=["plain", "all", "label-free", "stages"],
+    ids=["plain", "all", "all-small-steps", "label-free", "stages"],
 )  # fmt: skip
 def test_two_processes_give_what_one_gives(settings: dict[str, object], tmp_path: Path) -> None:
     """Batch norms, losses and gradients are of all crops, however they are spread."""
     one = run(tmp_path / "one", **settings)
     two = run(tmp_path / "two", 2, **settings)
-    for first, second in zip(one, two, strict=True):
+    step = settings.get("learning_rate", 1e-3)
+    assert isinstance(step, float)
+    for number, (first, second) in enumerate(zip(one, two, strict=True)):
+        if number and step > SMALL:
+            first.pop("gradient_norm", None)
+            second.pop("gradient_norm", None)
         # Of 10,000 pixels some change sides, as the dense model rounds otherwise in another batch.
         assert second == pytest.approx(first, rel=2e-3, abs=3e-4)
         for name in ("loss", "loss_sparse", "loss_refined"):
             assert second[name] == pytest.approx(first[name], rel=1e-4)
-    step = settings.get("learning_rate", 1e-3)
-    assert isinstance(step, float)
+    assert_alike(tmp_path / "one", tmp_path / "two", 2e-3)
     assert_moved_alike(tmp_path / "one", tmp_path / "two", step)
 
 
