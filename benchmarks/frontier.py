@@ -78,7 +78,7 @@ def main() -> None:
     if not options.page:
         if options.shared is None:
             parser.error("--shared is needed to measure")
-        check_installed("a frontier with training", "kornia", "matplotlib", extra="train")
+        check_installed("a frontier with training", "matplotlib", extra="train")
         sys.path[:0] = [str(ROOT / "runs"), str(ROOT / "benchmarks")]
         for name, measure in (("street", _street), ("camvid", _camvid)):
             if options.only in (None, name):

@@ -148,7 +148,7 @@ def figures() -> str:
     lines += [
         "",
         f"Medians{high} of {least} runs and more, in turns; ours / file is the median within a "
-        f"turn. Other work ran beside; two threads of two wait for it. IS-Net's weights are "
+        f"turn. IS-Net's weights are "
         f"{result['weights']['isnet']}. {made['device']}, torch {made['torch']}, commit "
         f"{made['commit']}.",
         "",

@@ -1,7 +1,7 @@
 """`edges` beside closed form, the guided filter and enlarging, on composites nobody trained on.
 
     python benchmarks/edges/evaluate.py --foregrounds FOLDER ... --photos FOLDER [--isnet FILE]
-        [--weights FILE] [--count 30] [--megapixels 1 4 12] [--add [--sources NAME ...]]
+        [--weights FILE] [--megapixels 1 4 12] [--count 30 14 6] [--add [--sources NAME ...]]
     python benchmarks/edges/evaluate.py --page            # only write the tables into the docs
 
 Foregrounds and photos are of the test split. Of the masks of a dense model those count on which it
@@ -65,8 +65,9 @@ def main() -> None:
     parser.add_argument("--foregrounds", type=Path, nargs="+", default=[])
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--isnet", type=Path)
-    parser.add_argument("--count", type=int, default=30, help="composites of each source of masks")
     parser.add_argument("--megapixels", type=float, nargs="+", default=[1.0])
+    text = "composites of each source of masks: of all sizes, or of each"
+    parser.add_argument("--count", type=int, nargs="+", default=[30], help=text)
     parser.add_argument("--out", type=Path, default=RESULT)
     parser.add_argument(
         "--add", action="store_true", help="keep what --out has of other sizes and sources"
@@ -81,11 +82,15 @@ def main() -> None:
         return
     if options.isnet is None and options.sources == [ISNET]:
         parser.error(f"{ISNET} needs its file: --isnet")
+    counts = options.count * len(options.megapixels) if len(options.count) == 1 else options.count
+    if len(counts) != len(options.megapixels):
+        sizes_given = len(options.megapixels)
+        parser.error(f"--count: got {len(counts)} for {sizes_given} sizes; give one, or one each")
     net = shipped_net() if options.weights is None else read_net(options.weights)
     kept = json.loads(options.out.read_text()) if options.add else {"sizes": {}}
     sizes = kept["sizes"]
-    for size in options.megapixels:
-        found = evaluate(size, options, net)
+    for size, count in zip(options.megapixels, counts, strict=True):
+        found = evaluate(size, count, options, net)
         before = sizes.get(f"{size:g}", found)
         known = before["sources"] | found["sources"]
         own = {name: known[name] for name in SOURCES if name in known}
@@ -121,8 +126,10 @@ def read_net(weights: Path) -> EdgeNet:
     return net.eval()
 
 
-def evaluate(megapixels: float, options: argparse.Namespace, net: EdgeNet) -> dict[str, Any]:
-    """Scores of all ways and sources at one size."""
+def evaluate(
+    megapixels: float, count: int, options: argparse.Namespace, net: EdgeNet
+) -> dict[str, Any]:
+    """Scores of all ways and sources at one size, on `count` composites of each source."""
     foregrounds = read_foregrounds(options.foregrounds, "test")
     backgrounds = read_backgrounds(options.photos, "test")
     sources = [name for name in options.sources if name != ISNET or options.isnet is not None]
@@ -131,11 +138,11 @@ def evaluate(megapixels: float, options: argparse.Namespace, net: EdgeNet) -> di
     scores: dict[str, list[dict[str, AlphaScores]]] = defaultdict(list)
     milliseconds: dict[str, list[float]] = defaultdict(list)
     seed = FIRST_SEED
-    while any(len(scores[name]) < options.count for name in sources):
+    while any(len(scores[name]) < count for name in sources):
         composite = Scene.draw(seed, foregrounds, backgrounds).render(megapixels)
         images = torch.from_numpy(composite.image).permute(2, 0, 1)[None]
         truth = Truth(torch.from_numpy(composite.alpha))
-        wanted = [name for name in sources if len(scores[name]) < options.count]
+        wanted = [name for name in sources if len(scores[name]) < count]
         for name, low in masks(images, truth.alpha, wanted, small, large, seed):
             if _error(low, truth.alpha) < RIGHT:
                 scores[name].append(compare(images, low, truth, net, milliseconds))
