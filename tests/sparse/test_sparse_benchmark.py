@@ -8,6 +8,7 @@ import json
 import resource
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -45,7 +46,9 @@ def benchmark(
     (tmp_path / "page.md").write_text(page.PAGE.read_text())
     monkeypatch.setattr(page, "RESULT", tmp_path / "sparse_conv.json")
     monkeypatch.setattr(page, "PAGE", tmp_path / "page.md")
-    module = importlib.import_module("sparse_conv")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # spconv, where it is installed, imports what is deprecated
+        module = importlib.import_module("sparse_conv")
     monkeypatch.setattr(module, "SIZE", (64, 96))
     threads = torch.get_num_threads()
     yield module
