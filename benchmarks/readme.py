@@ -81,8 +81,8 @@ def masks() -> str:
     text = (
         f"Medians of {counts} composites with known alpha that training has not seen "
         f"([docs/refine.md](docs/refine.md), commit {quality['environment']['commit']}); {times} "
-        f"on {speed['environment']['device']}, {speed['threads']} threads, where {PEER}, which "
-        f"always works at 1024², takes {', '.join(ratios)} times as long."
+        f"on {speed['environment']['device']}, {speed['threads']} threads, where {PEER}, with "
+        f"random weights and always at 1024², takes {', '.join(ratios)} times as long."
     )
     table = "".join("| " + " | ".join(line) + " |\n" for line in lines)
     words = (text, where_it_does_not_pay())

@@ -148,9 +148,8 @@ def figures() -> str:
     lines += [
         "",
         f"Medians{high} of {least} runs and more, in turns; ours / file is the median within a "
-        f"turn. IS-Net's weights are "
-        f"{result['weights']['isnet']}. {made['device']}, torch {made['torch']}, commit "
-        f"{made['commit']}.",
+        f"turn. IS-Net's weights are {result['weights']['isnet']}. {made['device']}, torch "
+        f"{made['torch']}, commit {made['commit']}.",
         "",
     ]
     return "\n".join(lines)

@@ -82,10 +82,10 @@ def main() -> None:
         return
     if options.isnet is None and options.sources == [ISNET]:
         parser.error(f"{ISNET} needs its file: --isnet")
-    counts = options.count * len(options.megapixels) if len(options.count) == 1 else options.count
-    if len(counts) != len(options.megapixels):
-        sizes_given = len(options.megapixels)
-        parser.error(f"--count: got {len(counts)} for {sizes_given} sizes; give one, or one each")
+    number = len(options.megapixels)
+    counts = options.count * number if len(options.count) == 1 else options.count
+    if len(counts) != number:
+        parser.error(f"--count: got {len(counts)} for {number} sizes; give one, or one each")
     net = shipped_net() if options.weights is None else read_net(options.weights)
     kept = json.loads(options.out.read_text()) if options.add else {"sizes": {}}
     sizes = kept["sizes"]
