@@ -36,8 +36,6 @@ TARGETS = {
     "torch_vs_spconv": {"0.10": 1.35, "0.12": 1.4, "0.20": 1.6, "0.35": 2.0},
     "worst_stage_vs_spconv": {"0.10": 1, "0.12": 1, "0.20": 1, "0.35": 1},
 }
-# Rows of earlier result files do not say so: what the script did at the commits that they name.
-EARLIER = {"rounds": {"stages": 5, "extractors": 2, "training": 5}, "seed": 0}
 
 Result = dict[str, Any]
 Rows = list[dict[str, Any]]
@@ -78,7 +76,7 @@ def _made_on(result: Result) -> str:
 
 def _machine(result: Result) -> str:
     alone = "" if _has_spconv(result) else " spconv was not installed."
-    if result.get("pages") == "kept":
+    if result["pages"] == "kept":
         memory = (
             "All of it runs inside `reuse_memory()` (see Memory, above), in a process that keeps "
             "the pages of arrays that were freed: nobody's results cost fresh pages."
@@ -101,21 +99,18 @@ def _machine(result: Result) -> str:
 
 def _times_of_stages(result: Result) -> str:
     rows = result["stages"]
-    masks, rounds = len({row["seed"] for row in rows}), _either(_rounds(rows, "stages"))
+    masks, rounds = len({row["seed"] for row in rows}), _either(_rounds(rows))
     return f"The time of a stage is the median over {_count(masks, 'mask')} of {rounds} each"
 
 
-def _one_mask(rows: Rows, table: str) -> str:
+def _one_mask(rows: Rows) -> str:
     """What the figures of a table with one mask for each density are made of."""
-    seeds = (row.get("seed", EARLIER["seed"]) for row in rows)
-    return (
-        f"One mask for each density (seed {_either(seeds)}), medians of "
-        f"{_either(_rounds(rows, table))}"
-    )
+    seeds = _either(row["seed"] for row in rows)
+    return f"One mask for each density (seed {seeds}), medians of {_either(_rounds(rows))}"
 
 
-def _rounds(rows: Rows, table: str) -> Iterable[str]:
-    return (_count(row.get("rounds", EARLIER["rounds"][table]), "round") for row in rows)
+def _rounds(rows: Rows) -> Iterable[str]:
+    return (_count(row["rounds"], "round") for row in rows)
 
 
 def _elsewhere(name: str, result: Result) -> str:
@@ -190,10 +185,8 @@ def _highest(rows: Rows) -> str:
     """How far the slow runs of a table were from the medians."""
     found: dict[str, list[float]] = {}
     for row in rows:
-        for name, high in row.get("p95_ms", {}).items():
+        for name, high in row["p95_ms"].items():
             found.setdefault(name, []).append(high / row["ms"][name] - 1)
-    if not found:
-        return ""
     shares = ", ".join(
         f"{name} {median(over):.0%}, at most {max(over):.0%}" for name, over in found.items()
     )
@@ -210,8 +203,7 @@ def _extractors(result: Result) -> str:
     lines = [
         'The whole extractor (preset "paper"; maps, norms, activations, strided and inverse '
         "layers), milliseconds, and the products that are needed over the time as a share of what "
-        f"the machine's sgemm does. {_one_mask(rows, 'extractors')}"
-        f"{' (95th percentiles)' if 'p95_ms' in rows[0] else ''}"
+        f"the machine's sgemm does. {_one_mask(rows)} (95th percentiles)"
         f"{f'; dense, which takes as long for every mask, at {where} alone' if where else ''}. "
         "spconv cannot keep the parents alone with 3×3 windows, so its floor pyramid has 2×2 ones "
         "and fewer products:\n",
@@ -228,12 +220,8 @@ def _extractors(result: Result) -> str:
 
 
 def _times(row: dict[str, Any]) -> dict[str, str]:
-    """Cells of milliseconds: medians, and in brackets 95th percentiles where the row has them."""
-    high = row.get("p95_ms", {})
-    return {
-        name: f"{value:.0f} ({high[name]:.0f})" if name in high else f"{value:.0f}"
-        for name, value in row["ms"].items()
-    }
+    """Cells of milliseconds: medians, and in brackets 95th percentiles."""
+    return {name: f"{value:.0f} ({row['p95_ms'][name]:.0f})" for name, value in row["ms"].items()}
 
 
 def _training(result: Result) -> str:
@@ -242,7 +230,7 @@ def _training(result: Result) -> str:
         return ""
     lines = [
         "A training step of those convolutions (forward, both gradients, weights packed anew), in "
-        f"forward passes of the direct method. {_one_mask(rows, 'training')}:\n",
+        f"forward passes of the direct method. {_one_mask(rows)}:\n",
         *_head("density", ("threads", "step")),
     ]
     for row in rows:
