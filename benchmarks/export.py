@@ -32,7 +32,7 @@ from sparserefine.images import as_uint8_rgb
 from sparserefine.photos.shipped import shipped_photo
 from sparserefine.refinement.fast_dense import with_fast_dense
 from sparserefine.refinement.timing import StageTimer
-from spread import percentiles, shown, spread
+from spread import shown, spread
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "export.json"
@@ -227,7 +227,7 @@ def figures() -> str:
     lines += [
         "",
         f"The shipped pair on {height}×{width} pixels, {result['max_density']:.0%} of them looked "
-        f"at, {result['threads']} threads, medians{percentiles(ms)} of "
+        f"at, {result['threads']} threads, medians (95th percentiles) of "
         f"{result['rounds']} rounds in turns; the "
         f"exported pipeline keeps {speedups['exported'] / speedups['ours']:.0%} of the speed-up "
         f"({speedups['exported']:.2f} of {speedups['ours']:.2f}), and has "

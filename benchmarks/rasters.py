@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from section import made_on, with_section
-from spread import percentiles, shown, spread
+from spread import shown, spread
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "rasters.json"
@@ -148,11 +148,10 @@ def table(result: dict[str, Any]) -> str:
             f"{shown(row, 'cpu_s', ',.0f')} s | {shown(row, 'cpu_s_per_megapixel', '.2f')} | "
             f"{row['density']:.0%} | {parts} |"
         )
-    rounds = result.get("rounds", 1)
-    runs = f"medians{percentiles(result['rows'][0])} of {rounds} runs" if rounds > 1 else "one run"
     lines.append(
-        f"\nThe shipped pair, `demo`, by `python benchmarks/rasters.py`, {runs}; processor time of "
-        f"all threads. {made_on(result['environment'])}\n"
+        f"\nThe shipped pair, `demo`, by `python benchmarks/rasters.py`, medians "
+        f"(95th percentiles) of {result['rounds']} runs; processor time of all threads. "
+        f"{made_on(result['environment'])}\n"
     )
     return "\n".join(lines)
 

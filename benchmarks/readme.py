@@ -20,7 +20,7 @@ from typing import Any
 from PIL import Image
 
 from section import with_section
-from spread import percentiles, shown
+from spread import shown
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -154,8 +154,8 @@ def _notes(
     environment = demo["environment"]
     text = (
         f"{environment['device']}, {environment['threads']} threads, torch "
-        f"{environment['torch']}, commit {environment['commit']}; medians"
-        f"{percentiles(demo)} of {demo['rounds']} and {large['rounds']} rounds; mean density "
+        f"{environment['torch']}, commit {environment['commit']}; medians "
+        f"(95th percentiles) of {demo['rounds']} and {large['rounds']} rounds; mean density "
         f"{held_out['density']:.1%}; better on {gained} of {len(images)} photos. The sparse U-Net "
         f"alone has {rows['refinement_only']['agreement']:.1%} and mIoU "
         f"{rows['refinement_only']['miou']:.1%}; every selected pixel right would be "

@@ -22,7 +22,7 @@ def spread(values: Sequence[float], name: str) -> dict[str, float]:
 
 
 def shown(found: Mapping[str, Any], name: str, form: str = ".0f", times: float = 1) -> str:
-    """A cell of a table: the median, and the 95th percentile in brackets where the file has it.
+    """A cell of a table: the median, and the 95th percentile in brackets.
 
     Args:
         found: A row of a result file.
@@ -30,11 +30,4 @@ def shown(found: Mapping[str, Any], name: str, form: str = ".0f", times: float =
         form: How both are written.
         times: What both are multiplied by, such as 1000 for seconds as milliseconds.
     """
-    cell = f"{times * found[name]:{form}}"
-    high = found.get(f"{P95}{name}")
-    return cell if high is None else f"{cell} ({times * high:{form}})"
-
-
-def percentiles(found: Mapping[str, Any]) -> str:
-    """Words behind "medians" where a row of a result file has 95th percentiles too."""
-    return " (95th percentiles)" if any(name.startswith(P95) for name in found) else ""
+    return f"{times * found[name]:{form}} ({times * found[f'{P95}{name}']:{form}})"

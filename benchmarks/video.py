@@ -38,7 +38,7 @@ from sparserefine.refinement.fast_dense import with_fast_dense
 from sparserefine.video.changes import CHANGE, cell_means, pixels_of, widened
 from sparserefine.video.held import HeldPrediction
 from sparserefine.video.source import Frame, VideoSource
-from spread import percentiles, shown, spread
+from spread import shown, spread
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "video.json"
@@ -251,12 +251,11 @@ def figures() -> str:
             cells += ["–" if share is None else f"{share:.2%}" for share in shares]
             lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
-    first, rounds = result["clips"][0]["rows"][0], result.get("rounds")
-    runs = f", medians{percentiles(first)} of {rounds} runs" if rounds else ""
     lines += [
         f"{result['frames']} frames of {result['size'][1]}×{result['size'][0]} each, the pair "
-        f"`demo`{runs}; processor time, without decoding and encoding. The default is `--change "
-        f"{result['default']:g}`. {made_on(result['environment'])}",
+        f"`demo`, medians (95th percentiles) of {result['rounds']} runs; processor time, "
+        f"without decoding and encoding. The default is `--change {result['default']:g}`. "
+        f"{made_on(result['environment'])}",
         "",
     ]
     return "\n".join(lines)
