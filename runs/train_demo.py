@@ -86,8 +86,10 @@ def main() -> None:
     with progress_bars() as progress:
         scores = sr.evaluate(model, ImageFolder(held_out), progress=progress).to_json()
     scores["training"] = {"photos": len(training), "without": options.without}
-    scores["command"] = f"python runs/train_demo.py {options.photos.name}" + (
-        f" --without {options.without}" if options.without else ""
+    scores["command"] = (
+        f"python runs/train_demo.py {options.photos.name}"
+        + (f" --without {options.without}" if options.without else "")
+        + (f" --model {options.model.name}" if options.model else "")
     )
     make_folder(options.out)
     (options.out / "held_out.json").write_text(json.dumps(scores, indent=2) + "\n")
