@@ -149,7 +149,7 @@ def table(result: dict[str, Any]) -> str:
             f"{row['density']:.0%} | {parts} |"
         )
     lines.append(
-        f"\nThe shipped pair, `demo`, by `python benchmarks/rasters.py`, medians "
+        "\nThe shipped pair, `demo`, by `python benchmarks/rasters.py`, medians "
         f"(95th percentiles) of {result['rounds']} runs; processor time of all threads. "
         f"{made_on(result['environment'])}\n"
     )
