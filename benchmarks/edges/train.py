@@ -50,6 +50,15 @@ def main() -> None:
         "--transparent", type=float, default=0.0, help="how much more half transparent pixels count"
     )
     parser.add_argument(
+        "--at-edge",
+        type=float,
+        default=0.0,
+        help="how much more pixels count next to the true edge",
+    )
+    parser.add_argument(
+        "--keep-statistics", action="store_true", help="normalize as --init does, not by each step"
+    )
+    parser.add_argument(
         "--right", type=float, default=1.0, help="how often a crop is drawn whose mask is right"
     )
     parser.add_argument("--seed", type=int, default=0)
@@ -63,6 +72,8 @@ def main() -> None:
     net = EdgeNet(options.widths)
     if options.init is not None:
         net.load_state_dict(with_all_outputs(load_file(options.init), net))
+    elif options.keep_statistics:
+        parser.error("--keep-statistics keeps those of --init, which is not given")
     start = time.perf_counter()
     mean = {}
     worth = np.where(is_right(crops["planes"][trained]), options.right, 1.0)
@@ -81,6 +92,8 @@ def main() -> None:
         "init": None if options.init is None else options.init.name,
         "rate": options.rate,
         "transparent": options.transparent,
+        "at_edge": options.at_edge,
+        "keep_statistics": options.keep_statistics,
         "right": options.right,
         "widths": options.widths,
         "held_out": held_out(mean, options.widths, crops, held),
@@ -100,6 +113,9 @@ class Recipe:
         batch: Crops a step.
         rate: Highest learning rate.
         transparent: How much more a pixel counts that is half transparent.
+        at_edge: How much more a pixel counts next to the true edge.
+        keep_statistics: Normalize by the statistics that the network has, as it does when it is
+            used; in a step of few crops they are others.
         seconds: When to end; the learning rate falls with whichever ends first. None: never.
     """
 
@@ -107,12 +123,15 @@ class Recipe:
     batch: int = 8
     rate: float = LEARNING_RATE
     transparent: float = 0.0
+    at_edge: float = 0.0
+    keep_statistics: bool = False
     seconds: float | None = None
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> Recipe:
         """That of the command line."""
-        return cls(options.steps, options.batch, options.rate, options.transparent)
+        counts = (options.transparent, options.at_edge, options.keep_statistics)
+        return cls(options.steps, options.batch, options.rate, *counts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +183,8 @@ def training(
         optimizer.param_groups[0]["lr"] = rate
         pick = np.sort(rng.choice(trained, recipe.batch, replace=False, p=chances))
         rows = augmented({name: crops[name][pick] for name in NAMES}, rng, device)
-        loss = loss_of(net.train(), rows, recipe.transparent)
+        net.train(not recipe.keep_statistics)
+        loss = loss_of(net, rows, recipe.transparent, recipe.at_edge)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -268,6 +288,7 @@ class Seen:
         truth: True alpha.
         closed_form: Closed form's.
         inside: True in the band.
+        at_edge: True next to where true alpha crosses one half.
         contrast: How far the colors of both sides are apart, mean of the channels.
         crop: Number of the crop.
     """
@@ -276,6 +297,7 @@ class Seen:
     truth: Float[Tensor, " N"]
     closed_form: Float[Tensor, " N"]
     inside: Bool[Tensor, " N"]
+    at_edge: Bool[Tensor, " N"]
     contrast: Float[Tensor, " N"]
     crop: Int[Tensor, " N"]
 
@@ -293,10 +315,20 @@ class Seen:
         features = edge_features(colors, *mine, front, back)
         alpha = net(features, closed[at], pixels)
         contrast = (front - back).abs().mean(1)
-        return cls(alpha, truth[at], closed[at], inside[at], contrast, at[0])
+        at_edge = next_to_edge(truth)[at]
+        return cls(alpha, truth[at], closed[at], inside[at], at_edge, contrast, at[0])
 
 
-def loss_of(net: EdgeNet, crops: dict[str, Tensor], transparent: float = 0.0) -> Tensor:
+def next_to_edge(alpha: Float[Tensor, "B h w"]) -> Bool[Tensor, "B h w"]:
+    """The pixels that have one on the other side of one half among their eight neighbors."""
+    inside = (alpha > 0.5).float()
+    near = [F.max_pool2d(side, 3, stride=1, padding=1) for side in (inside, 1 - inside)]
+    return (near[0] * near[1]) > 0
+
+
+def loss_of(
+    net: EdgeNet, crops: dict[str, Tensor], transparent: float = 0.0, at_edge: float = 0.0
+) -> Tensor:
     """Of alpha, of what is seen of it, of its side, and of its steps between neighbors.
 
     Crops with a wide band have more pixels, but are not worth as much more.
@@ -305,11 +337,14 @@ def loss_of(net: EdgeNet, crops: dict[str, Tensor], transparent: float = 0.0) ->
         net: The network.
         crops: Some crops.
         transparent: How much more a pixel counts that is half transparent in truth.
+        at_edge: How much more a pixel counts next to the true edge: the band is mostly farther off,
+            and there a network learns plateaus of doubt by heart instead.
     """
     seen = Seen.of(net, crops)
     counts = torch.bincount(seen.crop[seen.inside], minlength=len(crops["rgb"])).clamp(min=1)
     worth = counts.float().rsqrt()[seen.crop] * seen.inside
     worth = worth * (1 + transparent * 4 * seen.truth * (1 - seen.truth))
+    worth = worth * (1 + at_edge * seen.at_edge)
     worth = worth / worth.sum()
     difference = (seen.alpha - seen.truth).abs()
     side = F.binary_cross_entropy(seen.alpha.clamp(1e-3, 1 - 1e-3), seen.truth, reduction="none")
@@ -327,12 +362,15 @@ def held_out(
     crops: dict[str, np.ndarray],
     held: Int[np.ndarray, " N"],
 ) -> dict[str, float]:
-    """Mean absolute error and the share on the wrong side of 0.5 in the band, of unseen crops."""
+    """Mean absolute error and the share on the wrong side of 0.5, of unseen crops.
+
+    Both in the band, and the latter also next to the true edge.
+    """
     device = state["unet.head.weight"].device
     net = EdgeNet(widths).to(device)
     net.load_state_dict(state)
     net.eval()
-    sums = np.zeros(5)
+    sums, wrong_at_edge = np.zeros(5), np.zeros(3)
     for first in range(0, len(held), 8):
         rows = {name: crops[name][held[first : first + 8]] for name in NAMES}
         seen = Seen.of(net, as_floats(rows, device))
@@ -341,11 +379,13 @@ def held_out(
             wrong = (one > 0.5) != (seen.truth > 0.5)
             sums[2 * place] += float(difference[seen.inside].sum())
             sums[2 * place + 1] += int(wrong[seen.inside].sum())
+            wrong_at_edge[place] += int((wrong & seen.at_edge)[seen.inside].sum())
         sums[4] += int(seen.inside.sum())
+        wrong_at_edge[2] += int(seen.at_edge[seen.inside].sum())
     names = ("mae", "wrong", "mae_closed_form", "wrong_closed_form")
-    return {
-        name: round(float(value / sums[4]), 5) for name, value in zip(names, sums, strict=False)
-    }
+    values = [*sums[:4] / sums[4], *wrong_at_edge[:2] / max(wrong_at_edge[2], 1)]
+    names = (*names, "wrong_at_edge", "wrong_at_edge_closed_form")
+    return {name: round(float(value), 5) for name, value in zip(names, values, strict=True)}
 
 
 if __name__ == "__main__":
