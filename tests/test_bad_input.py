@@ -205,6 +205,23 @@ def test_threshold(run: Run, photo: Path, threshold: str) -> None:
     one_line(train_on(run, photo, weights, "--threshold", threshold), *expected)
 
 
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        ("predict", "--batch"),
+        ("check", "--num-classes"),  # of several commands, held by a dataclass
+        ("train", "--steps"),
+        ("predict", "--workers"),  # may be left out
+    ],
+)
+@pytest.mark.parametrize("value", ["1.5", ".5"])
+def test_no_whole_number(run: Run, photo: Path, command: str, option: str, value: str) -> None:
+    done = run(command, photo, option, value)
+    assert done.code == 2  # the parser's own, for what is no command line
+    framed = " ".join(" ".join(line.strip("│ ") for line in done.err).split())
+    assert f"Invalid value for {option}: got {value}, expected a whole number." in framed
+
+
 def test_truncated_weights(run: Run, photo: Path) -> None:
     weights = dense_weights(photo.with_name("dense.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-100])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from io import TextIOWrapper
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from sparserefine import __version__
 from sparserefine.cli.ablate import ablate
@@ -27,13 +27,14 @@ from sparserefine.cli.refine import refine
 from sparserefine.cli.report import report
 from sparserefine.cli.serve import serve
 from sparserefine.cli.train import train
-from sparserefine.cli.words import checked_words
+from sparserefine.cli.words import checked_words, converted
 from sparserefine.threads import wait_asleep
 
 app = App(
     name="sparserefine",
     version=__version__,
     help="Full-resolution segmentation from a low-resolution prediction, of the model you have.",
+    default_parameter=Parameter(converter=converted),
 )
 COMMANDS = (
     refine, cutout, demo, predict, check, evaluate, train, calibrate, headroom, ablate, frontier,

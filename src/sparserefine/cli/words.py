@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any, get_args
+
+from cyclopts import Token, convert
 
 from sparserefine.paths import PathError, user_path
 
@@ -29,6 +32,30 @@ def checked_words(words: Sequence[str]) -> list[str]:
             user_path(value)  # says that it is no file
         checked.append(name + equals + os.path.expanduser(value))
     return checked
+
+
+def converted(kind: Any, tokens: Sequence[Token]) -> Any:
+    """The value of an option, as the parser has it but for numbers that it would round.
+
+    Args:
+        kind: Type of the value.
+        tokens: Its words.
+
+    Raises:
+        ValueError: A whole number is wanted, and another one was given.
+    """
+    if int in (kind, *get_args(kind)):
+        for value in (token.value for token in tokens):
+            if "." in value and not _is_whole(value):
+                raise ValueError(f"got {value}, expected a whole number.")
+    return convert(kind, tokens)
+
+
+def _is_whole(text: str) -> bool:
+    try:
+        return float(text).is_integer()
+    except ValueError:
+        return True  # no number: the parser says so
 
 
 def parsed_bands(text: str) -> tuple[int, ...]:
