@@ -144,7 +144,7 @@ def evaluate(
         truth = Truth(torch.from_numpy(composite.alpha))
         wanted = [name for name in sources if len(scores[name]) < count]
         for name, low in masks(images, truth.alpha, wanted, small, large, seed):
-            if _error(low, truth.alpha) < RIGHT:
+            if mask_error(low, truth.alpha) < RIGHT:
                 scores[name].append(compare(images, low, truth, net, milliseconds))
         seed += 1
         counts = {name: len(scores[name]) for name in sources}
@@ -185,7 +185,8 @@ def masks(
         yield SOFT_TRUTH, right_mask(alpha)
 
 
-def _error(low: sr.DensePass, alpha: Tensor) -> float:
+def mask_error(low: sr.DensePass, alpha: Tensor) -> float:
+    """Mean absolute error of a mask, enlarged bilinearly."""
     coarse = F.interpolate(low.logits.softmax(1)[:, 1:], tuple(alpha.shape), mode="bilinear")
     return float((coarse[0, 0] - alpha).abs().mean())
 
@@ -195,15 +196,16 @@ def compare(
     low: sr.DensePass,
     truth: Truth,
     net: EdgeNet,
-    milliseconds: dict[str, list[float]],
+    milliseconds: dict[str, list[float]] | None = None,
 ) -> dict[str, AlphaScores]:
-    """Scores of each way on one composite."""
+    """Scores of each way on one composite; adds how long each took to what is given."""
     found = {}
     for way in WAYS:
         start = time.perf_counter()
         own = net if way == "edges" else None
         matte = refine_alpha(images, low, method=way, net=own, clean_colors=False)
-        milliseconds[way].append(1000 * (time.perf_counter() - start))
+        if milliseconds is not None:
+            milliseconds[way].append(1000 * (time.perf_counter() - start))
         found[way] = truth.score(matte.alpha)
     return found
 
