@@ -130,8 +130,14 @@ class Recipe:
     @classmethod
     def of(cls, options: argparse.Namespace) -> Recipe:
         """That of the command line."""
-        counts = (options.transparent, options.at_edge, options.keep_statistics)
-        return cls(options.steps, options.batch, options.rate, *counts)
+        return cls(
+            steps=options.steps,
+            batch=options.batch,
+            rate=options.rate,
+            transparent=options.transparent,
+            at_edge=options.at_edge,
+            keep_statistics=options.keep_statistics,
+        )
 
 
 @dataclass(frozen=True, eq=False)
